@@ -1,0 +1,50 @@
+#include "base/log.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *log_program = "birthmark";
+static enum bm_log_level log_level = BM_LOG_INFO;
+
+void bm_log_init(const char *program, enum bm_log_level level)
+{
+    log_program = program;
+    log_level = level;
+}
+
+bool bm_log_level_parse(const char *word, enum bm_log_level *ret)
+{
+    for (size_t i = 0; i < BM_COUNT(level_names); i++) {
+        if (strcmp(word, level_names[i]) == 0) {
+            *ret = (enum bm_log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One write per line, so that lines of several processes never mix. */
+void bm_log(enum bm_log_level level, const char *event, const char *fmt, ...)
+{
+    char at[24], line[1024];
+    va_list ap;
+    int n, m;
+
+    if (level > log_level)
+        return;
+    n = snprintf(line, sizeof line, "%s %s %s[%ld] %s ", bm_time_text(bm_clock_s(), at), level_names[level], log_program,
+                 (long)getpid(), event);
+    va_start(ap, fmt);
+    m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
+    va_end(ap);
+    n = m < 0 ? n : n + m;
+    n = n > (int)sizeof line - 2 ? (int)sizeof line - 2 : n;
+    line[n++] = '\n';
+    if (write(STDERR_FILENO, line, (size_t)n) < 0)
+        return; /* nowhere left to complain */
+}

@@ -1,0 +1,115 @@
+/* What workers and the administrator say to the keeper, and what it answers: one struct per command, one frame each (base/frame.h).
+ * Everything here is pure: structs to bytes and back. The parsers believe nothing: bounded, leftovers refused.
+ * An answer has the command's type with BM_ANSWER set, or type BM_REFUSAL. All bm_rd members borrow. */
+#ifndef BM_KEEPER_WIRE_H
+#define BM_KEEPER_WIRE_H
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "store/store.h"
+
+enum bm_command {
+    BM_CMD_CHALLENGE = 1, /* no payload -> the challenge, BM_CHALLENGE_LEN bytes */
+    BM_CMD_ENROL = 2,     /* struct bm_enrol -> struct bm_enrolled */
+    BM_CMD_STATUS = 3,    /* struct bm_enrol without requests -> struct bm_status */
+    BM_CMD_VIEW = 4,      /* no payload -> struct bm_view: what a worker needs to serve */
+    BM_CMD_ADMIN = 5,     /* administrator's socket only: u32-counted JSON, then a blob -> JSON text */
+    BM_CMD_CHANGED = 6,   /* keeper to worker, unasked, id 0: the view has changed, ask again */
+    BM_ANSWER = 0x80,
+    BM_REFUSAL = 0xff, /* struct bm_refused */
+};
+
+/* How a device shows who it is. The keeper judges it (keeper/evidence.h). */
+enum bm_evidence_kind {
+    BM_EVIDENCE_NONE = 0,
+    BM_EVIDENCE_TLS = 1,       /* client certificate of a finished TLS handshake */
+    BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
+};
+struct bm_evidence {
+    uint8_t kind;
+    struct bm_rd cert;                            /* certificate presented, DER; may be empty with a signed challenge */
+    struct bm_rd chain[BM_TLS_CLIENT_CERTS_MAX];  /* what came after it */
+    size_t n_chain;
+    struct bm_rd spki;                 /* public key in place of a certificate */
+    struct bm_rd challenge, signature; /* raw signature form */
+};
+
+struct bm_enrol {
+    char correlation[17]; /* 16 hex digits: names this request in replies, logs and `birthmark why` */
+    char protocol[16];    /* "est", "onboard" */
+    char peer[64];        /* address, for the record */
+    struct bm_evidence evidence;
+    struct bm_rd claimed_udid; /* empty or BM_UDID_LEN bytes the device says it is */
+    struct bm_rd claimed_batch;/* empty or a name */
+    bool reenrol;              /* EST simplereenroll: subject must be the one of the certificate presented */
+    size_t n_requests;
+    struct bm_enrol_request {
+        struct bm_rd service; /* name; empty: the product's first, or none */
+        struct bm_rd csr;     /* PKCS#10, DER */
+    } requests[BM_SERVICES_MAX];
+};
+void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c);
+BM_MUST_USE enum bm_rc bm_enrol_parse(struct bm_rd in, struct bm_enrol *ret, struct bm_error *e);
+/* The bytes that a signed challenge covers, docs/onboard.md "What is signed". op: BM_CMD_ENROL or BM_CMD_STATUS. */
+void bm_enrol_tbs(struct bm_buf *out, uint8_t op, const struct bm_enrol *c);
+
+#define BM_CHAIN_MAX 4 /* issuing CA to root */
+struct bm_enrolled {
+    uint8_t udid[BM_UDID_LEN];
+    size_t n_credentials;
+    struct bm_enrolled_credential {
+        struct bm_rd service;   /* name or empty */
+        struct bm_rd cert;      /* DER */
+        struct bm_rd endpoints; /* JSON array of strings, as the operator set it */
+        int64_t not_after, renew_after;
+        size_t n_chain;
+        struct bm_rd chain[BM_CHAIN_MAX]; /* the CA that issued it first, root last; DER */
+    } credentials[BM_SERVICES_MAX];
+};
+void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r);
+BM_MUST_USE enum bm_rc bm_enrolled_parse(struct bm_rd in, struct bm_enrolled *ret, struct bm_error *e);
+
+#define BM_STATUS_CREDENTIALS_MAX 32 /* the newest ones */
+struct bm_status {
+    uint8_t udid[BM_UDID_LEN];
+    char status[16]; /* not-enrolled, enrolled, expired, revoked, suspended, retired, compromised, transferred */
+    char state[16];  /* of the device, keeper/state.h */
+    char product[BM_NAME_LEN], batch[BM_NAME_LEN], owner[BM_NAME_LEN];
+    size_t n_credentials;
+    struct bm_status_credential {
+        char service[BM_NAME_LEN];
+        uint8_t serial[BM_SERIAL_LEN];
+        char status[16]; /* active, expired, revoked */
+        int64_t not_after, renew_after;
+    } credentials[BM_STATUS_CREDENTIALS_MAX];
+};
+void bm_status_write(struct bm_buf *out, const struct bm_status *r);
+BM_MUST_USE enum bm_rc bm_status_parse(struct bm_rd in, struct bm_status *ret, struct bm_error *e);
+
+#define BM_VIEW_CAS_MAX 64
+#define BM_VIEW_LABELS_MAX 64
+/* What a worker needs to serve, so that it reads no file and no database. */
+struct bm_view {
+    uint64_t version;
+    size_t n_cas;
+    struct bm_rd cas[BM_VIEW_CAS_MAX]; /* EST cacerts: active CA certificates, roots first; DER */
+    size_t n_labels;
+    struct bm_view_label { /* EST labels: "" is the default; others are service names */
+        struct bm_rd label, csrattrs; /* DER CsrAttrs */
+    } labels[BM_VIEW_LABELS_MAX];
+    struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
+    struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */
+    struct bm_rd ticket_key;    /* 80 bytes: TLS session ticket keys, the same for all workers */
+};
+void bm_view_write(struct bm_buf *out, const struct bm_view *v);
+BM_MUST_USE enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e);
+
+struct bm_refused {
+    uint8_t rc; /* enum bm_rc */
+    uint32_t retry_after_s; /* 0: no use in coming back by itself */
+    char code[32], what[224];
+};
+void bm_refused_write(struct bm_buf *out, const struct bm_error *e, uint32_t retry_after_s);
+BM_MUST_USE enum bm_rc bm_refused_parse(struct bm_rd in, struct bm_refused *ret, struct bm_error *e);
+
+#endif

@@ -1,0 +1,90 @@
+/* Certificates and requests: the little we need of them, read and written by our own DER codec (pki/der.h), because OpenSSL's costs
+ * more than the signatures. RFC 5280, RFC 2986. */
+#ifndef BM_PKI_CERT_H
+#define BM_PKI_CERT_H
+
+#include "pki/key.h"
+
+/* A parsed certificate; everything borrows from the bytes given. */
+struct bm_cert {
+    struct bm_rd whole, tbs, sig_alg, sig;
+    struct bm_rd serial;          /* contents of the INTEGER */
+    struct bm_rd issuer, subject; /* whole Name, DER */
+    struct bm_rd spki;            /* whole SubjectPublicKeyInfo, DER */
+    struct bm_rd san;             /* contents of the subjectAltName extension (a GeneralNames SEQUENCE, DER), or empty */
+    struct bm_rd skid, akid;      /* key identifiers, or empty */
+    int64_t not_before, not_after;/* Unix seconds; 99991231235959Z is INT64_MAX */
+    bool ca;                      /* basicConstraints cA */
+};
+BM_MUST_USE enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error *e);
+
+/* A parsed PKCS#10 request; borrows. Attributes other than extensionRequest and challengePassword are read past. */
+struct bm_csr {
+    struct bm_rd whole, info, sig_alg, sig;
+    struct bm_rd subject; /* whole Name, DER */
+    struct bm_rd spki;
+    struct bm_rd san;       /* as in bm_cert, from extensionRequest, or empty */
+    struct bm_rd challenge_password; /* contents, or empty */
+};
+BM_MUST_USE enum bm_rc bm_csr_parse(struct bm_rd der, struct bm_csr *ret, struct bm_error *e);
+/* Proof of possession: the request's signature by its own key. BM_DENIED "bad-signature". */
+BM_MUST_USE enum bm_rc bm_csr_verify(const struct bm_csr *csr, struct bm_error *e);
+/* Makes one: subject as "CN=..,O=..", signed by k. For the tools and tests. */
+BM_MUST_USE enum bm_rc bm_csr_make(const struct bm_key *k, const char *subject, struct bm_buf *ret_der, struct bm_error *e);
+
+/* Value of the first attribute `oid_der` (contents of the OID) in a Name; false when absent. */
+BM_MUST_USE bool bm_name_find(struct bm_rd name, struct bm_rd oid, struct bm_rd *ret);
+
+/* What a certificate is made from: the templates are filled in with these words: {udid} {serial} {product} {batch} {org} {service} {host} and
+ * {attr:NAME} for a device attribute. An unknown or empty word in a template is BM_DENIED "profile-template". */
+struct bm_subject_words {
+    const char *udid, *serial, *product, *batch, *org, *service, *host; /* NULL: not there */
+    struct bm_rd attributes;                                      /* JSON object or empty */
+};
+
+/* A certificate profile, compiled from its JSON (docs/profiles.md): validity, key usage, EKU, subject and SAN templates, CA constraints,
+ * allowed subject key algorithms. Strict: an unknown member, or a profile that breaks RFC 5280 or IEEE 802.1AR, is BM_USAGE. */
+struct bm_profile;
+BM_MUST_USE enum bm_rc bm_profile_parse(const char *name, struct bm_rd json, struct bm_profile **ret, struct bm_error *e);
+void bm_profile_free(struct bm_profile *p);
+void bm_profile_freep(struct bm_profile **p);
+int64_t bm_profile_validity_s(const struct bm_profile *p); /* INT64_MAX: no end (99991231235959Z) */
+bool bm_profile_is_ca(const struct bm_profile *p);
+/* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
+BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
+/* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "issuing-ca", "manifest-signer". NULL-named row ends the table. */
+struct bm_profile_builtin {
+    const char *name, *json;
+};
+extern const struct bm_profile_builtin bm_profiles_builtin[];
+
+/* Issues: checks spki against the profile's allowed algorithms, fills the templates, signs.
+ * issuer_cert  the CA's certificate, parsed (its subject becomes the issuer, its skid the akid); NULL: self-signed, issuer = subject.
+ * serial       16 random bytes; the top bit is cleared and the next set, so that it is always a positive 16-byte INTEGER.
+ * notAfter is the earliest of the profile's validity, the issuer's notAfter and not_after_max (INT64_MAX: none). notBefore is now - BM_BACKDATE_S (now for CAs), and
+ * never before the issuer's.
+ * ret_der      appended to; ret_not_* may be NULL. */
+struct bm_issue {
+    const struct bm_profile *profile;
+    const struct bm_key *issuer_key;
+    const struct bm_cert *issuer_cert;
+    struct bm_rd spki;
+    const struct bm_subject_words *words;
+    uint8_t serial[16];
+    int64_t now, not_after_max;
+};
+BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before, int64_t *ret_not_after,
+                                     struct bm_error *e);
+
+/* Checks that cert is signed by issuer, within both validities at `at`, and issuer.ca. One link of a chain. */
+BM_MUST_USE enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e);
+
+/* Degenerate certs-only CMS SignedData (RFC 5652, RFC 7030 section 4.1.3) over n certificates. */
+BM_MUST_USE enum bm_rc bm_cms_certs(const struct bm_rd *certs, size_t n, struct bm_buf *ret_der, struct bm_error *e);
+
+/* PEM in and out. _parse takes any number of blocks with this label ("CERTIFICATE"), each handed to fn as DER. */
+void bm_pem_write(struct bm_buf *out, const char *label, struct bm_rd der);
+typedef enum bm_rc bm_pem_fn(void *arg, struct bm_rd der, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_pem_parse(struct bm_rd text, const char *label, bm_pem_fn *fn, void *arg, struct bm_error *e);
+
+#endif

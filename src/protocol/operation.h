@@ -1,0 +1,58 @@
+/* A protocol operation is a row in a table. Its functions are pure: bytes in, bytes out; they know no socket, store or key. The router
+ * (server/router.c) finds the row, `prepare` turns the request into a command for the keeper, `render` its answer into a response,
+ * `refuse` any refusal into the protocol's own form. */
+#ifndef BM_PROTOCOL_OPERATION_H
+#define BM_PROTOCOL_OPERATION_H
+
+#include "base/bytes.h"
+#include "keeper/wire.h"
+
+enum bm_method { BM_GET, BM_POST, BM_METHODS };
+
+struct bm_request {
+    enum bm_method method;
+    struct bm_rd path;  /* without query */
+    struct bm_rd label; /* what stood in place of the `*` in the operation's path, or empty */
+    struct bm_rd content_type, content_encoding, accept, user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
+    struct bm_rd body;
+    char peer[64];
+    char correlation[17];
+    struct bm_rd client_cert;                    /* DER of the TLS client's certificate, or empty */
+    struct bm_rd client_chain[BM_TLS_CLIENT_CERTS_MAX];
+    size_t n_client_chain;
+};
+
+struct bm_response {
+    int status;                   /* HTTP */
+    const char *content_type;     /* static; NULL: no body */
+    const char *content_encoding; /* static Content-Transfer-Encoding, or NULL */
+    uint32_t retry_after_s;       /* 0: no header */
+    struct bm_buf body;           /* max is set by the router */
+};
+
+struct bm_operation {
+    const char *name;   /* "est-simpleenroll": logs, metrics */
+    const char *protocol;
+    enum bm_method method;
+    const char *path;   /* whole path; one segment may be `*`, the label */
+    size_t body_max;
+    bool client_cert;   /* refuse with 401 when TLS brought none */
+    uint8_t command;    /* enum bm_command, or 0: answered from the view alone, prepare is NULL */
+    /* Appends the command's payload. */
+    enum bm_rc (*prepare)(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
+    /* answer: payload of the keeper's answer (empty when command is 0). */
+    enum bm_rc (*render)(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+    void (*refuse)(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
+};
+
+/* All operations of this program; a row with a NULL name ends it. */
+extern const struct bm_operation bm_operations[];
+/* The row for method and path, with q->label set, or NULL; *ret_known tells whether the path exists for another method (405, not 404). */
+const struct bm_operation *bm_operation_find(struct bm_request *q, bool *ret_known);
+
+/* HTTP status for an outcome; one table for all protocols. */
+int bm_http_status(const struct bm_error *e);
+/* "code: sentence (correlation ...)" as text/plain: EST, and requests that no operation took. */
+void bm_refuse_text(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
+
+#endif

@@ -1,0 +1,218 @@
+/* The registry: what is on disk, as typed rows. One interface over the database drivers (store/db.h); the SQL lives in the .c files
+ * beside this one, numbered migrations in store/migrations/. Only the keeper opens it for writing; readers may open it read-only.
+ *
+ * Common to all functions: names and codes are copied in and out; `ret` is set only on BM_OK; a row that is not there is BM_NOTFOUND,
+ * a unique name or key that is taken is BM_CONFLICT, trouble with the disk or database is BM_IO. Every _put, _set and _add needs an open
+ * transaction (BM_BUG otherwise); after a BM_IO inside a transaction the caller rolls back. One thread at a time. Times are Unix seconds. */
+#ifndef BM_STORE_STORE_H
+#define BM_STORE_STORE_H
+
+#include "base/bytes.h"
+#include "base/limits.h"
+
+struct bm_store;
+
+#define BM_NAME_LEN 65 /* bm_name_ok() names with their terminator */
+#define BM_UDID_LEN 32
+#define BM_SERIAL_LEN 16
+
+/* dsn: "sqlite:PATH". create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
+ * read_only. BM_CONFLICT when its schema is newer than this program. */
+struct bm_store_options {
+    bool create, read_only;
+};
+BM_MUST_USE enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e);
+void bm_store_close(struct bm_store *s); /* NULL is fine; rolls back what is open */
+static inline void bm_store_closep(struct bm_store **s)
+{
+    bm_store_close(*s);
+}
+
+/* Transactions: one at a time. Commit returns only when the data is on stable storage. */
+BM_MUST_USE enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e);
+void bm_store_rollback(struct bm_store *s);
+/* Trims caches and truncates the write-ahead log; called when idle. */
+void bm_store_tidy(struct bm_store *s);
+
+/* Small named values: "schema", "clock", "log-id" ... */
+BM_MUST_USE enum bm_rc bm_meta_get(struct bm_store *s, const char *key, struct bm_buf *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_meta_set(struct bm_store *s, const char *key, struct bm_rd value, struct bm_error *e);
+
+/* --- organisations and the certificates they are trusted for ----------------------------------------------------------------- */
+struct bm_org {
+    int64_t id; /* 0: not stored yet; set by _put */
+    char name[BM_NAME_LEN], title[BM_TEXT_MAX];
+    char role[24]; /* chip-maker, contract-manufacturer, oem, service-operator, auditor */
+    int64_t created_at;
+};
+BM_MUST_USE enum bm_rc bm_org_put(struct bm_store *s, struct bm_org *o, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_org_get(struct bm_store *s, const char *name, struct bm_org *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_org *ret, struct bm_error *e);
+
+#define BM_TRUST_MANIFEST "manifest" /* may sign manifests */
+#define BM_TRUST_BIRTH "birth"       /* anchors birth certificates */
+struct bm_trust {
+    int64_t id, org_id;
+    char purpose[16];
+    uint8_t sha256[32]; /* of der */
+    struct bm_buf der;  /* one certificate */
+    int64_t created_at;
+};
+void bm_trust_done(struct bm_trust *t);
+BM_MUST_USE enum bm_rc bm_trust_put(struct bm_store *s, struct bm_trust *t, struct bm_error *e);
+typedef enum bm_rc bm_trust_fn(void *arg, const struct bm_trust *t, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_trust_each(struct bm_store *s, const char *purpose, bm_trust_fn *fn, void *arg, struct bm_error *e);
+
+/* --- certification authorities ------------------------------------------------------------------------------------------------ */
+struct bm_ca {
+    int64_t id, parent_id; /* parent 0: root */
+    char name[BM_NAME_LEN];
+    char key_uri[BM_TEXT_MAX]; /* pki/key.h: "file:NAME" */
+    char state[16];            /* active, revoked */
+    struct bm_buf cert;        /* DER */
+    int64_t created_at, revoked_at;
+    int reason; /* RFC 5280 section 5.3.1 */
+};
+void bm_ca_done(struct bm_ca *c);
+BM_MUST_USE enum bm_rc bm_ca_put(struct bm_store *s, struct bm_ca *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_get(struct bm_store *s, const char *name, struct bm_ca *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_by_id(struct bm_store *s, int64_t id, struct bm_ca *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_set_revoked(struct bm_store *s, int64_t id, int reason, int64_t at, struct bm_error *e);
+typedef enum bm_rc bm_ca_fn(void *arg, const struct bm_ca *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_each(struct bm_store *s, bm_ca_fn *fn, void *arg, struct bm_error *e); /* by id: parents first */
+
+/* --- certificate profiles, services, products, batches ------------------------------------------------------------------------ */
+BM_MUST_USE enum bm_rc bm_profile_put(struct bm_store *s, const char *name, struct bm_rd json, struct bm_error *e); /* or replace */
+BM_MUST_USE enum bm_rc bm_profile_get(struct bm_store *s, const char *name, struct bm_buf *ret_json, struct bm_error *e);
+typedef enum bm_rc bm_profile_fn(void *arg, const char *name, struct bm_rd json, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_profile_each(struct bm_store *s, bm_profile_fn *fn, void *arg, struct bm_error *e);
+
+struct bm_service {
+    int64_t id;
+    char name[BM_NAME_LEN], title[BM_TEXT_MAX];
+    char kind[24];             /* mqtt, https, aws-iot, azure-dps, lorawan, generic ... */
+    char profile[BM_NAME_LEN]; /* "": the product's */
+    char endpoints[1024];      /* JSON array of URIs */
+    int64_t created_at;
+};
+BM_MUST_USE enum bm_rc bm_service_put(struct bm_store *s, struct bm_service *v, struct bm_error *e); /* id != 0: update */
+BM_MUST_USE enum bm_rc bm_service_get(struct bm_store *s, const char *name, struct bm_service *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_service_by_id(struct bm_store *s, int64_t id, struct bm_service *ret, struct bm_error *e);
+
+struct bm_product {
+    int64_t id, org_id;
+    char name[BM_NAME_LEN], title[BM_TEXT_MAX];
+    char policy[4096]; /* JSON, keeper/policy.h */
+    int64_t created_at;
+};
+BM_MUST_USE enum bm_rc bm_product_put(struct bm_store *s, struct bm_product *p, struct bm_error *e); /* id != 0: update */
+BM_MUST_USE enum bm_rc bm_product_get(struct bm_store *s, const char *name, struct bm_product *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_product_by_id(struct bm_store *s, int64_t id, struct bm_product *ret, struct bm_error *e);
+
+struct bm_batch {
+    int64_t id, product_id, ca_id; /* ca_id 0: the product's or the default issuing CA */
+    char name[BM_NAME_LEN];
+    char state[16];      /* open, closed */
+    int64_t quota, used; /* devices that may become active, and have */
+    int64_t created_at;
+};
+BM_MUST_USE enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error *e); /* id != 0: update all but used */
+BM_MUST_USE enum bm_rc bm_batch_get(struct bm_store *s, const char *name, struct bm_batch *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_batch_by_id(struct bm_store *s, int64_t id, struct bm_batch *ret, struct bm_error *e);
+/* used + n, or BM_LIMIT when that would pass the quota: checked by the database, not by the caller. */
+BM_MUST_USE enum bm_rc bm_batch_use(struct bm_store *s, int64_t id, int64_t n, struct bm_error *e);
+
+/* --- devices ------------------------------------------------------------------------------------------------------------------ */
+struct bm_device {
+    int64_t id, batch_id, owner_id, manifest_id; /* 0: none */
+    uint8_t udid[BM_UDID_LEN];
+    char rot[32];   /* root-of-trust kind, docs/manifest.md */
+    char state[16]; /* keeper/state.h */
+    struct bm_buf spki, birth_cert, attributes; /* DER; DER or empty; JSON object or empty */
+    int64_t created_at, activated_at;
+};
+void bm_device_done(struct bm_device *d);
+BM_MUST_USE enum bm_rc bm_device_put(struct bm_store *s, struct bm_device *d, struct bm_error *e); /* new only; sets d->id */
+BM_MUST_USE enum bm_rc bm_device_get(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], struct bm_device *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_by_id(struct bm_store *s, int64_t id, struct bm_device *ret, struct bm_error *e);
+/* The two columns an import needs to tell a known device from a conflict, without reading the rest. */
+BM_MUST_USE enum bm_rc bm_device_peek(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], int64_t *ret_id, int64_t *ret_batch_id,
+                                      struct bm_error *e);
+/* activated_at 0 leaves the old value. */
+BM_MUST_USE enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state, int64_t activated_at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e);
+
+/* --- credentials -------------------------------------------------------------------------------------------------------------- */
+struct bm_credential {
+    int64_t id, device_id, service_id, ca_id; /* service_id 0: none; device_id 0: the server's own certificate */
+    uint8_t serial[BM_SERIAL_LEN];
+    char protocol[16], state[16]; /* state: active, revoked */
+    char correlation[17];
+    struct bm_buf cert; /* DER */
+    int64_t not_before, not_after, issued_at, revoked_at;
+    int reason; /* RFC 5280 section 5.3.1 */
+};
+void bm_credential_done(struct bm_credential *c);
+BM_MUST_USE enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_credential_get(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_credential *ret,
+                                         struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_credential_set_revoked(struct bm_store *s, int64_t id, int reason, int64_t at, struct bm_error *e);
+typedef enum bm_rc bm_credential_fn(void *arg, const struct bm_credential *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg,
+                                             struct bm_error *e); /* oldest first */
+
+/* --- manifests: how far each import has come ------------------------------------------------------------------------------------ */
+struct bm_manifest_row {
+    int64_t id, org_id, batch_id;
+    uint8_t digest[32]; /* SHA-256 of its header line (or of its first entry for foreign formats): names the manifest */
+    uint8_t prev[32];   /* digest of the last seal taken in */
+    char format[24];
+    int64_t next_seq, entries, bad; /* next block expected; lines taken; lines refused */
+    bool complete;
+    int64_t created_at;
+};
+BM_MUST_USE enum bm_rc bm_manifest_put(struct bm_store *s, struct bm_manifest_row *m, struct bm_error *e); /* id != 0: update */
+BM_MUST_USE enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t digest[32], struct bm_manifest_row *ret,
+                                             struct bm_error *e);
+
+/* --- refusals: what `birthmark why` tells ---------------------------------------------------------------------------------------- */
+struct bm_refusal {
+    int64_t id, at;
+    char correlation[17], protocol[16], code[32], peer[64];
+    char what[224];
+    uint8_t udid[BM_UDID_LEN];
+    bool has_udid;
+};
+BM_MUST_USE enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r, struct bm_error *e); /* keeps BM_REFUSALS_KEPT */
+
+/* --- audit log rows (audit/log.h gives them meaning) ----------------------------------------------------------------------------- */
+BM_MUST_USE enum bm_rc bm_audit_leaf_add(struct bm_store *s, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
+typedef enum bm_rc bm_audit_leaf_fn(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int64_t to, bm_audit_leaf_fn *fn, void *arg,
+                                          struct bm_error *e); /* from <= index < to, in order */
+BM_MUST_USE enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8_t ret[32], struct bm_error *e);
+struct bm_tree_head {
+    int64_t size, at_ms;
+    uint8_t root[32];
+    struct bm_buf signature;
+};
+void bm_tree_head_done(struct bm_tree_head *h);
+BM_MUST_USE enum bm_rc bm_tree_head_add(struct bm_store *s, const struct bm_tree_head *h, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_tree_head_last(struct bm_store *s, struct bm_tree_head *ret, struct bm_error *e);
+typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
+
+/* --- lists and stories: for people, as JSON --------------------------------------------------------------------------------------- */
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal. Rows after `after_id` (0: from the start), at most
+ * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
+ * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
+ * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
+typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const *filter, int64_t after_id, int64_t limit,
+                                     bm_row_fn *fn, void *arg, struct bm_error *e);
+/* Rows of each kind, and devices per state: one JSON object. */
+BM_MUST_USE enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct bm_error *e);
+
+#endif
