@@ -1,0 +1,51 @@
+/* The administrator's acts: one table of rows {op, writes, takes a blob, handler}. A request is a JSON object with "op" and the members below;
+ * unknown members are BM_USAGE. The answer is a JSON object. Names in [] are optional. Digests, serials and UDIDs are lower-case hex, times RFC 3339, PEM where a
+ * certificate is shown. A list answers {"rows": [...], "next": id or null}; ask again with "after": id.
+ *
+ *   org.create      name role [title]                         role: chip-maker contract-manufacturer oem service-operator auditor
+ *   org.list        [after limit]        org.show name        -> the row, "trust": [...]
+ *   org.trust       org purpose          blob: PEM            purpose: manifest birth -> {"added": n, "sha256": [...]}
+ *   profile.list    profile.show name    profile.set name     blob: the profile's JSON
+ *   ca.create       name parent [alg profile org]             alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
+ *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
+ *   ca.default      name                                      the issuing CA for products and batches that name none
+ *   service.create  name kind [title profile endpoints]       endpoints: array of URIs
+ *   service.set     name [title kind profile endpoints]       service.list, service.show name
+ *   product.create  name org [title policy]                   policy: keeper/policy.h
+ *   product.set     name [title policy]                       product.list, product.show name
+ *   batch.create    name product quota [ca]                   batch.set name [quota state ca]; state: open closed; batch.list [product]; batch.show name
+ *   device.list     [state batch product after limit]         device.show udid -> row, "credentials": [...]
+ *   device.allocate udid batch                                registered -> allocated
+ *   device.suspend  device.resume  device.retire  device.compromise    udid [reason]    retire and compromise revoke what it holds
+ *   device.transfer udid org                                  new owner; what it holds is revoked; it enrols again
+ *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
+ *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
+ *   manifest.begin  format [batch dry_run]  blob: header line or first element   -> {"manifest": id, "next_seq": n, "complete": bool}
+ *   manifest.block  manifest [dry_run]      blob: one block   -> {"seq", "entries", "added", "known", "bad": [{"line","reason"}], "conflicts": [...], "last"}
+ *   manifest.list   [after limit]
+ *   log.head        -> {"size", "root", "at", "signature", "tree_head" (TreeHeadDataV2, hex), "spki"}   signs a fresh head when the last is old
+ *   log.entries     from [to]       -> {"entries": [{"index","at","leaf_hash","data"}]}   at most 1000
+ *   log.inclusion   index [size]    -> {"index","size","leaf_hash","root","path":[hex]}
+ *   log.consistency from to         -> {"from","to","root_from","root_to","path":[hex]}
+ *   status          -> counts, CAs with their expiry, log size, store size, clock, warnings: [sentences]
+ *   why             id [limit]      id: correlation id, UDID, serial or manifest id -> {"id","what","story":[{"at","event","text"}]}
+ *   refusal.list    [udid code after limit]
+ *   clock.accept    the clock was set back on purpose: issue again */
+#ifndef BM_KEEPER_ADMIN_H
+#define BM_KEEPER_ADMIN_H
+
+#include "base/bytes.h"
+
+#include <jansson.h>
+
+struct bm_keeper;
+
+struct bm_admin_op {
+    const char *name;
+    bool writes; /* runs in a transaction and leaves an audit leaf */
+    enum bm_rc (*run)(struct bm_keeper *k, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e);
+    const char *members; /* the members it takes, separated by blanks; required ones first, then "|", then optional ones */
+};
+extern const struct bm_admin_op bm_admin_ops[]; /* NULL name ends it */
+
+#endif

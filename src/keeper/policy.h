@@ -1,0 +1,25 @@
+/* A product's policy: what its devices may be and get. JSON in the registry, compiled here; unknown members are BM_USAGE.
+ *
+ *   {"rot": ["atecc608", "software"],          allowed roots of trust; absent: any
+ *    "protocols": ["est", "onboard"],          absent: any
+ *    "profile": "ldevid",                      certificate profile; default "ldevid"
+ *    "services": ["mqtt", "aws"],              the first is the default; absent or empty: one certificate without a service
+ *    "ca": "issuing-2",                        issuing CA; default: the batch's, else the registry's default
+ *    "renew_after_percent": 66,                of the validity, 10 to 95
+ *    "renew_expired": true,                    a device whose certificate has run out may enrol again with its IDevID key (always) or with the expired certificate's own key (this)
+ *    "birth_certificate": false}               require that the device shows a birth certificate of a trusted chip maker */
+#ifndef BM_KEEPER_POLICY_H
+#define BM_KEEPER_POLICY_H
+
+#include "store/store.h"
+
+struct bm_policy {
+    size_t n_rot, n_protocols, n_services; /* 0: any, any, none */
+    char rot[16][32], protocols[16][16], services[BM_SERVICES_MAX][BM_NAME_LEN];
+    char profile[BM_NAME_LEN], ca[BM_NAME_LEN];
+    int renew_after_percent;
+    bool renew_expired, birth_certificate;
+};
+BM_MUST_USE enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e);
+
+#endif
