@@ -1,0 +1,69 @@
+# Birthmark: the front door to the build. Everything is CMake presets and Ninja in build/<preset>; `make help` lists the targets.
+JOBS ?= 2
+PREFIX ?= /usr/local
+DESTDIR ?=
+DEVICES ?= 100
+SECONDS ?= 60
+SOAK_SECONDS ?= 600
+TARGET ?=
+
+.DEFAULT_GOAL := build
+.PHONY: help build dev demo check lint bench fuzz soak format install clean
+
+help:
+	@echo 'make                                the programs, in build/release/bin'
+	@echo 'make dev                            a debug build, in build/dev/bin'
+	@echo 'make demo [DEVICES=$(DEVICES)]           a whole system with simulated devices on this machine'
+	@echo 'make check                          build, lint and all tests'
+	@echo 'make lint                           clang-tidy, cppcheck, format, longest functions'
+	@echo 'make bench                          measurements'
+	@echo 'make soak [SOAK_SECONDS=$(SOAK_SECONDS)]          the long tests'
+	@echo 'make fuzz [SECONDS=$(SECONDS)] [TARGET=text]    libFuzzer, SECONDS per target'
+	@echo 'make format                         clang-format, in place'
+	@echo 'make install [PREFIX=$(PREFIX)] [DESTDIR=]'
+	@echo 'make clean'
+
+build:
+	@scripts/install-deps build
+	@scripts/build release $(JOBS)
+
+dev:
+	@scripts/install-deps build
+	@scripts/build dev $(JOBS)
+
+demo: build
+	@scripts/demo $(DEVICES)
+
+check:
+	@scripts/install-deps check
+	@scripts/check $(JOBS)
+
+lint:
+	@scripts/install-deps check
+	@scripts/build asan $(JOBS)
+	@scripts/lint $(JOBS)
+
+bench:
+	@scripts/install-deps bench
+	@scripts/build release $(JOBS)
+	@scripts/bench
+
+fuzz:
+	@scripts/install-deps check
+	@scripts/build fuzz $(JOBS)
+	@scripts/fuzz $(SECONDS) $(TARGET)
+
+soak:
+	@scripts/install-deps check
+	@scripts/build release $(JOBS)
+	@scripts/pytest release -m soak --soak-seconds=$(SOAK_SECONDS)
+
+format:
+	@scripts/install-deps check
+	@git ls-files -co --exclude-standard -- 'src/*.[ch]' 'device/*.[ch]' 'tests/*.[ch]' | xargs clang-format -i
+
+install: build
+	@DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+
+clean:
+	rm -rf build

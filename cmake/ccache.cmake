@@ -1,0 +1,5 @@
+find_program(BM_CCACHE ccache)
+mark_as_advanced(BM_CCACHE)
+if(BM_CCACHE AND NOT CMAKE_C_COMPILER_LAUNCHER)
+    set(CMAKE_C_COMPILER_LAUNCHER ${BM_CCACHE})
+endif()
