@@ -22,26 +22,28 @@ bool bm_secret_eq(const void *a, const void *b, size_t n)
 
 void bm_buf_done(struct bm_buf *b)
 {
-    bm_wipe(b->p, b->n);
+    bm_wipe(b->p, b->cap); /* all of it: dropped and half-written bytes lie behind n */
     free(b->p);
     *b = (struct bm_buf){ .max = b->max };
 }
 
-/* Moves to a larger block by hand: realloc would leave a copy of secrets behind. */
+/* Moves to a larger block by hand: realloc would leave a copy of secrets behind. One byte over cap, for a printf's terminator. */
 static bool grow(struct bm_buf *b, size_t want)
 {
     size_t cap = b->cap < 128 ? 128 : b->cap;
     uint8_t *p;
 
     while (cap < want)
-        cap *= 2;
+        cap = cap > b->max / 2 ? b->max : cap * 2;
     cap = cap > b->max ? b->max : cap;
-    p = malloc(cap);
+    if (cap == SIZE_MAX)
+        return false;
+    p = malloc(cap + 1);
     if (p == NULL)
         return false;
     if (b->n != 0)
         memcpy(p, b->p, b->n);
-    bm_wipe(b->p, b->n);
+    bm_wipe(b->p, b->cap);
     free(b->p);
     b->p = p;
     b->cap = cap;
@@ -50,7 +52,7 @@ static bool grow(struct bm_buf *b, size_t want)
 
 uint8_t *bm_buf_room(struct bm_buf *b, size_t n)
 {
-    if (b->bad || n > b->max - b->n || (n > b->cap - b->n && !grow(b, b->n + n))) {
+    if (b->bad || n > b->max - b->n || ((b->p == NULL || n > b->cap - b->n) && !grow(b, b->n + n))) {
         b->bad = true;
         return NULL;
     }
@@ -85,7 +87,8 @@ void bm_buf_printf(struct bm_buf *b, const char *fmt, ...)
     va_copy(again, ap);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    to = n >= 0 ? bm_buf_room(b, (size_t)n + 1) : NULL;
+    b->bad = b->bad || n < 0;
+    to = n >= 0 ? bm_buf_room(b, (size_t)n) : NULL;
     if (to != NULL) {
         vsnprintf((char *)to, (size_t)n + 1, fmt, again);
         b->n += (size_t)n;
@@ -104,6 +107,7 @@ void bm_buf_uint(struct bm_buf *b, size_t n, uint64_t v)
 
 void bm_buf_vec(struct bm_buf *b, struct bm_rd v)
 {
+    b->bad = b->bad || v.n > UINT32_MAX;
     bm_buf_uint(b, 4, v.n);
     bm_buf_put(b, v.p, v.n);
 }

@@ -96,7 +96,8 @@ static inline bool bm_rd_copy(struct bm_rd *r, void *ret, size_t n)
 
     if (!bm_rd_take(r, n, &b))
         return false;
-    memcpy(ret, b.p, n);
+    if (n != 0)
+        memcpy(ret, b.p, n);
     return true;
 }
 
@@ -153,6 +154,7 @@ static inline void bm_wr_uint(struct bm_wr *w, size_t n, uint64_t v)
 
 static inline void bm_wr_vec(struct bm_wr *w, struct bm_rd b)
 {
+    w->bad = w->bad || b.n > UINT32_MAX;
     bm_wr_uint(w, 4, b.n);
     bm_wr_put(w, b.p, b.n);
 }
@@ -179,7 +181,7 @@ static inline struct bm_rd bm_buf_rd(const struct bm_buf *b)
 {
     return bm_rd_of(b->p, b->n);
 }
-/* BM_OK, or BM_LIMIT / BM_NOMEM when bad. */
+/* BM_OK, or BM_LIMIT when bad. */
 BM_MUST_USE enum bm_rc bm_buf_check(const struct bm_buf *b, struct bm_error *e);
 
 /* Overwrites secrets in a way the compiler keeps. */

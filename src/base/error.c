@@ -4,9 +4,17 @@
 #include <string.h>
 
 static const char *const names[] = {
-    [BM_OK] = "ok",           [BM_AGAIN] = "try-again", [BM_MALFORMED] = "malformed", [BM_LIMIT] = "limit",
-    [BM_DENIED] = "denied",   [BM_NOTFOUND] = "not-found", [BM_CONFLICT] = "conflict", [BM_USAGE] = "usage",
-    [BM_NOMEM] = "no-memory", [BM_IO] = "io",           [BM_BUG] = "internal",
+    [BM_OK] = "ok",
+    [BM_AGAIN] = "try-again",
+    [BM_MALFORMED] = "malformed",
+    [BM_LIMIT] = "limit",
+    [BM_DENIED] = "denied",
+    [BM_NOTFOUND] = "not-found",
+    [BM_CONFLICT] = "conflict",
+    [BM_USAGE] = "usage",
+    [BM_NOMEM] = "no-memory",
+    [BM_IO] = "io",
+    [BM_BUG] = "internal",
 };
 
 static void fill(struct bm_error *e, enum bm_rc rc, const char *code, const char *fmt, va_list ap)
@@ -40,7 +48,7 @@ enum bm_rc bm_refuse(struct bm_error *e, enum bm_rc rc, const char *code, const 
 
 enum bm_rc bm_wrap(struct bm_error *e, enum bm_rc rc, const char *fmt, ...)
 {
-    char front[sizeof e->what], whole[2 * sizeof e->what + 3];
+    char front[sizeof e->what], whole[2 * sizeof e->what + 3] = { 0 };
     va_list ap;
 
     if (e == NULL)

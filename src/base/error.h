@@ -9,7 +9,12 @@
 #define BM_PRINTF(n) __attribute__((format(printf, n, (n) + 1)))
 #define BM_CLEANUP(fn) __attribute__((cleanup(fn)))
 /* Hands over an owned pointer and clears the old owner, so that its cleanup does nothing. */
-#define BM_MOVE(p) __extension__({ __typeof__(p) moved_ = (p); (p) = NULL; moved_; })
+#define BM_MOVE(p)                                                                                                                 \
+    __extension__({                                                                                                                \
+        __typeof__(p) moved_ = (p);                                                                                                \
+        (p) = NULL;                                                                                                                \
+        moved_;                                                                                                                    \
+    })
 #define BM_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 enum bm_rc {

@@ -16,19 +16,21 @@ static void closep(int *fd)
 enum bm_rc bm_file_read(const char *path, struct bm_buf *buf, struct bm_error *e)
 {
     BM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t start = buf->n;
     uint8_t part[4096];
-    ssize_t n;
+    ssize_t n = 0;
 
     if (fd < 0)
         return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "%s: %s", path, strerror(errno));
-    while ((n = read(fd, part, sizeof part)) > 0)
+    while (!buf->bad && (n = read(fd, part, sizeof part)) > 0) /* a device file may have no end */
         bm_buf_put(buf, part, (size_t)n);
     bm_wipe(part, sizeof part);
-    if (n < 0)
+    if (!buf->bad && n == 0)
+        return BM_OK;
+    buf->n = start;
+    if (!buf->bad)
         return bm_fail(e, BM_IO, "%s: %s", path, strerror(errno));
-    if (bm_buf_check(buf, e) != BM_OK)
-        return bm_wrap(e, BM_LIMIT, "%s", path);
-    return BM_OK;
+    return bm_wrap(e, bm_buf_check(buf, e), "%s", path);
 }
 
 static enum bm_rc write_all(int fd, struct bm_rd b)
@@ -65,8 +67,7 @@ enum bm_rc bm_file_write(const char *path, struct bm_rd content, mode_t mode, st
         return bm_fail(e, BM_LIMIT, "%s: path too long", path);
     (void)unlink(beside);
     fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0 || write_all(fd, content) != BM_OK || fsync(fd) != 0 || rename(beside, path) != 0 ||
-        sync_folder_of(path) != BM_OK) {
+    if (fd < 0 || write_all(fd, content) != BM_OK || fsync(fd) != 0 || rename(beside, path) != 0 || sync_folder_of(path) != BM_OK) {
         int why = errno;
 
         (void)unlink(beside);
@@ -77,8 +78,14 @@ enum bm_rc bm_file_write(const char *path, struct bm_rd content, mode_t mode, st
 
 enum bm_rc bm_dir_make(const char *path, mode_t mode, struct bm_error *e)
 {
-    if (mkdir(path, mode) != 0 && errno != EEXIST)
+    struct stat st;
+
+    if (mkdir(path, mode) == 0)
+        return BM_OK;
+    if (errno != EEXIST)
         return bm_fail(e, BM_IO, "cannot create folder %s: %s", path, strerror(errno));
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return bm_fail(e, BM_CONFLICT, "%s is there and is not a folder", path);
     return BM_OK;
 }
 

@@ -44,8 +44,8 @@ static const char b64_url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 
 static void b64_encode(struct bm_buf *out, struct bm_rd in, const char *abc, bool pad, size_t line_len)
 {
-    size_t chars = (in.n + 2) / 3 * 4, col = 0;
-    uint8_t *to = bm_buf_room(out, chars + (line_len != 0 ? chars / line_len + 1 : 0));
+    size_t chars = pad ? (in.n + 2) / 3 * 4 : in.n / 3 * 4 + (in.n % 3 != 0 ? in.n % 3 + 1 : 0), col = 0;
+    uint8_t *to = bm_buf_room(out, chars + (line_len != 0 ? (chars + line_len - 1) / line_len : 0));
 
     if (to == NULL)
         return;
@@ -99,7 +99,7 @@ static uint8_t b64_class(uint8_t c, bool url)
 static const uint8_t *b64_table(bool url)
 {
     static uint8_t tables[2][256];
-    static bool made[2];
+    static _Atomic bool made[2]; /* two threads may both make it, of the same bytes */
 
     if (!made[url]) {
         for (unsigned c = 0; c < 256; c++)
@@ -109,13 +109,37 @@ static const uint8_t *b64_table(bool url)
     return tables[url];
 }
 
+static size_t b64_digits(struct bm_rd in, const uint8_t *table)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < in.n; i++)
+        n += table[in.p[i]] < B64_BAD;
+    return n;
+}
+
+/* What the last two or three digits hold; bits beyond the last byte must be zero (RFC 4648 section 3.5). */
+static bool b64_tail(uint32_t v, size_t digits, uint8_t *to)
+{
+    if (digits == 2) {
+        to[0] = (uint8_t)(v >> 4);
+        return (v & 15) == 0;
+    }
+    if (digits == 3) {
+        to[0] = (uint8_t)(v >> 10);
+        to[1] = (uint8_t)(v >> 2);
+        return (v & 3) == 0;
+    }
+    return true;
+}
+
 static enum bm_rc b64_decode(struct bm_rd in, bool url, struct bm_buf *out, struct bm_error *e)
 {
     const uint8_t *table = b64_table(url);
-    uint8_t *to = bm_buf_room(out, in.n / 4 * 3 + 3);
+    size_t total = b64_digits(in, table), rest = total % 4, n = total / 4 * 3 + (rest != 0 ? rest - 1 : 0);
+    uint8_t *to = bm_buf_room(out, n); /* no more than the content needs, so that a limit is met exactly */
+    size_t digits = 0, pads = 0;
     uint32_t v = 0;
-    unsigned digits = 0, pads = 0;
-    size_t start = out->n;
 
     if (to == NULL)
         return bm_buf_check(out, e);
@@ -136,20 +160,11 @@ static enum bm_rc b64_decode(struct bm_rd in, bool url, struct bm_buf *out, stru
             v = 0;
         }
     }
-    digits %= 4;
-    if (digits == 1 || (pads != 0 && digits + pads != 4) || (!url && digits != 0 && pads == 0))
+    if (rest == 1 || (pads != 0 && rest + pads != 4) || (!url && rest != 0 && pads == 0))
         return bm_fail(e, BM_MALFORMED, "base64: cut short");
-    if (digits == 2) {
-        if ((v & 15) != 0)
-            return bm_fail(e, BM_MALFORMED, "base64: stray bits at the end");
-        *to++ = (uint8_t)(v >> 4);
-    } else if (digits == 3) {
-        if ((v & 3) != 0)
-            return bm_fail(e, BM_MALFORMED, "base64: stray bits at the end");
-        *to++ = (uint8_t)(v >> 10);
-        *to++ = (uint8_t)(v >> 2);
-    }
-    out->n = start + (size_t)(to - (out->p + start));
+    if (!b64_tail(v, rest, to))
+        return bm_fail(e, BM_MALFORMED, "base64: stray bits at the end");
+    out->n += n;
     return BM_OK;
 }
 
@@ -201,18 +216,29 @@ const char *bm_time_text(int64_t at, char *ret)
     return ret;
 }
 
+/* strptime skips blanks and takes "2026-2-31"; the pattern and the way back to text refuse those. */
 bool bm_time_parse(const char *s, int64_t *ret)
 {
+    static const char pattern[] = "dddd-dd-ddTdd:dd:dd";
+    char again[21];
     struct tm tm = { 0 };
-    const char *end = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+    const char *end;
+    int64_t at;
 
+    for (size_t i = 0; i < sizeof pattern - 1; i++)
+        if (pattern[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != pattern[i])
+            return false;
+    end = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
     if (end == NULL)
         return false;
-    if (*end == '.')
+    if (end[0] == '.' && end[1] != 'Z')
         end += 1 + strspn(end + 1, "0123456789");
     if (strcmp(end, "Z") != 0)
         return false;
-    *ret = (int64_t)timegm(&tm);
+    at = (int64_t)timegm(&tm);
+    if (strncmp(bm_time_text(at, again), s, sizeof pattern - 1) != 0)
+        return false;
+    *ret = at;
     return true;
 }
 
