@@ -15,16 +15,16 @@ function(bm_library name)
     bm_embeds(bm_${name} ${sources})
 endfunction()
 
-# Files that embed others with .incbin: the assembler must find them, a change must rebuild, and link-time optimisation would move
-# the assembler text away from its users.
+# Files that embed others with .incbin: the assembler must find them from any folder, a change must rebuild, and link-time
+# optimisation would move the assembler text away from its users.
 function(bm_embeds target)
     set(folder ${CMAKE_SOURCE_DIR}/src/store/migrations)
     foreach(source ${ARGN})
         file(STRINGS ${source} embeds REGEX "\\.incbin" LIMIT_COUNT 1)
         if(embeds)
             file(GLOB parts CONFIGURE_DEPENDS ${folder}/*)
-            set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${parts}"
-                COMPILE_OPTIONS "-fno-lto;-I${folder};-Wa,-I${folder}")
+            set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${parts}" COMPILE_OPTIONS -fno-lto
+                COMPILE_DEFINITIONS BM_MIGRATIONS_DIR="${folder}")
         endif()
     endforeach()
 endfunction()
@@ -74,25 +74,25 @@ endfunction()
 # The committed corpus through each fuzz target, in every plain run.
 function(bm_fuzz_replays)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes) # libFuzzer ships no header for C
     foreach(source ${sources})
         get_filename_component(name ${source} NAME_WE)
         string(REGEX REPLACE "_fuzz$" "" thing ${name})
         add_executable(${name} ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
         set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
         target_link_libraries(${name} PRIVATE bm_flags bm_all)
-        target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
         bm_test(fuzz.${name} ${name} tests/corpus/${thing})
     endforeach()
 endfunction()
 
 function(bm_fuzz_targets)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
     foreach(source ${sources})
         get_filename_component(name ${source} NAME_WE)
         add_executable(${name} ${source})
         set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
         target_link_libraries(${name} PRIVATE bm_flags bm_all)
-        target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
         target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     endforeach()
 endfunction()

@@ -41,7 +41,7 @@ static bool grow(struct bm_buf *b, size_t want)
     p = malloc(cap + 1);
     if (p == NULL)
         return false;
-    if (b->n != 0)
+    if (b->p != NULL)
         memcpy(p, b->p, b->n);
     bm_wipe(b->p, b->cap);
     free(b->p);

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef bm_fail
+#undef bm_refuse
+#undef bm_wrap
+
 static const char *const names[] = {
     [BM_OK] = "ok",
     [BM_AGAIN] = "try-again",

@@ -17,12 +17,14 @@ void bm_hex(const void *p, size_t n, char *ret)
     ret[2 * n] = '\0';
 }
 
-static int hex_value(uint8_t c)
+enum { HEX_BAD = 16 };
+
+static unsigned hex_value(uint8_t c)
 {
     if (c >= '0' && c <= '9')
-        return c - '0';
+        return (unsigned)(c - '0');
     c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : HEX_BAD;
 }
 
 bool bm_unhex(struct bm_rd text, void *ret, size_t n)
@@ -32,7 +34,7 @@ bool bm_unhex(struct bm_rd text, void *ret, size_t n)
     if (text.n != 2 * n)
         return false;
     for (size_t i = 0; i < text.n; i++)
-        if (hex_value(text.p[i]) < 0)
+        if (hex_value(text.p[i]) == HEX_BAD)
             return false;
     for (size_t i = 0; i < n; i++)
         out[i] = (uint8_t)(hex_value(text.p[2 * i]) << 4 | hex_value(text.p[2 * i + 1]));
