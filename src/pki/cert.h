@@ -15,7 +15,23 @@ struct bm_cert {
     struct bm_rd skid, akid;      /* key identifiers, or empty */
     int64_t not_before, not_after;/* Unix seconds; 99991231235959Z is INT64_MAX */
     bool ca;                      /* basicConstraints cA */
+    int path_len;                 /* its pathLenConstraint; -1: none */
+    bool has_key_usage;           /* keyUsage is there */
+    uint8_t key_usage;            /* enum bm_key_usage, or'ed */
+    struct bm_rd eku;             /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
+    bool unknown_critical;        /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
 };
+enum bm_key_usage { /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
+    BM_KU_DIGITAL_SIGNATURE = 0x80,
+    BM_KU_CONTENT_COMMITMENT = 0x40,
+    BM_KU_KEY_ENCIPHERMENT = 0x20,
+    BM_KU_DATA_ENCIPHERMENT = 0x10,
+    BM_KU_KEY_AGREEMENT = 0x08,
+    BM_KU_CERT_SIGN = 0x04,
+    BM_KU_CRL_SIGN = 0x02,
+};
+/* Strict DER, v3 (v1 for the self-made certificates of simple tools), every extension well-formed and at most once. Checks no signature and
+ * no date. BM_MALFORMED, BM_LIMIT (over BM_CERT_MAX). */
 BM_MUST_USE enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error *e);
 
 /* A parsed PKCS#10 request; borrows. Attributes other than extensionRequest and challengePassword are read past. */

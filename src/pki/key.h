@@ -58,6 +58,9 @@ BM_MUST_USE enum bm_rc bm_key_of_evp(EVP_PKEY *take, struct bm_key **ret, struct
 void bm_key_free(struct bm_key *k); /* NULL is fine */
 void bm_key_freep(struct bm_key **k);
 
+/* PKCS#8 DER of the private key, for the one key that must leave the keeper: the TLS server's. BM_DENIED when its driver does not let it. */
+BM_MUST_USE enum bm_rc bm_key_export(const struct bm_key *k, struct bm_buf *ret, struct bm_error *e);
+
 struct bm_rd bm_key_spki(const struct bm_key *k);    /* lent: DER SubjectPublicKeyInfo */
 struct bm_rd bm_key_sig_alg(const struct bm_key *k); /* lent: DER AlgorithmIdentifier of the signatures it makes */
 const char *bm_key_alg(const struct bm_key *k);      /* as in bm_spki.alg */

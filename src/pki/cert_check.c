@@ -1,0 +1,51 @@
+#include "pki/impl.h"
+
+static enum bm_rc issuer_check(const struct bm_cert *cert, const struct bm_cert *issuer, struct bm_error *e)
+{
+    if (!issuer->ca)
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's certificate is not a CA's");
+    if (issuer->has_key_usage && (issuer->key_usage & BM_KU_CERT_SIGN) == 0)
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's key usage does not let it sign certificates");
+    if (issuer->unknown_critical) /* RFC 5280 section 4.2 */
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's certificate has a critical extension we do not know");
+    if (cert->ca && issuer->path_len == 0 && !bm_rd_eq(cert->subject, cert->issuer))
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer may not have CAs below it (path length 0)");
+    return BM_OK;
+}
+
+static enum bm_rc names_check(const struct bm_cert *cert, const struct bm_cert *issuer, struct bm_error *e)
+{
+    if (!bm_rd_eq(cert->issuer, issuer->subject))
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the certificate names another issuer");
+    if (cert->akid.n != 0 && issuer->skid.n != 0 && !bm_rd_eq(cert->akid, issuer->skid))
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the certificate names another key of its issuer");
+    return BM_OK;
+}
+
+static enum bm_rc dates_check(const struct bm_cert *c, const char *whose, int64_t at, struct bm_error *e)
+{
+    if (at < c->not_before)
+        return bm_refuse(e, BM_DENIED, "not-yet-valid", "%s is not valid yet", whose);
+    if (at > c->not_after)
+        return bm_refuse(e, BM_DENIED, "expired", "%s has expired", whose);
+    return BM_OK;
+}
+
+enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e)
+{
+    BM_EVP_FREE EVP_PKEY *key = NULL;
+    struct bm_spki spki;
+    enum bm_rc rc = issuer_check(cert, issuer, e);
+
+    if (rc == BM_OK)
+        rc = names_check(cert, issuer, e);
+    if (rc == BM_OK)
+        rc = dates_check(cert, "the certificate", at, e);
+    if (rc == BM_OK)
+        rc = dates_check(issuer, "the issuer's certificate", at, e);
+    if (rc == BM_OK)
+        rc = bm_spki_parse(issuer->spki, &spki, e);
+    if (rc == BM_OK)
+        rc = bm_spki_open(&spki, &key, e);
+    return rc == BM_OK ? bm_verify_x509(key, cert->sig_alg, cert->tbs, cert->sig, e) : rc;
+}

@@ -1,0 +1,103 @@
+/* What the files of src/pki share with each other and nobody else. */
+#ifndef BM_PKI_IMPL_H
+#define BM_PKI_IMPL_H
+
+#include "pki/cert.h"
+#include "pki/der.h"
+#include "pki/key.h"
+#include "pki/oid.h"
+
+/* --- digest.c: digests fetched once per process --------------------------------------------------------------------------------- */
+enum bm_digest { BM_SHA256, BM_SHA384, BM_SHA512, BM_DIGEST_NONE };
+enum { BM_DIGEST_MAX = 64 };
+const EVP_MD *bm_digest_md(enum bm_digest d); /* NULL for BM_DIGEST_NONE */
+const char *bm_digest_name(enum bm_digest d);
+/* Writes the digest, returns its length; 0 when the library failed. */
+size_t bm_digest_of(enum bm_digest d, struct bm_rd in, uint8_t ret[BM_DIGEST_MAX]);
+
+/* --- ec.c: elliptic curves through the library's low-level calls, which cost a fraction of the provider's ------------------------ */
+enum bm_curve { BM_P256, BM_P384, BM_P521, BM_CURVE_NONE };
+BM_MUST_USE enum bm_rc bm_ec_open(enum bm_curve c, struct bm_rd point, EVP_PKEY **ret, struct bm_error *e);
+enum bm_curve bm_ec_curve(EVP_PKEY *key); /* BM_CURVE_NONE: another curve or no EC key */
+enum bm_digest bm_ec_digest(enum bm_curve c); /* the hash that goes with the curve, RFC 7518 section 3.4 */
+size_t bm_ec_size(enum bm_curve c);       /* bytes of a coordinate */
+bool bm_ec_verify(EVP_PKEY *key, struct bm_rd digest, struct bm_rd sig_der);
+/* Signature as DER; false when the key has no private half at hand (a token's) or the library failed. */
+bool bm_ec_sign(EVP_PKEY *key, struct bm_rd digest, uint8_t *ret, size_t *ret_len);
+bool bm_ec_has_private(EVP_PKEY *key);
+/* r||s of `size` bytes each, and SEQUENCE { r, s }. */
+bool bm_ec_raw_to_der(struct bm_rd raw, size_t size, struct bm_derw *w);
+bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret);
+
+/* --- verify.c ------------------------------------------------------------------------------------------------------------------- */
+/* With a digest of the caller's choice (JWS). EC signatures are r||s. */
+BM_MUST_USE enum bm_rc bm_verify_raw_with(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, struct bm_rd sig, struct bm_error *e);
+
+/* --- spki.c --------------------------------------------------------------------------------------------------------------------- */
+/* SHA-256 of the key bits cut to 160 bits: RFC 7093 section 2, method 1. */
+void bm_key_id(struct bm_rd raw, uint8_t ret[20]);
+
+/* --- name.c, template.c --------------------------------------------------------------------------------------------------------- */
+enum { BM_NAME_ATTRIBUTES_MAX = 8, BM_TEMPLATE_MAX = 160, BM_VALUE_MAX = 512 };
+enum bm_template_style { BM_TEMPLATE_PLAIN, BM_TEMPLATE_URI }; /* URI: what a word brings in is percent-encoded, RFC 3986 section 2 */
+
+/* Words known and braces in order? */
+BM_MUST_USE enum bm_rc bm_template_check(const char *text, struct bm_error *e);
+/* words NULL: the text stands for itself. Appends to out, never empty. */
+BM_MUST_USE enum bm_rc bm_template_fill(const char *text, const struct bm_subject_words *words, enum bm_template_style style,
+                                        struct bm_wr *out, struct bm_error *e);
+bool bm_template_has(const char *text, const char *word);
+
+struct bm_attribute_type;
+struct bm_name_spec { /* in the order written, RFC 4514: the last RDN of the Name comes first */
+    size_t n;
+    struct {
+        const struct bm_attribute_type *type;
+        char text[BM_TEMPLATE_MAX];
+    } at[BM_NAME_ATTRIBUTES_MAX];
+};
+BM_MUST_USE enum bm_rc bm_name_spec_parse(const char *text, bool templates, struct bm_name_spec *ret, struct bm_error *e);
+bool bm_name_spec_has(const struct bm_name_spec *s, const char *type);
+/* Whole Name. */
+BM_MUST_USE enum bm_rc bm_name_write(struct bm_derw *w, const struct bm_name_spec *s, const struct bm_subject_words *words,
+                                     struct bm_error *e);
+/* SEQUENCE of RDNs, each with well-formed attributes; `name` is the whole Name. */
+bool bm_name_valid(struct bm_rd name);
+
+/* --- profile.c ------------------------------------------------------------------------------------------------------------------ */
+enum bm_san_kind { BM_SAN_URI, BM_SAN_DNS, BM_SAN_IP, BM_SAN_HARDWARE };
+enum { BM_SAN_ENTRIES_MAX = 8, BM_PROFILE_KEYS_MAX = 12 };
+struct bm_profile {
+    char name[65];
+    int64_t validity_s; /* INT64_MAX: 99991231235959Z */
+    int64_t backdate_s;
+    bool ca;
+    int path_len; /* -1: none */
+    struct bm_name_spec subject;
+    struct {
+        enum bm_san_kind kind;
+        char text[BM_TEMPLATE_MAX];
+    } san[BM_SAN_ENTRIES_MAX];
+    size_t n_san;
+    const char *keys[BM_PROFILE_KEYS_MAX]; /* as in bm_spki.alg; static storage */
+    size_t n_keys;
+    uint8_t hw_type[32]; /* contents of the OID */
+    size_t hw_type_len;
+    uint8_t fixed[2048]; /* the extensions that are the same in each certificate, DER */
+    size_t fixed_len;
+};
+
+/* --- extension helpers shared by profile.c, issue.c and csr.c ---------------------------------------------------------------------- */
+/* Extension ::= SEQUENCE { oid, critical, OCTET STRING { all written since mark } } */
+void bm_ext_end(struct bm_derw *w, size_t mark, struct bm_rd oid, bool critical);
+/* One Extension off the reader; false when malformed. */
+struct bm_ext {
+    struct bm_rd oid, value;
+    bool critical;
+};
+bool bm_ext_next(struct bm_rd *r, struct bm_ext *ret);
+
+/* Appends SEQUENCE { body, sig_alg of k, BIT STRING signature of k over body } */
+BM_MUST_USE enum bm_rc bm_signed_put(const struct bm_key *k, struct bm_rd body, struct bm_buf *out, struct bm_error *e);
+
+#endif

@@ -1,0 +1,209 @@
+#include "base/text.h"
+#include "pki/impl.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+
+struct bm_key {
+    EVP_PKEY *evp;
+    enum bm_digest digest;
+    enum bm_curve curve; /* BM_CURVE_NONE: not EC */
+    bool low_level;      /* the private half is at hand: sign without going through the provider */
+    struct bm_spki spki; /* borrows from spki_der */
+    uint8_t *spki_der;
+    uint8_t sig_alg[64];
+    size_t sig_alg_len;
+};
+
+static const struct bm_key_driver *const drivers[] = { &bm_key_file };
+
+static enum bm_rc driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name, struct bm_error *e)
+{
+    const char *colon = strchr(uri, ':');
+    char safe[80];
+
+    for (size_t i = 0; colon != NULL && i < BM_COUNT(drivers); i++) {
+        size_t n = strlen(drivers[i]->scheme);
+
+        if (n == (size_t)(colon - uri) && memcmp(uri, drivers[i]->scheme, n) == 0) {
+            *ret = drivers[i];
+            *ret_name = colon + 1;
+            return BM_OK;
+        }
+    }
+    return bm_fail(e, BM_USAGE, "key '%s': there is no driver of that kind; write \"file:NAME\"",
+                   bm_text_escape(bm_rd_str(uri), safe, sizeof safe));
+}
+
+enum bm_rc bm_key_generate(const struct bm_keyring *ring, const char *uri, const char *alg, struct bm_error *e)
+{
+    const struct bm_key_driver *d;
+    const char *name;
+    enum bm_rc rc = driver_find(uri, &d, &name, e);
+
+    return rc != BM_OK ? rc : d->generate(ring, name, alg, e);
+}
+
+enum bm_rc bm_key_open(const struct bm_keyring *ring, const char *uri, struct bm_key **ret, struct bm_error *e)
+{
+    const struct bm_key_driver *d;
+    const char *name;
+    enum bm_rc rc = driver_find(uri, &d, &name, e);
+
+    return rc != BM_OK ? rc : d->open(ring, name, ret, e);
+}
+
+void bm_key_free(struct bm_key *k)
+{
+    if (k == NULL)
+        return;
+    EVP_PKEY_free(k->evp);
+    OPENSSL_free(k->spki_der);
+    free(k);
+}
+
+void bm_key_freep(struct bm_key **k)
+{
+    bm_key_free(*k);
+    *k = NULL;
+}
+
+/* A signing context for the key with its own digest. */
+static EVP_MD_CTX *sign_ctx(const struct bm_key *k, EVP_PKEY_CTX **ret_pctx)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+    if (ctx != NULL && EVP_DigestSignInit_ex(ctx, ret_pctx, bm_digest_name(k->digest), NULL, NULL, k->evp, NULL) == 1)
+        return ctx;
+    EVP_MD_CTX_free(ctx);
+    return NULL;
+}
+
+/* The provider says what it calls its signatures, so that an algorithm we have never heard of works too. */
+static bool sig_alg_ask(struct bm_key *k)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, k->sig_alg, sizeof k->sig_alg),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_PKEY_CTX *pctx = NULL;
+    EVP_MD_CTX *ctx = sign_ctx(k, &pctx);
+    bool ok = ctx != NULL && EVP_PKEY_CTX_get_params(pctx, params) == 1 && params[0].return_size != 0 &&
+              params[0].return_size <= sizeof k->sig_alg;
+
+    EVP_MD_CTX_free(ctx);
+    k->sig_alg_len = ok ? params[0].return_size : 0;
+    return ok;
+}
+
+static enum bm_rc key_describe(struct bm_key *k, struct bm_error *e)
+{
+    int n = i2d_PUBKEY(k->evp, &k->spki_der);
+    int id = EVP_PKEY_get_base_id(k->evp);
+    enum bm_rc rc;
+
+    if (n <= 0)
+        return bm_fail(e, BM_USAGE, "key: its public half cannot be written");
+    rc = bm_spki_parse(bm_rd_of(k->spki_der, (size_t)n), &k->spki, e);
+    if (rc != BM_OK)
+        return rc;
+    k->curve = bm_ec_curve(k->evp);
+    k->digest = k->curve != BM_CURVE_NONE ? bm_ec_digest(k->curve) : id == EVP_PKEY_RSA ? BM_SHA256 : BM_DIGEST_NONE;
+    k->low_level = k->curve != BM_CURVE_NONE && bm_ec_has_private(k->evp);
+    if (!sig_alg_ask(k))
+        return bm_fail(e, BM_USAGE, "key of algorithm %s cannot sign", k->spki.alg);
+    return BM_OK;
+}
+
+enum bm_rc bm_key_of_evp(EVP_PKEY *take, struct bm_key **ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_key_freep) struct bm_key *k = calloc(1, sizeof *k);
+    enum bm_rc rc;
+
+    if (k == NULL) {
+        EVP_PKEY_free(take);
+        return bm_fail(e, BM_NOMEM, "key");
+    }
+    k->evp = take;
+    rc = take != NULL ? key_describe(k, e) : bm_fail(e, BM_USAGE, "no key given");
+    ERR_clear_error();
+    if (rc == BM_OK)
+        *ret = BM_MOVE(k);
+    return rc;
+}
+
+struct bm_rd bm_key_spki(const struct bm_key *k)
+{
+    return k->spki.whole;
+}
+
+struct bm_rd bm_key_sig_alg(const struct bm_key *k)
+{
+    return bm_rd_of(k->sig_alg, k->sig_alg_len);
+}
+
+const char *bm_key_alg(const struct bm_key *k)
+{
+    return k->spki.alg;
+}
+
+static bool sign_low_level(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len)
+{
+    uint8_t digest[BM_DIGEST_MAX];
+    size_t n = bm_digest_of(k->digest, tbs, digest);
+
+    return n != 0 && bm_ec_sign(k->evp, bm_rd_of(digest, n), ret, ret_len);
+}
+
+static bool sign_evp(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len)
+{
+    EVP_MD_CTX *ctx = sign_ctx(k, NULL);
+    bool ok = ctx != NULL && EVP_DigestSign(ctx, ret, ret_len, tbs.p, tbs.n) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+enum bm_rc bm_key_sign(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len, struct bm_error *e)
+{
+    if (k->low_level ? sign_low_level(k, tbs, ret, ret_len) : sign_evp(k, tbs, ret, ret_len))
+        return BM_OK;
+    ERR_clear_error();
+    return bm_fail(e, BM_IO, "signing with the %s key failed", k->spki.alg);
+}
+
+enum bm_rc bm_key_sign_raw(const struct bm_key *k, struct bm_rd msg, uint8_t *ret, size_t *ret_len, struct bm_error *e)
+{
+    uint8_t der[256];
+    size_t n = sizeof der, size = bm_ec_size(k->curve);
+    enum bm_rc rc;
+
+    if (size == 0)
+        return bm_key_sign(k, msg, ret, ret_len, e);
+    if (*ret_len < 2 * size)
+        return bm_fail(e, BM_BUG, "no room for a raw signature");
+    rc = bm_key_sign(k, msg, der, &n, e);
+    if (rc != BM_OK)
+        return rc;
+    if (!bm_ec_der_to_raw(bm_rd_of(der, n), size, ret))
+        return bm_fail(e, BM_BUG, "a signature of our own does not parse");
+    *ret_len = 2 * size;
+    return BM_OK;
+}
+
+enum bm_rc bm_key_export(const struct bm_key *k, struct bm_buf *ret, struct bm_error *e)
+{
+    PKCS8_PRIV_KEY_INFO *plain = EVP_PKEY2PKCS8(k->evp);
+    uint8_t *der = NULL;
+    int n = plain != NULL ? i2d_PKCS8_PRIV_KEY_INFO(plain, &der) : 0;
+
+    PKCS8_PRIV_KEY_INFO_free(plain); /* cleanses */
+    ERR_clear_error();
+    if (n <= 0)
+        return bm_refuse(e, BM_DENIED, "key-not-exportable", "the private key does not leave where it is kept");
+    bm_buf_put(ret, der, (size_t)n);
+    OPENSSL_clear_free(der, (size_t)n);
+    return bm_buf_check(ret, e);
+}

@@ -1,0 +1,27 @@
+/* The profiles everybody has; docs/profiles.md explains them. */
+#include "pki/cert.h"
+
+#define CA_USAGE "\"key_usage\":[\"keyCertSign\",\"cRLSign\"],"
+#define SIGN_USAGE "\"key_usage\":[\"digitalSignature\"],"
+#define UDID_URI "\"san\":[\"uri:urn:birthmark:udid:{udid}\"]"
+
+const struct bm_profile_builtin bm_profiles_builtin[] = {
+    { "idevid", "{\"not_after\":\"99991231235959Z\"," SIGN_USAGE
+                "\"subject\":\"serialNumber={serial|udid},CN={udid},OU={product},O={org}\"," UDID_URI "}" },
+    { "ldevid", "{\"validity\":\"30d\"," SIGN_USAGE "\"eku\":[\"clientAuth\"],"
+                "\"subject\":\"CN={udid},OU={product},O={org}\"," UDID_URI "}" },
+    { "tls-server", "{\"validity\":\"90d\"," SIGN_USAGE "\"eku\":[\"serverAuth\"],"
+                    "\"subject\":\"CN={host}\",\"san\":[\"dns:{host}\",\"ip:{host}\"]}" },
+    { "root-ca", "{\"validity\":\"20y\"," CA_USAGE "\"subject\":\"CN={org} {service|=Root} CA,O={org}\",\"ca\":{}}" },
+    { "intermediate-ca", "{\"validity\":\"15y\"," CA_USAGE
+                         "\"subject\":\"CN={org} {service|batch|=Intermediate} CA,O={org}\",\"ca\":{\"path_len\":1}}" },
+    { "issuing-ca", "{\"validity\":\"10y\"," CA_USAGE
+                    "\"subject\":\"CN={org} {service|batch|=Issuing} CA,O={org}\",\"ca\":{\"path_len\":0}}" },
+    { "device-root-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
+                        "\"subject\":\"CN={org} {service|=Device Root} CA,O={org}\",\"ca\":{}}" },
+    { "batch-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
+                  "\"subject\":\"CN={org} {batch} CA,O={org}\",\"ca\":{\"path_len\":0}}" },
+    { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE
+                         "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
+    { NULL, NULL },
+};
