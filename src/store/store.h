@@ -191,6 +191,7 @@ BM_MUST_USE enum bm_rc bm_audit_leaf_add(struct bm_store *s, int64_t index, int6
 typedef enum bm_rc bm_audit_leaf_fn(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int64_t to, bm_audit_leaf_fn *fn, void *arg,
                                           struct bm_error *e); /* from <= index < to, in order */
+BM_MUST_USE enum bm_rc bm_audit_leaf_count(struct bm_store *s, int64_t *ret, struct bm_error *e); /* the last index and one */
 BM_MUST_USE enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8_t ret[32], struct bm_error *e);
 struct bm_tree_head {

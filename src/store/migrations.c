@@ -1,0 +1,17 @@
+#include "store/migrations.h"
+
+/* The assembler finds the files through the compiler's -I; a build whose link step assembles (LTO) names the folder instead. */
+#ifndef BM_MIGRATIONS_DIR
+#define BM_MIGRATIONS_DIR "store/migrations"
+#endif
+
+#define EMBED(symbol, file)                                                                                                        \
+    __asm__(".pushsection .rodata\n.globl " #symbol "\n.type " #symbol ", %object\n" #symbol ":\n.incbin \"" BM_MIGRATIONS_DIR      \
+            "/" file "\"\n.byte 0\n.size " #symbol ", . - " #symbol "\n.popsection\n");                                            \
+    extern const char symbol[]
+
+EMBED(bm_sql_0001_registry, "0001_registry.sql");
+
+const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
+    { 1, bm_sql_0001_registry },
+};
