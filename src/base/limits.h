@@ -22,7 +22,11 @@ enum {
     BM_COMMAND_MAX = 256 * 1024,        /* a worker's command; the administrator's may reach BM_FRAME_MAX */
     BM_IN_FLIGHT_MAX = 256,             /* commands of one worker the keeper has not answered; more get 503 */
     BM_BATCH_COMMANDS = 512,            /* commands in one commit */
-    BM_BATCH_MS = 20,                   /* a commit is not put off longer than this */
+    BM_BATCH_MS = 20,                   /* a commit that a device waits for is not put off longer than this */
+    BM_IMPORT_BATCH_MS = 400,           /* nor one that only an import waits for */
+    BM_ADMINS_MAX = 16,                 /* connections to the administrator's socket */
+    BM_WORKERS_MAX = 256,
+    BM_HEAD_EVERY_MS = 1000,            /* a changed log gets a signed head this often */
 
     /* PKI */
     BM_CSR_MAX = 16 * 1024,             /* one PKCS#10 request */

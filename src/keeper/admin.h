@@ -43,6 +43,7 @@ struct bm_keeper;
 struct bm_admin_op {
     const char *name;
     bool writes; /* runs in a transaction and leaves an audit leaf */
+    bool joins;  /* checks everything before its first write, so it may share the transaction of others */
     enum bm_rc (*run)(struct bm_keeper *k, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e);
     const char *members; /* the members it takes, separated by blanks; required ones first, then "|", then optional ones */
 };

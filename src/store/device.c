@@ -13,6 +13,7 @@ static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM device WHERE id = 
 static const struct bm_sql peek = { "SELECT id, batch_id FROM device WHERE udid_key = ? AND udid = ?" };
 static const struct bm_sql set_state = { "UPDATE device SET state = ? WHERE id = ?" };
 static const struct bm_sql set_active = { "UPDATE device SET state = ?, activated_at = ? WHERE id = ?" };
+static const struct bm_sql set_owner = { "UPDATE device SET owner_id = ? WHERE id = ?" };
 static const struct bm_sql set_batch = { "UPDATE device SET batch_id = ?, state = ? WHERE id = ?" };
 
 void bm_device_done(struct bm_device *d)
@@ -122,4 +123,9 @@ enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state
 enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e)
 {
     return bm_db_update(s, &set_batch, BM_ARGS(bm_arg_ref(batch_id), bm_arg_text(state), bm_arg_int(id)), "device", e);
+}
+
+enum bm_rc bm_device_set_owner(struct bm_store *s, int64_t id, int64_t org_id, struct bm_error *e)
+{
+    return bm_db_update(s, &set_owner, BM_ARGS(bm_arg_ref(org_id), bm_arg_int(id)), "device", e);
 }

@@ -125,6 +125,7 @@ static const struct kind kinds[] = {
         { "state", "c.state = ?", BY_TEXT },
         { "service", "v.name = ?", BY_TEXT },
         { "ca", "a.name = ?", BY_TEXT },
+        { "correlation", "c.correlation = ?", BY_TEXT },
         { "serial", "c.serial_key = ? AND c.serial = ?", BY_SERIAL } } },
     { "manifest",
       "SELECT m.id, o.name, b.name, m.digest, m.format, m.next_seq, m.entries, m.bad, m.complete, m.created_at FROM manifest m"

@@ -4,8 +4,9 @@ static const struct bm_sql add = { "INSERT INTO manifest (org_id, batch_id, dige
                                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING" };
 static const struct bm_sql set = { "UPDATE manifest SET org_id = ?, batch_id = ?, digest = ?, prev = ?, format = ?, next_seq = ?, entries = ?,"
                                    " bad = ?, complete = ?, created_at = ? WHERE id = ?" };
-static const struct bm_sql by_digest = { "SELECT id, org_id, batch_id, digest, prev, format, next_seq, entries, bad, complete, created_at"
-                                         " FROM manifest WHERE digest = ?" };
+#define COLUMNS "id, org_id, batch_id, digest, prev, format, next_seq, entries, bad, complete, created_at"
+static const struct bm_sql by_digest = { "SELECT " COLUMNS " FROM manifest WHERE digest = ?" };
+static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM manifest WHERE id = ?" };
 
 enum bm_rc bm_manifest_put(struct bm_store *s, struct bm_manifest_row *m, struct bm_error *e)
 {
@@ -20,12 +21,12 @@ enum bm_rc bm_manifest_put(struct bm_store *s, struct bm_manifest_row *m, struct
     return bm_db_insert(s, &add, args, "manifest", &m->id, e);
 }
 
-enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t digest[32], struct bm_manifest_row *ret, struct bm_error *e)
+static enum bm_rc one(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_manifest_row *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     struct bm_manifest_row m = { 0 };
     struct bm_cols c;
-    enum bm_rc rc = bm_query_one(s, &by_digest, BM_ARGS(bm_arg_blob(digest, 32)), "manifest", &q, e);
+    enum bm_rc rc = bm_query_one(s, sql, args, "manifest", &q, e);
 
     if (rc != BM_OK)
         return rc;
@@ -45,4 +46,14 @@ enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t digest[32], s
     if (rc == BM_OK)
         *ret = m;
     return rc;
+}
+
+enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t digest[32], struct bm_manifest_row *ret, struct bm_error *e)
+{
+    return one(s, &by_digest, BM_ARGS(bm_arg_blob(digest, 32)), ret, e);
+}
+
+enum bm_rc bm_manifest_by_id(struct bm_store *s, int64_t id, struct bm_manifest_row *ret, struct bm_error *e)
+{
+    return one(s, &by_id, BM_ARGS(bm_arg_int(id)), ret, e);
 }

@@ -142,6 +142,7 @@ BM_MUST_USE enum bm_rc bm_device_peek(struct bm_store *s, const uint8_t udid[BM_
 /* activated_at 0 leaves the old value. */
 BM_MUST_USE enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state, int64_t activated_at, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_set_owner(struct bm_store *s, int64_t id, int64_t org_id, struct bm_error *e);
 
 /* --- credentials -------------------------------------------------------------------------------------------------------------- */
 struct bm_credential {
@@ -175,6 +176,8 @@ struct bm_manifest_row {
 BM_MUST_USE enum bm_rc bm_manifest_put(struct bm_store *s, struct bm_manifest_row *m, struct bm_error *e); /* id != 0: update */
 BM_MUST_USE enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t digest[32], struct bm_manifest_row *ret,
                                              struct bm_error *e);
+
+BM_MUST_USE enum bm_rc bm_manifest_by_id(struct bm_store *s, int64_t id, struct bm_manifest_row *ret, struct bm_error *e);
 
 /* --- refusals: what `birthmark why` tells ---------------------------------------------------------------------------------------- */
 struct bm_refusal {

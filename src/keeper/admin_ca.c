@@ -1,0 +1,159 @@
+/* Certification authorities and certificate profiles. */
+#include "keeper/internal.h"
+
+#include "base/text.h"
+
+BM_ADMIN_HANDLER(bm_admin_profile_list)
+{
+    static const char *const none[] = { NULL };
+
+    (void)blob;
+    return bm_admin_list(k, "profile", none, in, out, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_profile_show)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf json = { .max = BM_PROFILE_MAX };
+    const char *name;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_profile_get(k->store, name, &json, e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "name", json_string(name));
+    json_object_set_new(out, "profile", json_loadb((const char *)json.p, json.n, 0, NULL));
+    return BM_OK;
+}
+
+BM_ADMIN_HANDLER(bm_admin_profile_set)
+{
+    BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    const char *name;
+    int64_t now;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    if (rc == BM_OK && blob.n > BM_PROFILE_MAX)
+        rc = bm_fail(e, BM_LIMIT, "a profile may have %d bytes", BM_PROFILE_MAX);
+    if (rc == BM_OK)
+        rc = bm_profile_parse(name, blob, &p, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc == BM_OK)
+        rc = bm_profile_put(k->store, name, blob, e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "name", json_string(name));
+    fields = json_pack("{s:s, s:s%}", "name", name, "profile", (const char *)blob.p, blob.n);
+    return bm_record(k, now, "profile.set", fields, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_create)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"), .profile = bm_arg_text(in, "profile"), .organisation = bm_arg_text(in, "org") };
+    int64_t now;
+    enum bm_rc rc = bm_arg_name(in, "name", &s.name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_arg_name(in, "parent", &s.parent, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc != BM_OK)
+        return rc;
+    if (bm_ca_get(k->store, s.name, &ca, NULL) == BM_OK)
+        return bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", s.name);
+    s.alg = s.alg != NULL ? s.alg : "EC:P-256";
+    s.profile = s.profile != NULL ? s.profile : "issuing-ca";
+    s.organisation = s.organisation != NULL ? s.organisation : "Birthmark";
+    rc = bm_ca_make(k, &s, now, &ca, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "CA '%s'", s.name);
+    json_object_set_new(out, "name", json_string(s.name));
+    fields = json_pack("{s:s, s:s}", "name", s.name, "parent", s.parent);
+    if (bm_json_pem(out, "certificate", bm_buf_rd(&ca.cert)) != 0 || bm_json_pem(fields, "certificate", bm_buf_rd(&ca.cert)) != 0)
+        return bm_fail(e, BM_NOMEM, "no memory");
+    return bm_record(k, now, "ca.created", fields, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_list)
+{
+    (void)blob;
+    return bm_admin_list(k, "ca", NULL, in, out, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_show)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    const char *name;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_ca_get(k->store, name, &ca, e);
+    if (rc == BM_OK)
+        rc = bm_admin_one(k, "ca", "name", name, out, e);
+    if (rc == BM_OK && bm_json_pem(out, "certificate", bm_buf_rd(&ca.cert)) != 0)
+        rc = bm_fail(e, BM_NOMEM, "no memory");
+    return rc;
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_revoke)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    const char *name;
+    int64_t now;
+    int reason;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_arg_reason(in, 0, &reason, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc == BM_OK)
+        rc = bm_ca_get(k->store, name, &ca, e);
+    if (rc != BM_OK)
+        return rc;
+    if (strcmp(ca.state, "active") != 0)
+        return bm_fail(e, BM_CONFLICT, "CA '%s' is revoked already", name);
+    if (ca.parent_id == 0)
+        return bm_fail(e, BM_USAGE, "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", name);
+    rc = bm_ca_set_revoked(k->store, ca.id, reason, now, e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "name", json_string(name));
+    json_object_set_new(out, "state", json_string("revoked"));
+    fields = json_pack("{s:s, s:s}", "name", name, "reason", bm_reason_name(reason));
+    return bm_record(k, now, "ca.revoked", fields, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_default)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    struct bm_issuer *issuer;
+    const char *name;
+    int64_t now;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc == BM_OK)
+        rc = bm_ca_get(k->store, name, &ca, e);
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
+    if (rc == BM_OK)
+        rc = bm_meta_set(k->store, "default-ca", bm_rd_str(name), e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "name", json_string(name));
+    fields = json_pack("{s:s}", "name", name);
+    return bm_record(k, now, "ca.default", fields, e);
+}

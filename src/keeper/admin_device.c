@@ -1,0 +1,245 @@
+/* Devices: looking them up, and the moves of their life. What a move does to credentials stands beside it in one table. */
+#include "keeper/internal.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+
+static bool each_row_full(struct bm_keeper *k, json_t *row)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 4 * BM_CERT_MAX };
+    uint8_t udid[BM_UDID_LEN];
+
+    if (bm_arg_hex(row, "udid", udid, sizeof udid, NULL) != BM_OK || bm_device_get(k->store, udid, &d, NULL) != BM_OK)
+        return false;
+    bm_base64url(&text, bm_buf_rd(&d.spki));
+    json_object_set_new(row, "key", json_stringn((const char *)text.p, text.n));
+    if (d.birth_cert.n != 0) {
+        text.n = 0;
+        bm_base64url(&text, bm_buf_rd(&d.birth_cert));
+        json_object_set_new(row, "birth", json_stringn((const char *)text.p, text.n));
+    }
+    if (d.attributes.n != 0)
+        json_object_set_new(row, "attributes", json_loadb((const char *)d.attributes.p, d.attributes.n, 0, NULL));
+    return !text.bad;
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_list)
+{
+    static const char *const by[] = { "state", "batch", "product", NULL };
+    json_t *row;
+    size_t i;
+    enum bm_rc rc = bm_admin_list(k, "device", by, in, out, e);
+
+    (void)blob;
+    if (rc != BM_OK || !json_is_true(json_object_get(in, "full")))
+        return rc;
+    json_array_foreach (json_object_get(out, "rows"), i, row) {
+        if (!each_row_full(k, row))
+            return bm_fail(e, BM_IO, "cannot read device %zu of the list", i);
+    }
+    return BM_OK;
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_show)
+{
+    static const char *const by[] = { "udid", NULL };
+    BM_CLEANUP(bm_json_freep) json_t *list = json_object(), *query = NULL;
+    uint8_t udid[BM_UDID_LEN];
+    enum bm_rc rc = bm_arg_hex(in, "udid", udid, sizeof udid, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_admin_one(k, "device", "udid", bm_arg_text(in, "udid"), out, e);
+    if (rc == BM_OK && !each_row_full(k, out))
+        rc = bm_fail(e, BM_IO, "cannot read the device");
+    if (rc != BM_OK)
+        return rc;
+    query = json_pack("{s:s, s:i}", "udid", bm_arg_text(in, "udid"), "limit", 1000);
+    rc = bm_admin_list(k, "credential", by, query, list, e);
+    if (rc == BM_OK)
+        json_object_set(out, "credentials", json_object_get(list, "rows"));
+    return rc;
+}
+
+static enum bm_rc load(struct bm_keeper *k, const json_t *in, struct bm_device *ret, int64_t *ret_now, struct bm_error *e)
+{
+    uint8_t udid[BM_UDID_LEN];
+    enum bm_rc rc = bm_arg_hex(in, "udid", udid, sizeof udid, e);
+
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, ret_now, e);
+    if (rc == BM_OK)
+        rc = bm_device_get(k->store, udid, ret, e);
+    return rc == BM_NOTFOUND ? bm_fail(e, BM_NOTFOUND, "no device with this UDID is registered") : rc;
+}
+
+static enum bm_rc move(const struct bm_device *d, enum bm_state to, struct bm_error *e)
+{
+    enum bm_state from;
+
+    if (!bm_state_parse(d->state, &from))
+        return bm_fail(e, BM_BUG, "device in unknown state '%s'", d->state);
+    return bm_state_move(from, to, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_allocate)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    const char *batch;
+    struct bm_batch b;
+    int64_t now;
+    enum bm_rc rc = load(k, in, &d, &now, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_arg_name(in, "batch", &batch, e);
+    if (rc == BM_OK)
+        rc = bm_batch_get(k->store, batch, &b, e);
+    if (rc == BM_OK)
+        rc = move(&d, BM_ALLOCATED, e);
+    if (rc == BM_OK)
+        rc = bm_device_set_batch(k->store, d.id, b.id, bm_state_name(BM_ALLOCATED), e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "state", json_string(bm_state_name(BM_ALLOCATED)));
+    fields = json_pack("{s:O, s:s}", "udid", json_object_get(in, "udid"), "batch", batch);
+    return bm_record(k, now, "device.allocated", fields, e);
+}
+
+/* --- credentials of one device ------------------------------------------------------------------------------------------------- */
+enum { REVOKE_STEP = 64 };
+
+struct active {
+    int64_t ids[REVOKE_STEP];
+    size_t n;
+};
+
+static enum bm_rc note_active(void *arg, const struct bm_credential *c, struct bm_error *e)
+{
+    struct active *a = arg;
+
+    (void)e;
+    if (a->n < REVOKE_STEP && strcmp(c->state, "active") == 0)
+        a->ids[a->n++] = c->id;
+    return BM_OK;
+}
+
+enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n, struct bm_error *e)
+{
+    struct active a;
+    enum bm_rc rc;
+
+    *ret_n = 0;
+    do {
+        a.n = 0;
+        rc = bm_credential_each_of(k->store, device_id, note_active, &a, e);
+        for (size_t i = 0; rc == BM_OK && i < a.n; i++)
+            rc = bm_credential_set_revoked(k->store, a.ids[i], reason, now, e);
+        *ret_n += (int64_t)a.n;
+    } while (rc == BM_OK && a.n == REVOKE_STEP);
+    return rc;
+}
+
+/* --- moves --------------------------------------------------------------------------------------------------------------------- */
+struct act {
+    enum bm_state to;
+    const char *event;
+    bool revokes;
+    int reason; /* RFC 5280, when the operator gives none */
+};
+
+static enum bm_rc do_act(struct bm_keeper *k, const json_t *in, json_t *out, const struct act *act, struct bm_error *e)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    int64_t now, revoked = 0;
+    int reason;
+    enum bm_rc rc = load(k, in, &d, &now, e);
+
+    if (rc == BM_OK)
+        rc = bm_arg_reason(in, act->reason, &reason, e);
+    if (rc == BM_OK)
+        rc = move(&d, act->to, e);
+    if (rc == BM_OK)
+        rc = bm_device_set_state(k->store, d.id, bm_state_name(act->to), 0, e);
+    if (rc == BM_OK && act->revokes)
+        rc = bm_device_revoke_all(k, d.id, reason, now, &revoked, e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "state", json_string(bm_state_name(act->to)));
+    json_object_set_new(out, "revoked", json_integer(revoked));
+    fields = json_pack("{s:O, s:s, s:s, s:I}", "udid", json_object_get(in, "udid"), "from", d.state, "reason", bm_reason_name(reason), "revoked",
+                       (json_int_t)revoked);
+    return bm_record(k, now, act->event, fields, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_suspend)
+{
+    static const struct act act = { BM_SUSPENDED, "device.suspended", false, 0 };
+
+    (void)blob;
+    return do_act(k, in, out, &act, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_resume)
+{
+    static const struct act act = { BM_ACTIVE, "device.resumed", false, 0 };
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    int64_t now;
+    enum bm_rc rc = load(k, in, &d, &now, e);
+
+    (void)blob;
+    if (rc == BM_OK && strcmp(d.state, bm_state_name(BM_SUSPENDED)) != 0) /* "allocated -> active" is the device's move, not ours */
+        rc = bm_refuse(e, BM_CONFLICT, "illegal-transition", "only a suspended device can be resumed; this one is %s", d.state);
+    return rc == BM_OK ? do_act(k, in, out, &act, e) : rc;
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_retire)
+{
+    static const struct act act = { BM_RETIRED, "device.retired", true, 5 };
+
+    (void)blob;
+    return do_act(k, in, out, &act, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_compromise)
+{
+    static const struct act act = { BM_COMPROMISED, "device.compromised", true, 1 };
+
+    (void)blob;
+    return do_act(k, in, out, &act, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_device_transfer)
+{
+    enum { AFFILIATION_CHANGED = 3 };
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    const char *org;
+    struct bm_org o;
+    int64_t now, revoked;
+    enum bm_rc rc = load(k, in, &d, &now, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_arg_name(in, "org", &org, e);
+    if (rc == BM_OK)
+        rc = bm_org_get(k->store, org, &o, e);
+    if (rc == BM_OK && d.owner_id == o.id)
+        rc = bm_fail(e, BM_CONFLICT, "the device is already owned by '%s'", org);
+    if (rc == BM_OK && (strcmp(d.state, bm_state_name(BM_RETIRED)) == 0 || strcmp(d.state, bm_state_name(BM_COMPROMISED)) == 0))
+        rc = bm_refuse(e, BM_CONFLICT, "illegal-transition", "a device that is %s cannot change hands", d.state);
+    if (rc == BM_OK)
+        rc = bm_device_set_owner(k->store, d.id, o.id, e);
+    if (rc == BM_OK)
+        rc = bm_device_revoke_all(k, d.id, AFFILIATION_CHANGED, now, &revoked, e);
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "owner", json_string(org));
+    json_object_set_new(out, "revoked", json_integer(revoked));
+    fields = json_pack("{s:O, s:s, s:I}", "udid", json_object_get(in, "udid"), "owner", org, "revoked", (json_int_t)revoked);
+    return bm_record(k, now, "device.transferred", fields, e);
+}

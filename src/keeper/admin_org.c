@@ -1,0 +1,119 @@
+/* Organisations and the certificates they are trusted for. */
+#include "keeper/internal.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+
+static const char *const roles[] = { "chip-maker", "contract-manufacturer", "oem", "service-operator", "auditor" };
+
+BM_ADMIN_HANDLER(bm_admin_org_create)
+{
+    struct bm_org o = { 0 };
+    const char *name, *role = bm_arg_text(in, "role"), *title = bm_arg_text(in, "title");
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    size_t i;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    for (i = 0; i < BM_COUNT(roles) && (role == NULL || strcmp(roles[i], role) != 0); i++)
+        ;
+    if (rc == BM_OK && i == BM_COUNT(roles))
+        rc = bm_fail(e, BM_USAGE, "'role' must be chip-maker, contract-manufacturer, oem, service-operator or auditor");
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &o.created_at, e);
+    if (rc != BM_OK)
+        return rc;
+    snprintf(o.name, sizeof o.name, "%s", name);
+    snprintf(o.role, sizeof o.role, "%s", role);
+    snprintf(o.title, sizeof o.title, "%s", title != NULL ? title : "");
+    rc = bm_org_put(k->store, &o, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "organisation '%s'", name);
+    fields = json_pack("{s:s, s:s}", "name", name, "role", role);
+    json_object_set_new(out, "name", json_string(name));
+    return bm_record(k, o.created_at, "org.created", fields, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_org_list)
+{
+    (void)blob;
+    return bm_admin_list(k, "org", NULL, in, out, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_org_show)
+{
+    static const char *const by_org[] = { "org", NULL };
+    BM_CLEANUP(bm_json_freep) json_t *list = json_object(), *query = NULL;
+    const char *name;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_admin_one(k, "org", "name", name, out, e);
+    if (rc != BM_OK)
+        return rc;
+    query = json_pack("{s:s, s:i}", "org", name, "limit", 1000);
+    rc = bm_admin_list(k, "trust", by_org, query, list, e);
+    if (rc == BM_OK)
+        json_object_set(out, "trust", json_object_get(list, "rows"));
+    return rc;
+}
+
+struct trusting {
+    struct bm_keeper *k;
+    struct bm_trust row;
+    json_t *digests;
+    int added;
+};
+
+static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
+{
+    struct trusting *t = arg;
+    struct bm_trust row = t->row;
+    char digest[65];
+    struct bm_cert cert;
+    enum bm_rc rc = bm_cert_parse(der, &cert, e);
+
+    if (rc != BM_OK)
+        return rc;
+    bm_udid_of(der, row.sha256); /* a SHA-256 like any other */
+    row.der = (struct bm_buf){ .p = (uint8_t *)(uintptr_t)der.p, .n = der.n, .cap = der.n, .max = der.n };
+    rc = bm_trust_put(t->k->store, &row, e);
+    if (rc != BM_OK && rc != BM_CONFLICT)
+        return rc;
+    t->added += rc == BM_OK;
+    bm_hex(row.sha256, sizeof row.sha256, digest);
+    json_array_append_new(t->digests, json_string(digest));
+    return BM_OK;
+}
+
+BM_ADMIN_HANDLER(bm_admin_org_trust)
+{
+    struct trusting t = { .k = k };
+    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    const char *org, *purpose = bm_arg_text(in, "purpose");
+    struct bm_org o;
+    enum bm_rc rc = bm_arg_name(in, "org", &org, e);
+
+    if (rc == BM_OK && (purpose == NULL || (strcmp(purpose, BM_TRUST_MANIFEST) != 0 && strcmp(purpose, BM_TRUST_BIRTH) != 0)))
+        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest or birth");
+    if (rc == BM_OK)
+        rc = bm_org_get(k->store, org, &o, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &t.row.created_at, e);
+    if (rc != BM_OK)
+        return rc;
+    t.row.org_id = o.id;
+    snprintf(t.row.purpose, sizeof t.row.purpose, "%s", purpose);
+    t.digests = json_array();
+    json_object_set_new(out, "sha256", t.digests);
+    rc = bm_pem_parse(blob, "CERTIFICATE", trust_one, &t, e);
+    if (rc == BM_OK && json_array_size(t.digests) == 0)
+        rc = bm_fail(e, BM_USAGE, "no certificate in PEM given");
+    if (rc != BM_OK)
+        return rc;
+    json_object_set_new(out, "added", json_integer(t.added));
+    fields = json_pack("{s:s, s:s, s:O}", "org", org, "purpose", purpose, "sha256", t.digests);
+    return bm_record(k, t.row.created_at, "org.trusted", fields, e);
+}

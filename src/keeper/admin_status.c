@@ -1,0 +1,252 @@
+/* How the registry is, and why something happened. */
+#include "keeper/internal.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- status --------------------------------------------------------------------------------------------------------------------- */
+struct cas {
+    json_t *list, *warnings;
+    int64_t now;
+};
+
+static enum bm_rc add_ca(void *arg, const struct bm_ca *c, struct bm_error *e)
+{
+    enum { WARN_S = 90 * 86400 };
+    struct cas *s = arg;
+    char until[24];
+    struct bm_cert cert;
+    enum bm_rc rc = bm_cert_parse(bm_buf_rd(&c->cert), &cert, e);
+
+    if (rc != BM_OK)
+        return rc;
+    bm_time_text(cert.not_after, until);
+    json_array_append_new(s->list, json_pack("{s:s, s:s, s:s}", "name", c->name, "state", c->state, "not_after", until));
+    if (strcmp(c->state, "active") == 0 && cert.not_after - s->now < WARN_S)
+        json_array_append_new(s->warnings, json_sprintf("CA '%s' expires at %s: make its successor now", c->name, until));
+    return BM_OK;
+}
+
+BM_ADMIN_HANDLER(bm_admin_status)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf counts = { .max = 64 * 1024 };
+    struct cas s = { .list = json_array(), .warnings = json_array(), .now = bm_clock_s() };
+    char at[24];
+    int64_t now;
+    struct bm_error clock;
+    json_t *j;
+    enum bm_rc rc = bm_store_counts(k->store, &counts, e);
+
+    (void)in, (void)blob;
+    json_object_set_new(out, "cas", s.list);
+    json_object_set_new(out, "warnings", s.warnings);
+    if (rc == BM_OK)
+        rc = bm_ca_each(k->store, add_ca, &s, e);
+    if (rc != BM_OK)
+        return rc;
+    if (bm_keeper_now(k, &now, &clock) != BM_OK)
+        json_array_append_new(s.warnings, json_string(clock.what));
+    j = json_loadb((const char *)counts.p, counts.n, 0, NULL);
+    json_object_set_new(out, "counts", j != NULL ? j : json_object());
+    json_object_set_new(out, "log_size", json_integer(k->audit.on_disk.size));
+    json_object_set_new(out, "clock", json_string(bm_time_text(s.now, at)));
+    json_object_set_new(out, "since", json_string(bm_time_text(k->started_at, at)));
+    return BM_OK;
+}
+
+/* --- why ------------------------------------------------------------------------------------------------------------------------ */
+static void tell(json_t *story, const char *at, const char *event, json_t *text)
+{
+    json_array_append_new(story, json_pack("{s:s, s:s, s:o}", "at", at != NULL ? at : "", "event", event, "text", text));
+}
+
+static const char *text_of(const json_t *row, const char *member)
+{
+    const char *s = json_string_value(json_object_get(row, member));
+
+    return s != NULL ? s : "";
+}
+
+static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_int_t limit, json_t **ret,
+                          struct bm_error *e)
+{
+    const char *by[] = { column, NULL };
+    BM_CLEANUP(bm_json_freep) json_t *query = json_pack("{s:s, s:I}", column, value, "limit", limit), *out = json_object();
+    enum bm_rc rc = bm_admin_list(k, kind, by, query, out, e);
+
+    if (rc == BM_OK)
+        *ret = json_incref(json_object_get(out, "rows"));
+    return rc;
+}
+
+static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story, struct bm_error *e)
+{
+    BM_CLEANUP(bm_json_freep) json_t *rows = NULL;
+    json_t *row;
+    size_t i;
+    enum bm_rc rc = rows_of(k, "refusal", column, id, limit, &rows, e);
+
+    if (rc != BM_OK)
+        return rc;
+    json_array_foreach (rows, i, row) {
+        tell(story, text_of(row, "at"), "refused",
+             json_sprintf("refused over %s from %s with %s: %s (correlation %s, UDID %s)", text_of(row, "protocol"), text_of(row, "peer"),
+                          text_of(row, "code"), text_of(row, "what"), text_of(row, "correlation"), text_of(row, "udid")));
+    }
+    return BM_OK;
+}
+
+static enum bm_rc tell_credentials(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story,
+                                   struct bm_error *e)
+{
+    BM_CLEANUP(bm_json_freep) json_t *rows = NULL;
+    json_t *row;
+    size_t i;
+    enum bm_rc rc = rows_of(k, "credential", column, id, limit, &rows, e);
+
+    if (rc != BM_OK)
+        return rc;
+    json_array_foreach (rows, i, row) {
+        tell(story, text_of(row, "issued_at"), "issued",
+             json_sprintf("certificate %s issued by CA '%s' over %s for service '%s', good until %s (device %s, correlation %s)",
+                          text_of(row, "serial"), text_of(row, "ca"), text_of(row, "protocol"), text_of(row, "service"), text_of(row, "not_after"),
+                          text_of(row, "udid"), text_of(row, "correlation")));
+        if (strcmp(text_of(row, "state"), "revoked") == 0)
+            tell(story, text_of(row, "revoked_at"), "revoked", json_sprintf("certificate %s revoked", text_of(row, "serial")));
+    }
+    return BM_OK;
+}
+
+static enum bm_rc tell_device(struct bm_keeper *k, const char *udid, json_t *story, struct bm_error *e)
+{
+    BM_CLEANUP(bm_json_freep) json_t *row = json_object();
+    enum bm_rc rc = bm_admin_one(k, "device", "udid", udid, row, e);
+
+    if (rc == BM_NOTFOUND) {
+        tell(story, NULL, "unknown", json_string("no device with this UDID is registered: import its manifest, or it is no genuine one"));
+        return BM_OK;
+    }
+    if (rc != BM_OK)
+        return rc;
+    tell(story, text_of(row, "created_at"), "registered",
+         json_sprintf("device registered, root of trust %s, batch '%s', product '%s'", text_of(row, "rot"), text_of(row, "batch"),
+                      text_of(row, "product")));
+    if (text_of(row, "activated_at")[0] != '\0')
+        tell(story, text_of(row, "activated_at"), "activated", json_string("first enrolment: counted against the batch's quota"));
+    tell(story, NULL, "now", json_sprintf("the device is %s", text_of(row, "state")));
+    return BM_OK;
+}
+
+/* Administrators' acts on this UDID or serial, from the audit log's newest end. */
+struct search {
+    json_t *story;
+    const char *id;
+};
+
+static enum bm_rc match_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
+{
+    struct search *s = arg;
+    BM_CLEANUP(bm_json_freep) json_t *leaf = NULL;
+    char at[24];
+
+    (void)e;
+    if (memmem(data.p, data.n, s->id, strlen(s->id)) == NULL || memmem(data.p, data.n, "\"credential.issued\"", 19) != NULL)
+        return BM_OK;
+    leaf = json_loadb((const char *)data.p, data.n, 0, NULL);
+    tell(s->story, bm_time_text(at_ms / 1000, at), text_of(leaf, "event"),
+         json_sprintf("%s by %s (audit log entry %lld)", text_of(leaf, "event"), text_of(leaf, "actor"), (long long)index));
+    return BM_OK;
+}
+
+static enum bm_rc tell_acts(struct bm_keeper *k, const char *id, json_t *story, struct bm_error *e)
+{
+    enum { LOOK_BACK = 20000 };
+    struct search s = { story, id };
+    int64_t size = k->audit.on_disk.size;
+
+    return bm_audit_leaf_each(k->store, size > LOOK_BACK ? size - LOOK_BACK : 0, size, match_leaf, &s, e);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    return strcmp(text_of(*(json_t *const *)a, "at"), text_of(*(json_t *const *)b, "at"));
+}
+
+/* Oldest first; what has no time ("the device is active") comes last. */
+static json_t *sorted(const json_t *story)
+{
+    size_t n = json_array_size(story);
+    json_t **rows = calloc(n + 1, sizeof(json_t *)), *out = json_array();
+
+    for (size_t i = 0; rows != NULL && i < n; i++)
+        rows[i] = json_array_get(story, i);
+    if (rows != NULL)
+        qsort(rows, n, sizeof(json_t *), by_time);
+    for (int late = 0; rows != NULL && late < 2; late++)
+        for (size_t i = 0; i < n; i++)
+            if ((text_of(rows[i], "at")[0] == '\0') == (late == 1))
+                json_array_append(out, rows[i]);
+    free(rows);
+    return out;
+}
+
+static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit, json_t *story, const char **ret_what, struct bm_error *e)
+{
+    size_t n = strlen(id);
+    enum bm_rc rc = BM_OK;
+
+    if (strspn(id, "0123456789abcdef") != n || (n != 16 && n != 32 && n != 64))
+        return bm_fail(e, BM_USAGE, "give a correlation id (16 hex digits), a serial number (32) or a UDID (64), in lower case");
+    *ret_what = n == 16 ? "correlation" : n == 32 ? "serial" : "udid";
+    if (n == 64)
+        rc = tell_device(k, id, story, e);
+    if (rc == BM_OK && n != 32)
+        rc = tell_refusals(k, *ret_what, id, limit, story, e);
+    if (rc == BM_OK)
+        rc = tell_credentials(k, *ret_what, id, limit, story, e);
+    if (rc == BM_OK && n != 16)
+        rc = tell_acts(k, id, story, e);
+    return rc;
+}
+
+BM_ADMIN_HANDLER(bm_admin_why)
+{
+    BM_CLEANUP(bm_json_freep) json_t *story = json_array();
+    const char *id = bm_arg_text(in, "id"), *what = "";
+    enum bm_rc rc;
+
+    (void)blob;
+    if (id == NULL)
+        return bm_fail(e, BM_USAGE, "'id' must be text");
+    rc = tell_all(k, id, bm_arg_int(in, "limit", 100), story, &what, e);
+    if (rc != BM_OK)
+        return rc;
+    if (json_array_size(story) == 0)
+        return bm_fail(e, BM_NOTFOUND, "nothing is known about %s '%s'", what, id);
+    json_object_set_new(out, "id", json_string(id));
+    json_object_set_new(out, "what", json_string(what));
+    json_object_set_new(out, "story", sorted(story));
+    return BM_OK;
+}
+
+BM_ADMIN_HANDLER(bm_admin_refusal_list)
+{
+    static const char *const by[] = { "udid", "code", NULL };
+
+    (void)blob;
+    return bm_admin_list(k, "refusal", by, in, out, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_clock_accept)
+{
+    int64_t now = bm_clock_s();
+    char at[24];
+
+    (void)in, (void)blob;
+    k->clock_high = now;
+    json_object_set_new(out, "clock", json_string(bm_time_text(now, at)));
+    return bm_record(k, now, "clock.accepted", NULL, e); /* the last leaf's time is what the next start goes by */
+}

@@ -1,0 +1,210 @@
+/* Issuing CAs and production lines, kept ready between commands. Any administrator's write drops them all: they are few and quick to load. */
+#include "keeper/internal.h"
+
+#include <stdlib.h>
+
+static void issuer_free(struct bm_issuer *i)
+{
+    if (i == NULL)
+        return;
+    for (size_t n = 0; n < BM_CHAIN_MAX; n++)
+        bm_buf_done(&i->chain[n]);
+    bm_key_free(i->key);
+    bm_ca_done(&i->row);
+    free(i);
+}
+
+static void issuer_freep(struct bm_issuer **i)
+{
+    issuer_free(*i);
+}
+
+static void line_free(struct bm_line *l)
+{
+    if (l == NULL)
+        return;
+    for (size_t n = 0; n < l->n_services; n++)
+        bm_profile_free(l->services[n].profile);
+    bm_profile_free(l->profile);
+    free(l);
+}
+
+static void line_freep(struct bm_line **l)
+{
+    line_free(*l);
+}
+
+static void drop_lines(struct bm_keeper *k)
+{
+    for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
+        line_free(BM_MOVE(k->lines[i]));
+}
+
+void bm_cache_drop(struct bm_keeper *k)
+{
+    drop_lines(k);
+    for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
+        issuer_free(BM_MOVE(k->issuers[i]));
+}
+
+static void copy(struct bm_buf *to, struct bm_rd from)
+{
+    to->max = BM_CERT_MAX;
+    bm_buf_put(to, from.p, from.n);
+}
+
+/* This CA's certificate and those above it. A revoked one anywhere cuts off everything below. */
+static enum bm_rc load_chain(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e)
+{
+    int64_t up = i->row.parent_id;
+    enum bm_rc rc;
+
+    copy(&i->chain[i->n_chain++], bm_buf_rd(&i->row.cert));
+    while (up != 0) {
+        BM_CLEANUP(bm_ca_done) struct bm_ca parent = { 0 };
+
+        if (i->n_chain == BM_CHAIN_MAX)
+            return bm_fail(e, BM_LIMIT, "CA '%s' lies more than %d levels deep", i->row.name, BM_CHAIN_MAX);
+        rc = bm_ca_by_id(k->store, up, &parent, e);
+        if (rc != BM_OK)
+            return rc;
+        if (strcmp(parent.state, "active") != 0)
+            return bm_refuse(e, BM_DENIED, "ca-revoked", "the CA '%s' above '%s' is revoked", parent.name, i->row.name);
+        copy(&i->chain[i->n_chain++], bm_buf_rd(&parent.cert));
+        up = parent.parent_id;
+    }
+    return BM_OK;
+}
+
+enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e)
+{
+    struct bm_issuer **slot = &k->issuers[(size_t)ca_id % BM_CACHE_SLOTS];
+    BM_CLEANUP(issuer_freep) struct bm_issuer *i = NULL;
+    enum bm_rc rc;
+
+    if (*slot != NULL && (*slot)->row.id == ca_id) {
+        *ret = *slot;
+        return BM_OK;
+    }
+    i = calloc(1, sizeof *i);
+    if (i == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for a CA");
+    rc = bm_ca_by_id(k->store, ca_id, &i->row, e);
+    if (rc == BM_OK && strcmp(i->row.state, "active") != 0)
+        rc = bm_refuse(e, BM_DENIED, "ca-revoked", "the issuing CA '%s' is revoked", i->row.name);
+    if (rc == BM_OK)
+        rc = bm_cert_parse(bm_buf_rd(&i->row.cert), &i->cert, e);
+    if (rc == BM_OK)
+        rc = load_chain(k, i, e);
+    if (rc != BM_OK)
+        return rc;
+    if (*slot != NULL)
+        drop_lines(k); /* some may borrow the one that leaves */
+    issuer_free(*slot);
+    *slot = *ret = BM_MOVE(i);
+    return BM_OK;
+}
+
+enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e)
+{
+    enum bm_rc rc = i->key != NULL ? BM_OK : bm_key_open(&k->ring, i->row.key_uri, &i->key, e);
+
+    return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "key of CA '%s'", i->row.name);
+}
+
+enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf json = { .max = BM_PROFILE_MAX };
+    enum bm_rc rc = bm_profile_get(k->store, name, &json, e);
+
+    if (rc == BM_OK)
+        rc = bm_profile_parse(name, bm_buf_rd(&json), ret, e);
+    return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "certificate profile '%s'", name);
+}
+
+static enum bm_rc ca_id_of(struct bm_keeper *k, const char *name, int64_t *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    enum bm_rc rc = bm_ca_get(k->store, name, &ca, e);
+
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "issuing CA '%s'", name);
+    *ret = ca.id;
+    return BM_OK;
+}
+
+enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf name = { .max = BM_NAME_LEN };
+    enum bm_rc rc;
+
+    if (b != NULL && b->ca_id != 0) {
+        *ret_ca = b->ca_id;
+        return BM_OK;
+    }
+    if (p->ca[0] != '\0')
+        return ca_id_of(k, p->ca, ret_ca, e);
+    rc = bm_meta_get(k->store, "default-ca", &name, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "no default issuing CA; set one with 'birthmark ca default'");
+    bm_buf_put(&name, "", 1);
+    rc = bm_buf_check(&name, e);
+    return rc == BM_OK ? ca_id_of(k, (const char *)name.p, ret_ca, e) : rc;
+}
+
+static enum bm_rc load_services(struct bm_keeper *k, struct bm_line *l, struct bm_error *e)
+{
+    enum bm_rc rc = BM_OK;
+
+    for (size_t i = 0; rc == BM_OK && i < l->policy.n_services; i++) {
+        struct bm_line_service *s = &l->services[l->n_services++];
+
+        rc = bm_service_get(k->store, l->policy.services[i], &s->row, e);
+        if (rc == BM_OK && s->row.profile[0] != '\0')
+            rc = bm_profile_open(k, s->row.profile, &s->profile, e);
+        if (rc != BM_OK)
+            return bm_wrap(e, rc, "service '%s'", l->policy.services[i]);
+    }
+    return rc;
+}
+
+static enum bm_rc load_line(struct bm_keeper *k, int64_t batch_id, struct bm_line *l, struct bm_error *e)
+{
+    int64_t ca_id;
+    enum bm_rc rc = bm_batch_by_id(k->store, batch_id, &l->batch, e);
+
+    if (rc == BM_OK)
+        rc = bm_product_by_id(k->store, l->batch.product_id, &l->product, e);
+    if (rc == BM_OK)
+        rc = bm_org_by_id(k->store, l->product.org_id, &l->owner, e);
+    if (rc == BM_OK)
+        rc = bm_policy_parse(bm_rd_str(l->product.policy), &l->policy, e);
+    if (rc == BM_OK)
+        rc = bm_line_ca(k, &l->batch, &l->policy, &ca_id, e);
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, ca_id, &l->issuer, e);
+    if (rc == BM_OK)
+        rc = bm_profile_open(k, l->policy.profile, &l->profile, e);
+    return rc == BM_OK ? load_services(k, l, e) : rc;
+}
+
+enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e)
+{
+    struct bm_line **slot = &k->lines[(size_t)batch_id % BM_CACHE_SLOTS];
+    BM_CLEANUP(line_freep) struct bm_line *l = NULL;
+    enum bm_rc rc;
+
+    if (*slot != NULL && (*slot)->batch.id == batch_id) {
+        *ret = *slot;
+        return BM_OK;
+    }
+    l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for a batch");
+    rc = load_line(k, batch_id, l, e);
+    if (rc != BM_OK)
+        return rc;
+    line_free(*slot);
+    *slot = *ret = BM_MOVE(l);
+    return BM_OK;
+}

@@ -1,0 +1,107 @@
+/* Challenges carry their own proof: random, expiry and a MAC under a key that lives as long as this process. Nothing is stored until one has
+ * been answered with a good signature; from then on it is remembered until it expires. A restart makes a new key, so no challenge
+ * of before is good after. */
+#include "keeper/internal.h"
+
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+enum { RANDOM_LEN = 16, MAC_LEN = 24, HEAD_LEN = RANDOM_LEN + 8 };
+_Static_assert(HEAD_LEN + MAC_LEN == BM_CHALLENGE_LEN, "parts add up");
+
+static void mac(const struct bm_keeper *k, const uint8_t head[HEAD_LEN], uint8_t ret[MAC_LEN])
+{
+    uint8_t whole[32];
+    unsigned n = sizeof whole;
+
+    if (HMAC(EVP_sha256(), k->challenge_key, sizeof k->challenge_key, head, HEAD_LEN, whole, &n) == NULL)
+        abort(); /* out of memory at 32 bytes: nothing sensible is left to do */
+    memcpy(ret, whole, MAC_LEN);
+}
+
+void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENGE_LEN])
+{
+    struct bm_wr w = bm_wr_of(ret + RANDOM_LEN, 8);
+
+    if (RAND_bytes(ret, RANDOM_LEN) != 1)
+        abort();
+    bm_wr_uint(&w, 8, (uint64_t)(now + BM_CHALLENGE_TTL_S));
+    mac(k, ret, ret + HEAD_LEN);
+}
+
+static struct bm_used_challenge *slot_of(struct bm_used_challenge *table, size_t cap, const uint8_t random[RANDOM_LEN])
+{
+    size_t i;
+
+    memcpy(&i, random, sizeof i);
+    for (i &= cap - 1; table[i].expires_at != 0 && memcmp(table[i].random, random, RANDOM_LEN) != 0; i = (i + 1) & (cap - 1))
+        ;
+    return &table[i];
+}
+
+static int64_t expiry_of(struct bm_rd challenge)
+{
+    struct bm_rd r = bm_rd_of(challenge.p + RANDOM_LEN, 8);
+    uint64_t v = 0;
+
+    return bm_rd_u64(&r, &v) ? (int64_t)v : 0;
+}
+
+enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e)
+{
+    uint8_t want[MAC_LEN];
+
+    if (challenge.n != BM_CHALLENGE_LEN)
+        return bm_refuse(e, BM_MALFORMED, "challenge-malformed", "a challenge has %d bytes, this one %zu", BM_CHALLENGE_LEN, challenge.n);
+    mac(k, challenge.p, want);
+    if (!bm_secret_eq(want, challenge.p + HEAD_LEN, MAC_LEN))
+        return bm_refuse(e, BM_DENIED, "challenge-unknown", "this server did not make this challenge, or has been restarted since; ask for a new one");
+    if (expiry_of(challenge) < now)
+        return bm_refuse(e, BM_DENIED, "challenge-expired", "the challenge is older than %d seconds; ask for a new one", BM_CHALLENGE_TTL_S);
+    if (k->used_cap != 0 && slot_of(k->used, k->used_cap, challenge.p)->expires_at != 0)
+        return bm_refuse(e, BM_DENIED, "challenge-used", "this challenge has been answered before; ask for a new one");
+    return BM_OK;
+}
+
+/* Into a fresh table: expired ones are left behind, and it doubles while still more than half full. */
+static enum bm_rc rehash(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    struct bm_used_challenge *table;
+    size_t live = 0, cap = 1024;
+
+    for (size_t i = 0; i < k->used_cap; i++)
+        live += k->used[i].expires_at >= now && k->used[i].expires_at != 0;
+    if (live >= BM_CHALLENGES_USED_MAX)
+        return bm_refuse(e, BM_AGAIN, "busy", "too many challenges have been answered within %d seconds", BM_CHALLENGE_TTL_S);
+    while (cap < 4 * live)
+        cap *= 2;
+    table = calloc(cap, sizeof *table);
+    if (table == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for challenges");
+    for (size_t i = 0; i < k->used_cap; i++)
+        if (k->used[i].expires_at != 0 && k->used[i].expires_at >= now)
+            *slot_of(table, cap, k->used[i].random) = k->used[i];
+    free(k->used);
+    k->used = table;
+    k->used_cap = cap;
+    k->used_n = live;
+    return BM_OK;
+}
+
+enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e)
+{
+    struct bm_used_challenge *u;
+
+    if (2 * (k->used_n + 1) > k->used_cap) {
+        enum bm_rc rc = rehash(k, now, e);
+
+        if (rc != BM_OK)
+            return rc;
+    }
+    u = slot_of(k->used, k->used_cap, challenge.p);
+    memcpy(u->random, challenge.p, RANDOM_LEN);
+    u->expires_at = expiry_of(challenge);
+    k->used_n++;
+    return BM_OK;
+}

@@ -1,0 +1,239 @@
+/* One command in, one answer out. */
+#include "keeper/internal.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+/* --- administrator's acts ------------------------------------------------------------------------------------------------------ */
+static const struct bm_admin_op *find_op(const char *name)
+{
+    for (const struct bm_admin_op *op = bm_admin_ops; op->name != NULL; op++)
+        if (name != NULL && strcmp(op->name, name) == 0)
+            return op;
+    return NULL;
+}
+
+/* Is `word` one of those in the blank-separated list? */
+static bool listed(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = list; (p = strstr(p, word)) != NULL; p += n)
+        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0') && n != 0 && word[0] != '|')
+            return true;
+    return false;
+}
+
+static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, struct bm_error *e)
+{
+    const char *member;
+    const char *p = op->members;
+    json_t *v;
+
+    json_object_foreach ((json_t *)(uintptr_t)in, member, v) {
+        if (strcmp(member, "op") != 0 && !listed(op->members, member))
+            return bm_fail(e, BM_USAGE, "%s does not take '%.40s'", op->name, member);
+    }
+    while (*p != '\0' && *p != '|') {
+        char word[32];
+        size_t n = strcspn(p, " |");
+
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        if (n != 0 && json_object_get(in, word) == NULL)
+            return bm_fail(e, BM_USAGE, "%s needs '%s'", op->name, word);
+        p += n;
+        p += strspn(p, " ");
+    }
+    return BM_OK;
+}
+
+static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, json_t **ret, struct bm_error *e)
+{
+    const struct bm_admin_op *op = find_op(bm_arg_text(in, "op"));
+    BM_CLEANUP(bm_json_freep) json_t *out = json_object();
+    enum bm_rc rc;
+
+    if (op == NULL)
+        return bm_fail(e, BM_USAGE, "no such operation");
+    if (out == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory");
+    rc = check_members(op, in, e);
+    if (rc != BM_OK)
+        return rc;
+    k->actor = actor;
+    rc = op->run(k, in, blob, out, e);
+    k->actor = NULL;
+    if (op->writes && !op->joins)
+        k->view_changed = true;
+    if (rc == BM_OK)
+        *ret = BM_MOVE(out);
+    return rc;
+}
+
+static const struct bm_admin_op *op_of(const json_t *in)
+{
+    return find_op(bm_arg_text(in, "op"));
+}
+
+enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor, json_t **ret_reply,
+                           struct bm_error *e)
+{
+    const struct bm_admin_op *op = op_of(request);
+    enum bm_rc rc;
+
+    if (op == NULL || !op->writes)
+        return run_op(k, request, blob, actor, ret_reply, e);
+    rc = bm_store_begin(k->store, e);
+    if (rc == BM_OK)
+        rc = run_op(k, request, blob, actor, ret_reply, e);
+    if (rc == BM_OK)
+        rc = bm_store_commit(k->store, e);
+    if (rc == BM_OK) {
+        bm_audit_committed(&k->audit);
+    } else {
+        bm_store_rollback(k->store);
+        bm_audit_rolled_back(&k->audit);
+        bm_imports_drop(k, false);
+    }
+    if (!op->joins || rc != BM_OK)
+        bm_cache_drop(k);
+    return rc;
+}
+
+/* --- frames -------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc split_admin(struct bm_rd payload, json_t **ret, struct bm_rd *ret_blob, struct bm_error *e)
+{
+    struct bm_rd text;
+    json_error_t je;
+
+    if (!bm_rd_vec(&payload, BM_COMMAND_MAX, &text))
+        return bm_fail(e, BM_MALFORMED, "administrator's command: cut short");
+    *ret = json_loadb((const char *)text.p, text.n, JSON_REJECT_DUPLICATES, &je);
+    if (!json_is_object(*ret))
+        return bm_fail(e, BM_MALFORMED, "administrator's command is not a JSON object");
+    *ret_blob = payload;
+    return BM_OK;
+}
+
+static bool op_flags(const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
+{
+    BM_CLEANUP(bm_json_freep) json_t *in = NULL;
+    struct bm_rd blob;
+    const struct bm_admin_op *op;
+
+    if (c->type != BM_CMD_ADMIN || split_admin(c->payload, &in, &blob, NULL) != BM_OK || (op = op_of(in)) == NULL)
+        return false;
+    *ret_writes = op->writes;
+    *ret_joins = op->joins;
+    return true;
+}
+
+bool bm_command_needs_transaction(const struct bm_command_in *c)
+{
+    bool writes = false, joins = false;
+
+    if (c->type == BM_CMD_ADMIN)
+        return op_flags(c, &writes, &joins) && joins;
+    return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS;
+}
+
+bool bm_command_stands_alone(const struct bm_command_in *c)
+{
+    bool writes = false, joins = false;
+
+    if (c->type == BM_CMD_VIEW)
+        return true;
+    return c->type == BM_CMD_ADMIN && (!op_flags(c, &writes, &joins) || !joins);
+}
+
+static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
+{
+    BM_CLEANUP(bm_json_freep) json_t *in = NULL, *reply = NULL;
+    struct bm_rd blob;
+    char *text;
+    enum bm_rc rc = c->admin ? split_admin(c->payload, &in, &blob, e)
+                             : bm_refuse(e, BM_DENIED, "not-administrator", "a worker may not administer");
+    const struct bm_admin_op *op;
+
+    if (rc != BM_OK)
+        return rc;
+    op = op_of(in);
+    if (op != NULL && op->joins)
+        rc = run_op(k, in, blob, c->actor, &reply, e);
+    else
+        rc = bm_keeper_admin(k, in, blob, c->actor, &reply, e);
+    if (rc != BM_OK)
+        return rc;
+    text = json_dumps(reply, JSON_COMPACT);
+    if (text == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for an answer");
+    bm_buf_str(out, text);
+    free(text);
+    return BM_OK;
+}
+
+typedef enum bm_rc judged_fn(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
+
+/* A refusal is written down in the same transaction; only the disk can stop that. */
+static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c, judged_fn *run, struct bm_buf *out, struct bm_error *e)
+{
+    struct bm_enrol cmd;
+    int64_t now;
+    enum bm_rc rc = bm_enrol_parse(c->payload, &cmd, e), wrote;
+    struct bm_error lost;
+
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc != BM_OK)
+        return rc;
+    rc = run(k, &cmd, now, out, e);
+    if (rc == BM_OK || rc == BM_IO)
+        return rc;
+    wrote = bm_record_refusal(k, &cmd, now, e, &lost);
+    if (wrote == BM_IO) {
+        *e = lost;
+        return BM_IO;
+    }
+    return rc;
+}
+
+static enum bm_rc run_challenge(struct bm_keeper *k, struct bm_buf *out, struct bm_error *e)
+{
+    uint8_t challenge[BM_CHALLENGE_LEN];
+    int64_t now;
+    enum bm_rc rc = bm_keeper_now(k, &now, e);
+
+    if (rc != BM_OK)
+        return rc;
+    bm_challenge_make(k, now, challenge);
+    bm_buf_put(out, challenge, sizeof challenge);
+    return BM_OK;
+}
+
+enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
+{
+    int64_t now;
+    enum bm_rc rc;
+
+    switch (c->type) {
+    case BM_CMD_CHALLENGE:
+        return c->payload.n == 0 ? run_challenge(k, out, e) : bm_fail(e, BM_MALFORMED, "challenge takes no payload");
+    case BM_CMD_ENROL:
+        return run_judged(k, c, bm_run_enrol, out, e);
+    case BM_CMD_STATUS:
+        return run_judged(k, c, bm_run_status, out, e);
+    case BM_CMD_VIEW:
+        rc = bm_keeper_now(k, &now, e);
+        return bm_run_view(k, rc == BM_OK ? now : k->clock_high, out, e);
+    case BM_CMD_ADMIN:
+        return run_admin(k, c, out, e);
+    default:
+        return bm_fail(e, BM_MALFORMED, "no such command: %u", c->type);
+    }
+}
+
+uint32_t bm_retry_after(const struct bm_error *e)
+{
+    return e->rc == BM_AGAIN || e->rc == BM_IO || e->rc == BM_NOMEM ? 30 : 0;
+}

@@ -1,0 +1,199 @@
+/* Who is this? One judge for every protocol. What counts is possession of a key that the registry knows; certificates add only what their
+ * issuer is trusted for. Nothing a worker says is taken beyond "this certificate finished a TLS handshake". */
+#include "keeper/internal.h"
+
+#include "base/text.h"
+
+void bm_proven_done(struct bm_proven *p)
+{
+    bm_device_done(&p->device);
+    bm_credential_done(&p->credential);
+}
+
+/* What the device put forward: its key, and the certificate around it, if any. */
+struct presented {
+    struct bm_rd spki;
+    struct bm_cert cert; /* whole.n 0: none */
+    uint8_t udid[BM_UDID_LEN];
+};
+
+static enum bm_rc present(const struct bm_evidence *v, struct presented *ret, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    *ret = (struct presented){ .spki = v->spki };
+    if (v->cert.n != 0) {
+        if (v->spki.n != 0)
+            return bm_refuse(e, BM_MALFORMED, "evidence-ambiguous", "give a key or a certificate, not both");
+        rc = bm_cert_parse(v->cert, &ret->cert, e);
+        if (rc != BM_OK)
+            return bm_wrap(e, rc, "certificate presented");
+        ret->spki = ret->cert.spki;
+    }
+    if (ret->spki.n == 0)
+        return bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
+    bm_udid_of(ret->spki, ret->udid);
+    return BM_OK;
+}
+
+bool bm_evidence_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN])
+{
+    struct presented p;
+
+    if (c->claimed_udid.n == BM_UDID_LEN) {
+        memcpy(ret, c->claimed_udid.p, BM_UDID_LEN);
+        return true;
+    }
+    if (present(&c->evidence, &p, NULL) != BM_OK)
+        return false;
+    memcpy(ret, p.udid, BM_UDID_LEN);
+    return true;
+}
+
+static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, struct bm_rd spki, int64_t now,
+                                         struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf tbs = { .max = BM_COMMAND_MAX };
+    BM_EVP_FREE EVP_PKEY *key = NULL;
+    struct bm_spki parsed;
+    enum bm_rc rc = bm_challenge_check(k, c->evidence.challenge, now, e);
+
+    if (rc == BM_OK)
+        rc = bm_spki_parse(spki, &parsed, e);
+    if (rc == BM_OK)
+        rc = bm_spki_open(&parsed, &key, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_enrol_tbs(&tbs, op, c);
+    rc = bm_buf_check(&tbs, e);
+    if (rc == BM_OK)
+        rc = bm_verify_raw(key, bm_buf_rd(&tbs), c->evidence.signature, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "signature over the challenge");
+    return bm_challenge_use(k, c->evidence.challenge, now, e);
+}
+
+/* A certificate that is not self-issued and not one of ours must come from a chip maker we trust for it. */
+struct anchor_search {
+    const struct bm_cert *top;
+    int64_t now;
+    bool found;
+};
+
+static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_error *e)
+{
+    struct anchor_search *s = arg;
+    struct bm_cert anchor;
+
+    (void)e;
+    if (s->found || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
+        return BM_OK;
+    s->found = bm_rd_eq(s->top->whole, anchor.whole) || bm_cert_check_link(s->top, &anchor, s->now, NULL) == BM_OK;
+    return BM_OK;
+}
+
+static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_cert *leaf, int64_t now, struct bm_error *e)
+{
+    struct bm_cert link[1 + BM_TLS_CLIENT_CERTS_MAX];
+    enum bm_rc rc = BM_OK;
+
+    link[0] = *leaf;
+    for (size_t i = 0; i <= c->evidence.n_chain; i++) {
+        struct anchor_search s = { .top = &link[i], .now = now };
+
+        rc = bm_trust_each(k->store, BM_TRUST_BIRTH, try_anchor, &s, e);
+        if (rc != BM_OK || s.found)
+            return rc;
+        if (i == c->evidence.n_chain)
+            break;
+        if (bm_cert_parse(c->evidence.chain[i], &link[i + 1], e) != BM_OK || bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
+            return bm_wrap(e, BM_DENIED, "birth certificate chain");
+    }
+    return bm_refuse(e, BM_DENIED, "untrusted-birth-certificate",
+                     "the device's certificate comes from an issuer that no organisation here is trusted for; see 'birthmark org trust'");
+}
+
+/* The current LDevID: a certificate that is, byte for byte, one we issued. */
+static enum bm_rc find_credential(struct bm_keeper *k, const struct presented *p, struct bm_proven *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
+    enum bm_rc rc;
+
+    if (p->cert.serial.n != BM_SERIAL_LEN)
+        return BM_NOTFOUND;
+    rc = bm_credential_get(k->store, p->cert.serial.p, &c, e);
+    if (rc != BM_OK)
+        return rc;
+    if (!bm_rd_eq(bm_buf_rd(&c.cert), p->cert.whole) || c.device_id == 0)
+        return BM_NOTFOUND;
+    rc = bm_device_by_id(k->store, c.device_id, &ret->device, e);
+    if (rc != BM_OK)
+        return rc == BM_NOTFOUND ? bm_wrap(e, BM_IO, "registry: credential without device") : rc;
+    ret->credential = c;
+    c = (struct bm_credential){ 0 };
+    return BM_OK;
+}
+
+/* A stranger. When it goes by the name of a device we know, that is a copy of a genuine one, and is called so. */
+static enum bm_rc refuse_stranger(struct bm_keeper *k, const struct bm_enrol *c, const struct presented *p, struct bm_error *e)
+{
+    static const uint8_t oid_cn[] = { 0x55, 0x04, 0x03 };
+    uint8_t name[BM_UDID_LEN];
+    int64_t id, batch;
+    struct bm_rd cn;
+    bool named = c->claimed_udid.n == BM_UDID_LEN;
+    enum bm_rc rc;
+
+    if (named)
+        memcpy(name, c->claimed_udid.p, sizeof name);
+    else if (p->cert.whole.n != 0 && bm_name_find(p->cert.subject, bm_rd_of(oid_cn, sizeof oid_cn), &cn))
+        named = bm_unhex(cn, name, sizeof name);
+    if (named && memcmp(name, p->udid, sizeof name) != 0) {
+        rc = bm_device_peek(k->store, name, &id, &batch, e);
+        if (rc == BM_OK)
+            return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims the UDID of a registered device but holds another key: a copy");
+        if (rc != BM_NOTFOUND)
+            return rc;
+    }
+    return bm_refuse(e, BM_DENIED, "unknown-device", "no device with this key is registered; was its manifest imported?");
+}
+
+static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const struct presented *p, int64_t now, struct bm_proven *ret,
+                           struct bm_error *e)
+{
+    bool self_issued = p->cert.whole.n == 0 || bm_rd_eq(p->cert.issuer, p->cert.subject);
+    enum bm_rc rc;
+
+    if (!self_issued) {
+        rc = find_credential(k, p, ret, e);
+        if (rc != BM_NOTFOUND)
+            return rc;
+    }
+    rc = bm_device_get(k->store, p->udid, &ret->device, e);
+    if (rc == BM_NOTFOUND)
+        return refuse_stranger(k, c, p, e);
+    if (rc != BM_OK || self_issued)
+        return rc;
+    rc = check_birth_chain(k, c, &p->cert, now, e);
+    ret->birth_certificate = rc == BM_OK;
+    return rc;
+}
+
+enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret, struct bm_error *e)
+{
+    struct presented p;
+    enum bm_rc rc = present(&c->evidence, &p, e);
+
+    if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
+        rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
+    if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_CHALLENGE)
+        rc = check_signed_challenge(k, op, c, p.spki, now, e);
+    if (rc == BM_OK)
+        rc = identify(k, c, &p, now, ret, e);
+    if (rc != BM_OK)
+        return rc;
+    ret->subject = p.cert.subject;
+    if (c->claimed_udid.n != 0 && memcmp(c->claimed_udid.p, ret->device.udid, BM_UDID_LEN) != 0)
+        return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims one UDID and proves to be another");
+    return BM_OK;
+}

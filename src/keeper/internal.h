@@ -1,0 +1,210 @@
+/* The inside of the keeper, shared by the files of this folder only. */
+#ifndef BM_KEEPER_INTERNAL_H
+#define BM_KEEPER_INTERNAL_H
+
+#include "audit/log.h"
+#include "keeper/admin.h"
+#include "keeper/keeper.h"
+#include "keeper/policy.h"
+#include "keeper/state.h"
+#include "keeper/wire.h"
+#include "pki/cert.h"
+
+/* An issuing CA ready for use: its certificate parsed, its key open, its chain at hand. */
+struct bm_issuer {
+    struct bm_ca row;
+    struct bm_cert cert; /* borrows from row.cert */
+    struct bm_key *key;  /* opened on first use: bm_issuer_key() */
+    size_t n_chain;
+    struct bm_buf chain[BM_CHAIN_MAX]; /* this one first, root last; DER */
+};
+
+/* A production line: what all devices of one batch have in common. */
+struct bm_line {
+    struct bm_batch batch;
+    struct bm_product product;
+    struct bm_policy policy;
+    struct bm_org owner; /* the product's organisation */
+    struct bm_issuer *issuer;
+    struct bm_profile *profile;
+    size_t n_services;
+    struct bm_line_service {
+        struct bm_service row;
+        struct bm_profile *profile; /* its own, or NULL: the line's */
+    } services[BM_SERVICES_MAX];
+};
+
+struct bm_import; /* admin_manifest.c: an import between two of its blocks */
+#define BM_IMPORTS_MAX 8
+
+#define BM_CACHE_SLOTS 256 /* issuers and lines each, direct-mapped by id */
+
+struct bm_used_challenge {
+    uint8_t random[16];
+    int64_t expires_at; /* 0: free */
+};
+
+struct bm_keeper {
+    struct bm_keeper_options options; /* strings borrowed from the caller */
+    int lock_fd;
+    struct bm_store *store;
+    struct bm_audit audit;
+    struct bm_keyring ring;
+    struct bm_buf secret;
+    struct bm_key *log_key;
+    struct bm_issuer *issuers[BM_CACHE_SLOTS];
+    struct bm_line *lines[BM_CACHE_SLOTS];
+    struct bm_import *imports[BM_IMPORTS_MAX];
+    size_t next_import;
+    int64_t dry_runs; /* begun so far; they go by negative numbers */
+    uint8_t challenge_key[32], ticket_key[80];
+    struct bm_used_challenge *used; /* open addressing, power of two */
+    size_t used_cap, used_n;
+    int64_t clock_high; /* the latest time seen, Unix seconds */
+    int64_t refusal_second, refusal_tokens;
+    uint64_t view_version;
+    bool view_changed; /* workers are to be told */
+    const char *actor; /* of the administrator's act being run */
+    int64_t started_at;
+};
+
+/* open.c */
+BM_MUST_USE enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e); /* BM_AGAIN "clock-went-back" */
+
+/* cache.c: lent until the next bm_cache_drop() */
+BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e);
+/* The issuing CA that a batch of this product uses. */
+BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e);
+void bm_cache_drop(struct bm_keeper *k);
+
+/* challenge.c */
+void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENGE_LEN]);
+BM_MUST_USE enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
+/* Remembers it, after the signature over it has been verified. */
+BM_MUST_USE enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
+
+/* evidence.c: who is this? */
+struct bm_proven {
+    struct bm_device device;
+    struct bm_credential credential; /* the LDevID it came with; id 0: it showed its IDevID */
+    bool birth_certificate;          /* it showed one of a trusted chip maker */
+    struct bm_rd subject;            /* of the certificate presented, borrowed from the command; or empty */
+};
+void bm_proven_done(struct bm_proven *p);
+/* Finds the device and checks that the proof is its own. States and expiry are the caller's business: bm_proven_fit(). */
+BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                                         struct bm_error *e);
+/* udid that the refusal is about, as far as it is known; for the record. */
+bool bm_evidence_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
+
+/* enrol.c, status.c, view.c: payload in, payload out */
+BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, struct bm_error *e);
+const char *bm_credential_status(const struct bm_credential *c, int64_t now); /* active, expired, revoked */
+int64_t bm_renew_after(const struct bm_policy *p, int64_t not_before, int64_t not_after);
+
+/* tls_cert.c */
+BM_MUST_USE enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *ret_chain_pem, struct bm_buf *ret_key, struct bm_error *e);
+
+/* record.c: the audit log and the refusals */
+BM_MUST_USE enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields, struct bm_error *e); /* adds event, actor */
+BM_MUST_USE enum bm_rc bm_record_raw(struct bm_keeper *k, int64_t now, struct bm_rd json, struct bm_error *e);
+/* Best effort within BM_REFUSALS_PER_SECOND. */
+BM_MUST_USE enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
+                                         struct bm_error *e);
+enum bm_rc bm_keeper_sign_head(struct bm_keeper *k, int64_t now, struct bm_error *e);
+
+/* dispatch.c: one command; commits nothing itself */
+struct bm_command_in {
+    uint8_t type;
+    bool admin; /* came over the administrator's socket */
+    const char *actor;
+    struct bm_rd payload;
+};
+bool bm_command_needs_transaction(const struct bm_command_in *c);
+bool bm_command_stands_alone(const struct bm_command_in *c);
+/* Appends the answer's payload; BM_IO means the transaction is lost. */
+BM_MUST_USE enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e);
+uint32_t bm_retry_after(const struct bm_error *e);
+
+/* admin_util.c */
+const char *bm_arg_text(const json_t *in, const char *member);              /* NULL when absent */
+BM_MUST_USE enum bm_rc bm_arg_name(const json_t *in, const char *member, const char **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_arg_hex(const json_t *in, const char *member, void *ret, size_t n, struct bm_error *e);
+int64_t bm_arg_int(const json_t *in, const char *member, int64_t absent);
+BM_MUST_USE enum bm_rc bm_arg_reason(const json_t *in, int absent, int *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in, json_t *out,
+                                     struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *filter, const char *value, json_t *out,
+                                    struct bm_error *e);
+void bm_json_freep(json_t **j);
+int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
+const char *bm_reason_name(int reason);
+
+/* admin_manifest.c: forgets where imports stand, as the store may have gone back; dry runs too when `all` */
+void bm_imports_drop(struct bm_keeper *k, bool all);
+
+/* admin_device.c */
+BM_MUST_USE enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n, struct bm_error *e);
+
+/* the handlers of admin.h's table, one file per family: admin_org.c ... */
+#define BM_ADMIN_HANDLER(name) \
+    enum bm_rc name(struct bm_keeper *k, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e)
+BM_ADMIN_HANDLER(bm_admin_org_create);
+BM_ADMIN_HANDLER(bm_admin_org_list);
+BM_ADMIN_HANDLER(bm_admin_org_show);
+BM_ADMIN_HANDLER(bm_admin_org_trust);
+BM_ADMIN_HANDLER(bm_admin_profile_list);
+BM_ADMIN_HANDLER(bm_admin_profile_show);
+BM_ADMIN_HANDLER(bm_admin_profile_set);
+BM_ADMIN_HANDLER(bm_admin_ca_create);
+BM_ADMIN_HANDLER(bm_admin_ca_list);
+BM_ADMIN_HANDLER(bm_admin_ca_show);
+BM_ADMIN_HANDLER(bm_admin_ca_revoke);
+BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_service_create);
+BM_ADMIN_HANDLER(bm_admin_service_set);
+BM_ADMIN_HANDLER(bm_admin_service_list);
+BM_ADMIN_HANDLER(bm_admin_service_show);
+BM_ADMIN_HANDLER(bm_admin_product_create);
+BM_ADMIN_HANDLER(bm_admin_product_set);
+BM_ADMIN_HANDLER(bm_admin_product_list);
+BM_ADMIN_HANDLER(bm_admin_product_show);
+BM_ADMIN_HANDLER(bm_admin_batch_create);
+BM_ADMIN_HANDLER(bm_admin_batch_set);
+BM_ADMIN_HANDLER(bm_admin_batch_list);
+BM_ADMIN_HANDLER(bm_admin_batch_show);
+BM_ADMIN_HANDLER(bm_admin_device_list);
+BM_ADMIN_HANDLER(bm_admin_device_show);
+BM_ADMIN_HANDLER(bm_admin_device_allocate);
+BM_ADMIN_HANDLER(bm_admin_device_suspend);
+BM_ADMIN_HANDLER(bm_admin_device_resume);
+BM_ADMIN_HANDLER(bm_admin_device_retire);
+BM_ADMIN_HANDLER(bm_admin_device_compromise);
+BM_ADMIN_HANDLER(bm_admin_device_transfer);
+BM_ADMIN_HANDLER(bm_admin_cert_list);
+BM_ADMIN_HANDLER(bm_admin_cert_show);
+BM_ADMIN_HANDLER(bm_admin_cert_revoke);
+BM_ADMIN_HANDLER(bm_admin_manifest_begin);
+BM_ADMIN_HANDLER(bm_admin_manifest_block);
+BM_ADMIN_HANDLER(bm_admin_manifest_list);
+BM_ADMIN_HANDLER(bm_admin_log_head);
+BM_ADMIN_HANDLER(bm_admin_log_entries);
+BM_ADMIN_HANDLER(bm_admin_log_inclusion);
+BM_ADMIN_HANDLER(bm_admin_log_consistency);
+BM_ADMIN_HANDLER(bm_admin_status);
+BM_ADMIN_HANDLER(bm_admin_why);
+BM_ADMIN_HANDLER(bm_admin_refusal_list);
+BM_ADMIN_HANDLER(bm_admin_clock_accept);
+
+/* ca.c */
+struct bm_ca_spec {
+    const char *name, *parent, *alg, *profile, *organisation; /* parent NULL: a self-signed root */
+};
+BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret, struct bm_error *e);
+
+#endif

@@ -1,0 +1,296 @@
+/* Opening and making the data folder:
+ *
+ *   DATA/registry.db   the store          DATA/keys/   private keys, sealed      DATA/secret   what seals them (mode 0400)
+ *   DATA/lock          held while open    DATA/admin.sock                        DATA/birthmark.conf (optional) */
+#include "keeper/internal.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { SECRET_LEN = 32, PATH_LEN = 600 };
+
+enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
+{
+    int64_t now = bm_clock_s();
+    char seen[24], says[24];
+
+    if (now + BM_CLOCK_BACK_TOLERANCE_S < k->clock_high)
+        return bm_refuse(e, BM_AGAIN, "clock-went-back",
+                         "the clock says %s, but %s has been seen before; set it right, or 'birthmark clock accept' if it was wrong then",
+                         bm_time_text(now, says), bm_time_text(k->clock_high, seen));
+    *ret = now;
+    if (now > k->clock_high)
+        k->clock_high = now;
+    return BM_OK;
+}
+
+static enum bm_rc take_lock(struct bm_keeper *k, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    enum bm_rc rc = bm_path_join(k->options.data_dir, "lock", path, sizeof path, e);
+
+    if (rc != BM_OK)
+        return rc;
+    k->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (k->lock_fd < 0) /* a read-only disk can still be looked at */
+        return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "cannot open %s: %s", path, strerror(errno));
+    if (flock(k->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return bm_refuse(e, BM_CONFLICT, "in-use", "another birthmark process has %s open", k->options.data_dir);
+    return BM_OK;
+}
+
+static enum bm_rc read_secret(struct bm_keeper *k, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    const char *file = k->options.secret_file != NULL && k->options.secret_file[0] != '\0' ? k->options.secret_file : path;
+    enum bm_rc rc = bm_path_join(k->options.data_dir, "secret", path, sizeof path, e);
+
+    k->secret.max = 4096;
+    if (rc == BM_OK)
+        rc = bm_file_read(file, &k->secret, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "the secret that seals the keys");
+    (void)mlock(k->secret.p, k->secret.cap); /* best effort: a small limit on locked memory must not stop the server */
+    if (k->secret.n != SECRET_LEN) /* a passphrase in a text file: its line end is not part of it */
+        while (k->secret.n != 0 && (k->secret.p[k->secret.n - 1] == '\n' || k->secret.p[k->secret.n - 1] == '\r'))
+            k->secret.n--;
+    if (k->secret.n < 8)
+        return bm_fail(e, BM_USAGE, "%s: a secret needs at least 8 bytes", file);
+    k->ring.secret = bm_buf_rd(&k->secret);
+    return bm_path_join(k->options.data_dir, "keys", k->ring.dir, sizeof k->ring.dir, e);
+}
+
+/* Time only ever went up to the last leaf's. */
+static enum bm_rc last_leaf_time(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
+{
+    struct bm_keeper *k = arg;
+
+    (void)index, (void)data, (void)e;
+    k->clock_high = at_ms / 1000;
+    return BM_OK;
+}
+
+static enum bm_rc open_log(struct bm_keeper *k, struct bm_error *e)
+{
+    enum bm_rc rc = bm_audit_open(&k->audit, k->store, e);
+
+    if (rc == BM_OK && k->audit.tree.size > 0)
+        rc = bm_audit_leaf_each(k->store, k->audit.tree.size - 1, k->audit.tree.size, last_leaf_time, k, e);
+    return rc;
+}
+
+static enum bm_rc make_session_keys(struct bm_keeper *k, struct bm_error *e)
+{
+    if (RAND_priv_bytes(k->challenge_key, sizeof k->challenge_key) != 1 || RAND_priv_bytes(k->ticket_key, sizeof k->ticket_key) != 1)
+        return bm_fail(e, BM_BUG, "no random numbers");
+    return BM_OK;
+}
+
+static enum bm_rc open_store(struct bm_keeper *k, bool create, struct bm_error *e)
+{
+    char dsn[PATH_LEN];
+
+    if ((size_t)snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", k->options.data_dir) >= sizeof dsn)
+        return bm_fail(e, BM_LIMIT, "%s: path too long", k->options.data_dir);
+    return bm_store_open(dsn, (struct bm_store_options){ .create = create }, &k->store, e);
+}
+
+static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
+{
+    struct bm_keeper *k = calloc(1, sizeof *k);
+
+    if (k == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory");
+    k->options = *o;
+    k->lock_fd = -1;
+    k->started_at = bm_clock_s();
+    k->view_version = 1;
+    *ret = k;
+    return BM_OK;
+}
+
+enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
+    char path[PATH_LEN];
+    enum bm_rc rc = keeper_new(o, &k, e);
+
+    if (rc == BM_OK)
+        rc = bm_path_join(o->data_dir, "registry.db", path, sizeof path, e);
+    if (rc == BM_OK && access(path, F_OK) != 0)
+        rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds no registry; make one with 'birthmark init --data %s'", o->data_dir, o->data_dir);
+    if (rc == BM_OK)
+        rc = take_lock(k, e);
+    if (rc == BM_OK)
+        rc = read_secret(k, e);
+    if (rc == BM_OK)
+        rc = open_store(k, false, e);
+    if (rc == BM_OK)
+        rc = open_log(k, e);
+    if (rc == BM_OK)
+        rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
+    if (rc == BM_OK)
+        rc = make_session_keys(k, e);
+    if (rc == BM_OK)
+        *ret = BM_MOVE(k);
+    return rc;
+}
+
+void bm_keeper_close(struct bm_keeper *k)
+{
+    struct bm_error e;
+
+    if (k == NULL)
+        return;
+    if (k->store != NULL && k->log_key != NULL && k->audit.tree.size != 0 &&
+        bm_keeper_sign_head(k, k->clock_high > bm_clock_s() ? k->clock_high : bm_clock_s(), &e) != BM_OK)
+        bm_log(BM_LOG_WARN, "log.head", "no last tree head: %s", e.what);
+    bm_imports_drop(k, true);
+    bm_cache_drop(k);
+    bm_key_free(k->log_key);
+    bm_store_close(k->store);
+    bm_wipe(k->challenge_key, sizeof k->challenge_key);
+    bm_wipe(k->ticket_key, sizeof k->ticket_key);
+    bm_buf_done(&k->secret);
+    free(k->used);
+    if (k->lock_fd >= 0)
+        close(k->lock_fd);
+    free(k);
+}
+
+void bm_keeper_closep(struct bm_keeper **k)
+{
+    bm_keeper_close(*k);
+}
+
+/* --- init ---------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc make_secret(const struct bm_init_options *o, struct bm_error *e)
+{
+    uint8_t secret[SECRET_LEN];
+    char path[PATH_LEN];
+    enum bm_rc rc;
+
+    if (o->secret_file != NULL && o->secret_file[0] != '\0')
+        return BM_OK;
+    rc = bm_path_join(o->data_dir, "secret", path, sizeof path, e);
+    if (rc != BM_OK)
+        return rc;
+    if (RAND_priv_bytes(secret, sizeof secret) != 1)
+        return bm_fail(e, BM_BUG, "no random numbers");
+    rc = bm_file_write(path, bm_rd_of(secret, sizeof secret), 0400, e);
+    bm_wipe(secret, sizeof secret);
+    return rc;
+}
+
+static enum bm_rc make_folders(const struct bm_init_options *o, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
+
+    if (rc == BM_OK)
+        rc = bm_path_join(o->data_dir, "registry.db", path, sizeof path, e);
+    if (rc == BM_OK && access(path, F_OK) == 0)
+        return bm_refuse(e, BM_CONFLICT, "already-there", "%s already holds a registry; choose another folder, or start it with 'birthmark serve'",
+                         o->data_dir);
+    if (rc == BM_OK)
+        rc = bm_path_join(o->data_dir, "keys", path, sizeof path, e);
+    return rc == BM_OK ? bm_dir_make(path, 0700, e) : rc;
+}
+
+static enum bm_rc make_log_key(struct bm_keeper *k, struct bm_error *e)
+{
+    enum bm_rc rc = bm_key_generate(&k->ring, "file:log", "EC:P-256", e);
+
+    if (rc == BM_OK)
+        rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
+    return rc == BM_OK ? bm_meta_set(k->store, "log-spki", bm_key_spki(k->log_key), e) : rc;
+}
+
+static enum bm_rc make_cas(struct bm_keeper *k, const struct bm_init_options *o, int64_t now, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca root = { 0 }, issuing = { 0 };
+    BM_CLEANUP(bm_json_freep) json_t *fields = json_pack("{s:s}", "organisation", o->organisation);
+    struct bm_ca_spec spec = { .name = "root", .alg = o->ca_alg, .profile = "root-ca", .organisation = o->organisation };
+    enum bm_rc rc = bm_ca_make(k, &spec, now, &root, e);
+
+    if (rc != BM_OK)
+        return rc;
+    spec = (struct bm_ca_spec){ .name = "issuing", .parent = "root", .alg = o->ca_alg, .profile = "issuing-ca", .organisation = o->organisation };
+    rc = bm_ca_make(k, &spec, now, &issuing, e);
+    if (rc == BM_OK)
+        rc = bm_meta_set(k->store, "default-ca", bm_rd_str("issuing"), e);
+    if (rc == BM_OK && (bm_json_pem(fields, "root", bm_buf_rd(&root.cert)) != 0 || bm_json_pem(fields, "issuing", bm_buf_rd(&issuing.cert)) != 0))
+        rc = bm_fail(e, BM_NOMEM, "no memory");
+    return rc == BM_OK ? bm_record(k, now, "registry.created", fields, e) : rc;
+}
+
+static enum bm_rc fill(struct bm_keeper *k, const struct bm_init_options *o, struct bm_error *e)
+{
+    int64_t now = bm_clock_s();
+    enum bm_rc rc = bm_store_begin(k->store, e);
+
+    for (const struct bm_profile_builtin *p = bm_profiles_builtin; rc == BM_OK && p->name != NULL; p++)
+        rc = bm_profile_put(k->store, p->name, bm_rd_str(p->json), e);
+    if (rc == BM_OK)
+        rc = make_log_key(k, e);
+    if (rc == BM_OK)
+        rc = make_cas(k, o, now, e);
+    if (rc == BM_OK)
+        rc = bm_audit_sign_head(&k->audit, k->log_key, now * 1000, e);
+    if (rc == BM_OK)
+        rc = bm_store_commit(k->store, e);
+    if (rc == BM_OK)
+        bm_audit_committed(&k->audit);
+    return rc;
+}
+
+/* A half-made registry is worse than none: what init began, a failed init takes away. Keys of a broken run stay; a new init needs
+ * another folder or an empty one. */
+static void take_back(const struct bm_init_options *o)
+{
+    static const char *const made[] = { "registry.db", "registry.db-wal", "registry.db-shm", "keys/root.key", "keys/issuing.key", "keys/log.key" };
+    char path[PATH_LEN];
+
+    for (size_t i = 0; i < BM_COUNT(made); i++)
+        if (bm_path_join(o->data_dir, made[i], path, sizeof path, NULL) == BM_OK)
+            (void)unlink(path);
+}
+
+enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
+{
+    struct bm_keeper_options ko = { .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts };
+    BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
+    enum bm_rc rc = make_folders(o, e);
+
+    if (rc == BM_OK)
+        rc = make_secret(o, e);
+    if (rc == BM_OK)
+        rc = keeper_new(&ko, &k, e);
+    if (rc == BM_OK)
+        rc = take_lock(k, e);
+    if (rc == BM_OK)
+        rc = read_secret(k, e);
+    if (rc != BM_OK)
+        return rc;
+    rc = open_store(k, true, e);
+    if (rc == BM_OK)
+        rc = open_log(k, e);
+    if (rc == BM_OK)
+        rc = fill(k, o, e);
+    if (rc != BM_OK) {
+        bm_store_close(BM_MOVE(k->store));
+        take_back(o);
+    }
+    return rc;
+}

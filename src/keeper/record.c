@@ -1,0 +1,76 @@
+/* What is written down about what happened: leaves of the audit log, and the refusals that `birthmark why` tells. */
+#include "keeper/internal.h"
+
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+
+enum bm_rc bm_record_raw(struct bm_keeper *k, int64_t now, struct bm_rd json, struct bm_error *e)
+{
+    return bm_audit_add(&k->audit, now * 1000, json, e);
+}
+
+static void free_text(char **p)
+{
+    free(*p);
+}
+
+enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields, struct bm_error *e)
+{
+    BM_CLEANUP(bm_json_freep) json_t *leaf = json_pack("{s:s, s:s}", "event", event, "actor", k->actor != NULL ? k->actor : "system");
+    BM_CLEANUP(free_text) char *text = NULL;
+
+    if (leaf == NULL || (fields != NULL && json_object_update_missing(leaf, (json_t *)(uintptr_t)fields) != 0))
+        return bm_fail(e, BM_NOMEM, "no memory for the audit log");
+    text = json_dumps(leaf, JSON_COMPACT);
+    if (text == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for the audit log");
+    return bm_record_raw(k, now, bm_rd_str(text), e);
+}
+
+/* A token bucket, so that a flood of impostors does not become a flood of disk writes. */
+static bool may_write(struct bm_keeper *k, int64_t now)
+{
+    if (k->refusal_second != now) {
+        k->refusal_second = now;
+        k->refusal_tokens = BM_REFUSALS_PER_SECOND;
+    }
+    if (k->refusal_tokens == 0)
+        return false;
+    if (--k->refusal_tokens == 0)
+        bm_log(BM_LOG_WARN, "refusals", "more than %d refusals in this second; the rest of them is not kept", BM_REFUSALS_PER_SECOND);
+    return true;
+}
+
+enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why, struct bm_error *e)
+{
+    struct bm_refusal r = { .at = now };
+
+    if (!may_write(k, now))
+        return BM_OK;
+    memcpy(r.correlation, c->correlation, sizeof r.correlation);
+    memcpy(r.protocol, c->protocol, sizeof r.protocol);
+    memcpy(r.peer, c->peer, sizeof r.peer);
+    snprintf(r.code, sizeof r.code, "%s", bm_error_code(why));
+    snprintf(r.what, sizeof r.what, "%s", why->what);
+    r.has_udid = bm_evidence_udid(c, r.udid);
+    return bm_refusal_add(k->store, &r, e);
+}
+
+enum bm_rc bm_keeper_sign_head(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    enum bm_rc rc = bm_store_begin(k->store, e);
+
+    if (rc == BM_OK)
+        rc = bm_audit_sign_head(&k->audit, k->log_key, now * 1000, e);
+    if (rc == BM_OK)
+        rc = bm_store_commit(k->store, e);
+    if (rc == BM_OK) {
+        bm_audit_committed(&k->audit);
+    } else {
+        bm_store_rollback(k->store);
+        bm_audit_rolled_back(&k->audit);
+    }
+    return rc;
+}

@@ -1,0 +1,468 @@
+/* The keeper process: one loop, group commit. It reads what has come from all workers, runs it in one transaction, commits, and only then
+ * lets the answers go. If the commit fails, every answer of the batch becomes a refusal. */
+#include "keeper/internal.h"
+
+#include "base/clock.h"
+#include "base/fdpass.h"
+#include "base/frame.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_TIDY_MS = 3000, VIEW_EVERY_MS = 3600 * 1000 };
+
+struct conn {
+    int fd;
+    bool admin, gone;
+    char actor[32];
+    struct bm_buf in, out;
+    size_t mark; /* length of out before this batch */
+};
+
+struct waiting {
+    struct conn *conn;
+    uint64_t id;
+};
+
+struct loop {
+    struct bm_keeper *k;
+    int control_fd, admin_fd;
+    bool stop;
+    struct conn *conns[CONNS_MAX];
+    size_t n_conns;
+    struct waiting batch[BM_BATCH_COMMANDS];
+    size_t n_batch;
+    bool in_transaction, lost;
+    struct bm_error why_lost;
+    int64_t batch_began_ms, device_since_ms; /* 0: no device waits */
+    int64_t head_at_ms, busy_at_ms, view_at_ms;
+    int64_t head_size;
+    bool tidy;
+};
+
+/* --- connections --------------------------------------------------------------------------------------------------------------- */
+static void conn_free(struct conn *c)
+{
+    close(c->fd);
+    bm_buf_done(&c->in);
+    bm_buf_done(&c->out);
+    free(c);
+}
+
+static void conn_add(struct loop *l, int fd, bool admin, const char *actor)
+{
+    struct conn *c = l->n_conns < CONNS_MAX ? calloc(1, sizeof *c) : NULL;
+
+    if (c == NULL) {
+        bm_log(BM_LOG_WARN, "connection", "no room for another %s", admin ? "administrator" : "worker");
+        close(fd);
+        return;
+    }
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    c->fd = fd;
+    c->admin = admin;
+    snprintf(c->actor, sizeof c->actor, "%s", actor);
+    c->in.max = (admin ? BM_FRAME_MAX : BM_COMMAND_MAX) + READ_STEP;
+    c->out.max = (size_t)BM_FRAME_MAX * 4;
+    l->conns[l->n_conns++] = c;
+}
+
+static void sweep_gone(struct loop *l)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < l->n_conns; i++) {
+        if (l->conns[i]->gone)
+            conn_free(l->conns[i]);
+        else
+            l->conns[kept++] = l->conns[i];
+    }
+    l->n_conns = kept;
+}
+
+static void take_worker(struct loop *l)
+{
+    struct bm_error e;
+    int fd = -1;
+    enum bm_rc rc = bm_fd_recv(l->control_fd, &fd, &e);
+
+    if (rc == BM_AGAIN)
+        return;
+    if (rc != BM_OK || fd < 0) {
+        if (rc != BM_OK)
+            bm_log(BM_LOG_ERROR, "control", "%s", e.what);
+        l->stop = true;
+        return;
+    }
+    conn_add(l, fd, false, "worker");
+}
+
+/* Only root and the keeper's own user administer; the socket's mode says the same, this is the second lock. */
+static void take_admin(struct loop *l)
+{
+    struct ucred peer;
+    socklen_t n = sizeof peer;
+    size_t admins = 0;
+    char actor[32];
+    int fd = accept4(l->admin_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0)
+        return;
+    for (size_t i = 0; i < l->n_conns; i++)
+        admins += l->conns[i]->admin;
+    if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+        bm_log(BM_LOG_WARN, "administrator", "connection refused");
+        close(fd);
+        return;
+    }
+    snprintf(actor, sizeof actor, "local:uid=%u", (unsigned)peer.uid);
+    conn_add(l, fd, true, actor);
+}
+
+static bool conn_read(struct conn *c)
+{
+    bool any = false;
+
+    while (c->in.n + READ_STEP <= c->in.max) {
+        uint8_t *to = bm_buf_room(&c->in, READ_STEP);
+        ssize_t n = to != NULL ? read(c->fd, to, READ_STEP) : -1;
+
+        if (n > 0) {
+            c->in.n += (size_t)n;
+            any = true;
+            if ((size_t)n < READ_STEP)
+                return any;
+            continue;
+        }
+        if (to == NULL || n == 0 || (errno != EAGAIN && errno != EINTR))
+            c->gone = true;
+        return any;
+    }
+    return any;
+}
+
+static void conn_write(struct conn *c)
+{
+    while (c->out.n != 0 && !c->gone) {
+        ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            c->gone = errno != EAGAIN;
+            return;
+        }
+        bm_buf_drop(&c->out, (size_t)n);
+    }
+    if (c->out.bad)
+        c->gone = true;
+}
+
+/* --- batches ------------------------------------------------------------------------------------------------------------------- */
+static void put_refusal(struct conn *c, uint64_t id, const struct bm_error *why)
+{
+    size_t at = bm_frame_begin(&c->out, id, BM_REFUSAL);
+
+    bm_refused_write(&c->out, why, bm_retry_after(why));
+    bm_frame_end(&c->out, at);
+}
+
+/* The operator reads the cause in the log; the device learns only that nothing was stored. */
+static void lose(struct loop *l, const struct bm_error *why)
+{
+    if (!l->lost)
+        bm_log(BM_LOG_ERROR, "storage", "%s", why->what);
+    l->lost = true;
+    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable", "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
+}
+
+static void begin_batch(struct loop *l)
+{
+    for (size_t i = 0; i < l->n_conns; i++)
+        l->conns[i]->mark = l->conns[i]->out.n;
+    l->n_batch = 0;
+    l->in_transaction = l->lost = false;
+    l->device_since_ms = 0;
+    l->batch_began_ms = bm_clock_steady_ms();
+}
+
+static void end_batch(struct loop *l)
+{
+    struct bm_error e;
+
+    if (l->in_transaction && !l->lost && bm_store_commit(l->k->store, &e) != BM_OK)
+        lose(l, &e);
+    if (l->in_transaction && !l->lost)
+        bm_audit_committed(&l->k->audit);
+    if (!l->lost)
+        return;
+    bm_store_rollback(l->k->store);
+    bm_audit_rolled_back(&l->k->audit);
+    bm_cache_drop(l->k);
+    bm_imports_drop(l->k, false);
+    for (size_t i = 0; i < l->n_conns; i++)
+        l->conns[i]->out.n = l->conns[i]->mark < l->conns[i]->out.n ? l->conns[i]->mark : l->conns[i]->out.n;
+    for (size_t i = 0; i < l->n_batch; i++)
+        put_refusal(l->batch[i].conn, l->batch[i].id, &l->why_lost);
+}
+
+static bool batch_full(const struct loop *l)
+{
+    int64_t now = bm_clock_steady_ms();
+
+    return l->n_batch == BM_BATCH_COMMANDS || l->lost || (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) ||
+           now - l->batch_began_ms >= BM_IMPORT_BATCH_MS;
+}
+
+static bool open_transaction(struct loop *l)
+{
+    struct bm_error e;
+
+    if (l->in_transaction)
+        return true;
+    l->in_transaction = true; /* also when it fails: end_batch() then rolls back what may be half begun */
+    if (bm_store_begin(l->k->store, &e) == BM_OK)
+        return true;
+    lose(l, &e);
+    return false;
+}
+
+static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
+{
+    struct bm_command_in cmd = { .type = f->type, .admin = c->admin, .actor = c->actor, .payload = f->payload };
+    size_t at = c->out.n;
+    struct bm_error e = { 0 };
+    enum bm_rc rc;
+
+    l->batch[l->n_batch++] = (struct waiting){ c, f->id };
+    if (!c->admin && l->device_since_ms == 0)
+        l->device_since_ms = bm_clock_steady_ms();
+    if (bm_command_needs_transaction(&cmd) && !open_transaction(l))
+        return;
+    at = bm_frame_begin(&c->out, f->id, (uint8_t)(f->type | BM_ANSWER));
+    rc = bm_command_run(l->k, &cmd, &c->out, &e);
+    if (rc == BM_OK) {
+        bm_frame_end(&c->out, at);
+        return;
+    }
+    c->out.n = at;
+    if (rc == BM_IO && l->in_transaction)
+        lose(l, &e);
+    else
+        put_refusal(c, f->id, &e);
+}
+
+/* Runs frames of one connection until it has none, the batch is full, or a command comes up that wants the store for itself. */
+static bool run_conn(struct loop *l, struct conn *c)
+{
+    struct bm_rd in = bm_buf_rd(&c->in);
+    size_t max = c->admin ? BM_FRAME_MAX : BM_COMMAND_MAX;
+    struct bm_error e;
+    struct bm_frame f;
+    enum bm_rc rc = BM_OK;
+    bool any = false;
+
+    while (!c->gone && !batch_full(l) && c->out.n < c->out.max / 2) {
+        struct bm_rd before = in;
+
+        rc = bm_frame_read(&in, max, &f, &e);
+        if (rc != BM_OK)
+            break;
+        if (bm_command_stands_alone(&(struct bm_command_in){ .type = f.type, .payload = f.payload }) && l->n_batch != 0) {
+            in = before;
+            any = true; /* so that another batch follows */
+            break;
+        }
+        run_frame(l, c, &f);
+        any = true;
+    }
+    if (rc == BM_LIMIT) {
+        bm_log(BM_LOG_ERROR, "frame", "%s from a %s; hanging up", e.what, c->admin ? "administrator" : "worker");
+        c->gone = true;
+    }
+    bm_buf_drop(&c->in, c->in.n - in.n);
+    return any;
+}
+
+static bool read_more(struct loop *l)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < l->n_conns; i++)
+        any |= !l->conns[i]->gone && conn_read(l->conns[i]);
+    return any;
+}
+
+/* One batch; false when nothing was there to do. */
+static bool run_batch(struct loop *l)
+{
+    bool any = false;
+
+    begin_batch(l);
+    do {
+        for (size_t i = 0; i < l->n_conns; i++)
+            any |= run_conn(l, l->conns[i]);
+    } while (l->in_transaction && !batch_full(l) && l->device_since_ms == 0 && read_more(l));
+    end_batch(l);
+    if (any)
+        l->busy_at_ms = bm_clock_steady_ms();
+    return any;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------------------ */
+static void tell_workers(struct loop *l)
+{
+    if (!l->k->view_changed)
+        return;
+    l->k->view_changed = false;
+    l->k->view_version++;
+    for (size_t i = 0; i < l->n_conns; i++)
+        if (!l->conns[i]->admin)
+            bm_frame_end(&l->conns[i]->out, bm_frame_begin(&l->conns[i]->out, 0, BM_CMD_CHANGED));
+}
+
+static void sign_head(struct loop *l)
+{
+    struct bm_error e;
+    int64_t now;
+
+    if (l->head_size == l->k->audit.tree.size || bm_keeper_now(l->k, &now, &e) != BM_OK)
+        return;
+    if (bm_keeper_sign_head(l->k, now, &e) == BM_OK)
+        l->head_size = l->k->audit.tree.size;
+    else
+        bm_log(BM_LOG_WARN, "log.head", "%s", e.what);
+}
+
+static void housekeeping(struct loop *l)
+{
+    int64_t now = bm_clock_steady_ms();
+
+    if (now - l->head_at_ms >= BM_HEAD_EVERY_MS) {
+        l->head_at_ms = now;
+        sign_head(l);
+    }
+    if (now - l->view_at_ms >= VIEW_EVERY_MS) {
+        l->view_at_ms = now;
+        l->k->view_changed = true; /* so that the TLS certificate is looked at */
+    }
+    if (now - l->busy_at_ms < IDLE_TIDY_MS) {
+        l->tidy = false;
+    } else if (!l->tidy) {
+        l->tidy = true;
+        bm_store_tidy(l->k->store);
+    }
+    tell_workers(l);
+}
+
+static void wait_for_something(struct loop *l)
+{
+    struct pollfd p[CONNS_MAX + 2];
+    size_t n = 0;
+
+    p[n++] = (struct pollfd){ .fd = l->control_fd, .events = POLLIN };
+    p[n++] = (struct pollfd){ .fd = l->admin_fd, .events = POLLIN };
+    for (size_t i = 0; i < l->n_conns; i++) {
+        struct conn *c = l->conns[i];
+        bool room = c->in.n + READ_STEP <= c->in.max;
+
+        p[n++] = (struct pollfd){ .fd = c->fd, .events = (short)((room ? POLLIN : 0) | (c->out.n != 0 ? POLLOUT : 0)) };
+    }
+    if (poll(p, n, BM_HEAD_EVERY_MS) <= 0)
+        return;
+    for (size_t i = 0; i < l->n_conns; i++)
+        if ((p[i + 2].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+            (void)conn_read(l->conns[i]);
+    if (p[0].revents != 0)
+        take_worker(l);
+    if (p[1].revents != 0)
+        take_admin(l);
+}
+
+static void run_loop(struct loop *l)
+{
+    while (!l->stop) {
+        wait_for_something(l);
+        while (run_batch(l))
+            for (size_t i = 0; i < l->n_conns; i++)
+                conn_write(l->conns[i]);
+        housekeeping(l);
+        for (size_t i = 0; i < l->n_conns; i++)
+            conn_write(l->conns[i]);
+        sweep_gone(l);
+    }
+}
+
+static enum bm_rc listen_admin(const char *path, int *ret, struct bm_error *e)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    mode_t was;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), bound;
+
+    if (strlen(path) >= sizeof a.sun_path)
+        return bm_fail(e, BM_LIMIT, "%s: too long for a socket; choose a shorter data folder", path);
+    memcpy(a.sun_path, path, strlen(path));
+    (void)unlink(path); /* we hold the lock, so it is nobody's */
+    was = umask(0177);
+    bound = bind(fd, (struct sockaddr *)&a, sizeof a);
+    umask(was);
+    if (fd < 0 || bound != 0 || listen(fd, BM_ADMINS_MAX) != 0) {
+        bm_fail(e, BM_IO, "cannot listen on %s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return BM_IO;
+    }
+    *ret = fd;
+    return BM_OK;
+}
+
+static void loop_freep(struct loop **l)
+{
+    if (*l == NULL)
+        return;
+    for (size_t i = 0; i < (*l)->n_conns; i++)
+        conn_free((*l)->conns[i]);
+    if ((*l)->admin_fd >= 0)
+        close((*l)->admin_fd);
+    bm_keeper_close((*l)->k);
+    free(*l);
+}
+
+int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char *admin_path)
+{
+    BM_CLEANUP(loop_freep) struct loop *l = calloc(1, sizeof *l);
+    struct bm_error e = { 0 };
+    enum bm_rc rc;
+
+    if (l == NULL)
+        return 1;
+    l->admin_fd = -1;
+    l->control_fd = control_fd;
+    (void)prctl(PR_SET_DUMPABLE, 0); /* no core dump and no ptrace: this process holds the CA keys */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* the supervisor says when: the control socket ends */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    rc = bm_keeper_open(o, &l->k, &e);
+    if (rc == BM_OK)
+        rc = listen_admin(admin_path, &l->admin_fd, &e);
+    if (rc != BM_OK) {
+        bm_log(BM_LOG_ERROR, "start", "%s (%s)", e.what, bm_error_code(&e));
+        return 1;
+    }
+    (void)fcntl(control_fd, F_SETFL, fcntl(control_fd, F_GETFL) | O_NONBLOCK);
+    l->view_at_ms = l->busy_at_ms = bm_clock_steady_ms();
+    run_loop(l);
+    (void)unlink(admin_path);
+    return 0;
+}

@@ -1,0 +1,268 @@
+#include "keeper/wire.h"
+
+#include "base/text.h"
+
+/* Fixed-size text travels as a counted string without its terminator. */
+static void put_text(struct bm_buf *out, const char *s)
+{
+    bm_buf_vec(out, bm_rd_str(s));
+}
+
+static bool get_text(struct bm_rd *in, char *ret, size_t ret_len)
+{
+    struct bm_rd v;
+
+    if (!bm_rd_vec(in, ret_len - 1, &v) || (v.n != 0 && memchr(v.p, '\0', v.n) != NULL))
+        return false;
+    memcpy(ret, v.n != 0 ? (const void *)v.p : "", v.n);
+    ret[v.n] = '\0';
+    return true;
+}
+
+static bool get_count(struct bm_rd *in, size_t max, size_t *ret)
+{
+    uint32_t n;
+
+    if (!bm_rd_u32(in, &n) || n > max)
+        return false;
+    *ret = n;
+    return true;
+}
+
+static bool get_time(struct bm_rd *in, int64_t *ret)
+{
+    uint64_t v;
+
+    if (!bm_rd_u64(in, &v))
+        return false;
+    *ret = (int64_t)v;
+    return true;
+}
+
+static void put_list(struct bm_buf *out, const struct bm_rd *items, size_t n)
+{
+    bm_buf_uint(out, 4, n);
+    for (size_t i = 0; i < n; i++)
+        bm_buf_vec(out, items[i]);
+}
+
+static bool get_list(struct bm_rd *in, struct bm_rd *items, size_t max, size_t item_max, size_t *ret_n)
+{
+    size_t n;
+
+    if (!get_count(in, max, &n))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!bm_rd_vec(in, item_max, &items[i]))
+            return false;
+    *ret_n = n;
+    return true;
+}
+
+static enum bm_rc finish(bool ok, struct bm_rd rest, const char *what, struct bm_error *e)
+{
+    if (!ok)
+        return bm_fail(e, BM_MALFORMED, "%s: cut short or over a limit", what);
+    if (rest.n != 0)
+        return bm_fail(e, BM_MALFORMED, "%s: %zu bytes left over", what, rest.n);
+    return BM_OK;
+}
+
+/* --- enrol ------------------------------------------------------------------------------------------------------------------- */
+static void put_evidence(struct bm_buf *out, const struct bm_evidence *v)
+{
+    bm_buf_uint(out, 1, v->kind);
+    bm_buf_vec(out, v->cert);
+    put_list(out, v->chain, v->n_chain);
+    bm_buf_vec(out, v->spki);
+    bm_buf_vec(out, v->challenge);
+    bm_buf_vec(out, v->signature);
+}
+
+static bool get_evidence(struct bm_rd *in, struct bm_evidence *v)
+{
+    return bm_rd_u8(in, &v->kind) && v->kind <= BM_EVIDENCE_CHALLENGE && bm_rd_vec(in, BM_CERT_MAX, &v->cert) &&
+           get_list(in, v->chain, BM_TLS_CLIENT_CERTS_MAX, BM_CERT_MAX, &v->n_chain) && bm_rd_vec(in, BM_SPKI_MAX, &v->spki) &&
+           bm_rd_vec(in, BM_CHALLENGE_LEN, &v->challenge) && bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature);
+}
+
+void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c)
+{
+    put_text(out, c->correlation);
+    put_text(out, c->protocol);
+    put_text(out, c->peer);
+    put_evidence(out, &c->evidence);
+    bm_buf_vec(out, c->claimed_udid);
+    bm_buf_vec(out, c->claimed_batch);
+    bm_buf_uint(out, 1, c->reenrol);
+    bm_buf_uint(out, 4, c->n_requests);
+    for (size_t i = 0; i < c->n_requests; i++) {
+        bm_buf_vec(out, c->requests[i].service);
+        bm_buf_vec(out, c->requests[i].csr);
+    }
+}
+
+/* The correlation id ends up in files and replies: exactly 16 lower-case hex digits, whatever a worker says. */
+static bool correlation_ok(const char *s)
+{
+    return strlen(s) == 16 && strspn(s, "0123456789abcdef") == 16;
+}
+
+static bool printable(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if (*s < 0x20 || *s == 0x7f || *s == '"' || *s == '\\')
+            return false;
+    return true;
+}
+
+enum bm_rc bm_enrol_parse(struct bm_rd in, struct bm_enrol *ret, struct bm_error *e)
+{
+    struct bm_enrol c = { 0 };
+    uint8_t reenrol = 0;
+    bool ok;
+
+    ok = get_text(&in, c.correlation, sizeof c.correlation) && correlation_ok(c.correlation) &&
+         get_text(&in, c.protocol, sizeof c.protocol) && bm_name_ok(c.protocol) && get_text(&in, c.peer, sizeof c.peer) &&
+         printable(c.peer) && get_evidence(&in, &c.evidence) && bm_rd_vec(&in, BM_UDID_LEN, &c.claimed_udid) &&
+         (c.claimed_udid.n == 0 || c.claimed_udid.n == BM_UDID_LEN) && bm_rd_vec(&in, BM_NAME_LEN - 1, &c.claimed_batch) &&
+         bm_rd_u8(&in, &reenrol) && reenrol <= 1 && get_count(&in, BM_SERVICES_MAX, &c.n_requests);
+    for (size_t i = 0; ok && i < c.n_requests; i++)
+        ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &c.requests[i].service) && bm_rd_vec(&in, BM_CSR_MAX, &c.requests[i].csr);
+    if (finish(ok, in, "enrol command", e) != BM_OK)
+        return BM_MALFORMED;
+    c.reenrol = reenrol != 0;
+    *ret = c;
+    return BM_OK;
+}
+
+void bm_enrol_tbs(struct bm_buf *out, uint8_t op, const struct bm_enrol *c)
+{
+    static const char context[] = "birthmark-onboard-v1"; /* with its terminator: the 0x00 of the format */
+
+    bm_buf_put(out, context, sizeof context);
+    bm_buf_uint(out, 1, op);
+    bm_buf_vec(out, c->evidence.challenge);
+    bm_buf_vec(out, c->claimed_udid);
+    bm_buf_vec(out, c->claimed_batch);
+    bm_buf_uint(out, 4, c->n_requests);
+    for (size_t i = 0; i < c->n_requests; i++) {
+        bm_buf_vec(out, c->requests[i].service);
+        bm_buf_vec(out, c->requests[i].csr);
+    }
+}
+
+/* --- enrolled ---------------------------------------------------------------------------------------------------------------- */
+void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r)
+{
+    bm_buf_put(out, r->udid, sizeof r->udid);
+    bm_buf_uint(out, 4, r->n_credentials);
+    for (size_t i = 0; i < r->n_credentials; i++) {
+        const struct bm_enrolled_credential *c = &r->credentials[i];
+
+        bm_buf_vec(out, c->service);
+        bm_buf_vec(out, c->cert);
+        bm_buf_vec(out, c->endpoints);
+        bm_buf_uint(out, 8, (uint64_t)c->not_after);
+        bm_buf_uint(out, 8, (uint64_t)c->renew_after);
+        put_list(out, c->chain, c->n_chain);
+    }
+}
+
+static bool get_enrolled_credential(struct bm_rd *in, struct bm_enrolled_credential *c)
+{
+    return bm_rd_vec(in, BM_NAME_LEN - 1, &c->service) && bm_rd_vec(in, BM_CERT_MAX, &c->cert) && bm_rd_vec(in, 1024, &c->endpoints) &&
+           get_time(in, &c->not_after) && get_time(in, &c->renew_after) && get_list(in, c->chain, BM_CHAIN_MAX, BM_CERT_MAX, &c->n_chain);
+}
+
+enum bm_rc bm_enrolled_parse(struct bm_rd in, struct bm_enrolled *ret, struct bm_error *e)
+{
+    bool ok = bm_rd_copy(&in, ret->udid, sizeof ret->udid) && get_count(&in, BM_SERVICES_MAX, &ret->n_credentials);
+
+    for (size_t i = 0; ok && i < ret->n_credentials; i++)
+        ok = get_enrolled_credential(&in, &ret->credentials[i]);
+    return finish(ok, in, "enrol answer", e);
+}
+
+/* --- status ------------------------------------------------------------------------------------------------------------------ */
+void bm_status_write(struct bm_buf *out, const struct bm_status *r)
+{
+    bm_buf_put(out, r->udid, sizeof r->udid);
+    put_text(out, r->status);
+    put_text(out, r->state);
+    put_text(out, r->product);
+    put_text(out, r->batch);
+    put_text(out, r->owner);
+    bm_buf_uint(out, 4, r->n_credentials);
+    for (size_t i = 0; i < r->n_credentials; i++) {
+        const struct bm_status_credential *c = &r->credentials[i];
+
+        put_text(out, c->service);
+        bm_buf_put(out, c->serial, sizeof c->serial);
+        put_text(out, c->status);
+        bm_buf_uint(out, 8, (uint64_t)c->not_after);
+        bm_buf_uint(out, 8, (uint64_t)c->renew_after);
+    }
+}
+
+static bool get_status_credential(struct bm_rd *in, struct bm_status_credential *c)
+{
+    return get_text(in, c->service, sizeof c->service) && bm_rd_copy(in, c->serial, sizeof c->serial) &&
+           get_text(in, c->status, sizeof c->status) && get_time(in, &c->not_after) && get_time(in, &c->renew_after);
+}
+
+enum bm_rc bm_status_parse(struct bm_rd in, struct bm_status *ret, struct bm_error *e)
+{
+    bool ok = bm_rd_copy(&in, ret->udid, sizeof ret->udid) && get_text(&in, ret->status, sizeof ret->status) &&
+              get_text(&in, ret->state, sizeof ret->state) && get_text(&in, ret->product, sizeof ret->product) &&
+              get_text(&in, ret->batch, sizeof ret->batch) && get_text(&in, ret->owner, sizeof ret->owner) &&
+              get_count(&in, BM_STATUS_CREDENTIALS_MAX, &ret->n_credentials);
+
+    for (size_t i = 0; ok && i < ret->n_credentials; i++)
+        ok = get_status_credential(&in, &ret->credentials[i]);
+    return finish(ok, in, "status answer", e);
+}
+
+/* --- view -------------------------------------------------------------------------------------------------------------------- */
+void bm_view_write(struct bm_buf *out, const struct bm_view *v)
+{
+    bm_buf_uint(out, 8, v->version);
+    put_list(out, v->cas, v->n_cas);
+    bm_buf_uint(out, 4, v->n_labels);
+    for (size_t i = 0; i < v->n_labels; i++) {
+        bm_buf_vec(out, v->labels[i].label);
+        bm_buf_vec(out, v->labels[i].csrattrs);
+    }
+    bm_buf_vec(out, v->tls_chain_pem);
+    bm_buf_vec(out, v->tls_key);
+    bm_buf_vec(out, v->ticket_key);
+}
+
+enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e)
+{
+    bool ok = bm_rd_u64(&in, &ret->version) && get_list(&in, ret->cas, BM_VIEW_CAS_MAX, BM_CERT_MAX, &ret->n_cas) &&
+              get_count(&in, BM_VIEW_LABELS_MAX, &ret->n_labels);
+
+    for (size_t i = 0; ok && i < ret->n_labels; i++)
+        ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, 1024, &ret->labels[i].csrattrs);
+    ok = ok && bm_rd_vec(&in, BM_COMMAND_MAX, &ret->tls_chain_pem) && bm_rd_vec(&in, BM_CERT_MAX, &ret->tls_key) &&
+         bm_rd_vec(&in, 80, &ret->ticket_key);
+    return finish(ok, in, "view answer", e);
+}
+
+/* --- refused ----------------------------------------------------------------------------------------------------------------- */
+void bm_refused_write(struct bm_buf *out, const struct bm_error *e, uint32_t retry_after_s)
+{
+    bm_buf_uint(out, 1, (uint64_t)e->rc);
+    bm_buf_uint(out, 4, retry_after_s);
+    put_text(out, bm_error_code(e));
+    put_text(out, e->what);
+}
+
+enum bm_rc bm_refused_parse(struct bm_rd in, struct bm_refused *ret, struct bm_error *e)
+{
+    bool ok = bm_rd_u8(&in, &ret->rc) && ret->rc > BM_OK && ret->rc <= BM_BUG && bm_rd_u32(&in, &ret->retry_after_s) &&
+              get_text(&in, ret->code, sizeof ret->code) && get_text(&in, ret->what, sizeof ret->what);
+
+    return finish(ok, in, "refusal", e);
+}
