@@ -1,0 +1,71 @@
+/* Errors for people: what is wrong, the stable code, and what to do next. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+enum bm_exit bm_cli_exit_of(enum bm_rc rc)
+{
+    static const enum bm_exit rows[] = {
+        [BM_OK] = BM_EXIT_OK,           [BM_AGAIN] = BM_EXIT_FAILED,      [BM_MALFORMED] = BM_EXIT_FAILED,  [BM_LIMIT] = BM_EXIT_FAILED,
+        [BM_DENIED] = BM_EXIT_FAILED,   [BM_NOTFOUND] = BM_EXIT_NOTFOUND, [BM_CONFLICT] = BM_EXIT_CONFLICT, [BM_USAGE] = BM_EXIT_USAGE,
+        [BM_NOMEM] = BM_EXIT_IO,        [BM_IO] = BM_EXIT_IO,             [BM_BUG] = BM_EXIT_FAILED,
+    };
+
+    return (size_t)rc < BM_COUNT(rows) ? rows[rc] : BM_EXIT_FAILED;
+}
+
+/* By code, which says more than the kind. */
+static const struct hint {
+    const char *code, *text;
+} hints[] = {
+    { "no-registry", "make one with 'birthmark init --data DIR', or name the folder of yours with --data or BIRTHMARK_DATA" },
+    { "in-use", "wait for the other command to end; when a server runs, its socket DIR/admin.sock is missing: restart it" },
+    { "permission", "run the command as the user the server runs as" },
+    { "unreachable", "look at the server's log, then run the same command again" },
+    { "clock-went-back", "set the clock right; if the earlier time was the wrong one, 'birthmark clock accept'" },
+    { "quota-exhausted", "'birthmark batch set NAME --quota N' raises it" },
+    { "batch-closed", "'birthmark batch open NAME' opens it again" },
+    { "illegal-transition", "'birthmark device show UDID' tells the state it is in" },
+    { "manifest-signer", "'birthmark org trust ORG CERT.pem --purpose manifest' pins the signer's certificate" },
+    { "manifest-signature", "get the file again from where it came; if it is the same, ask its issuer" },
+    { "manifest-digest", "lines were changed after they were signed: get the file again, and ask its issuer if it is the same" },
+    { "manifest-cut-short", "the end of the file is missing: get it again and run the same command; it goes on where it stopped" },
+    { "manifest-sequence", "give the file as a whole, as its issuer sent it" },
+    { "manifest-format", "try --format, or look at the line named" },
+};
+
+static const char *hint_of(const struct bm_error *e)
+{
+    for (size_t i = 0; i < BM_COUNT(hints); i++) {
+        if (strcmp(hints[i].code, e->code) == 0)
+            return hints[i].text;
+    }
+    return NULL;
+}
+
+/* By family: where a name that is not there can be looked up. */
+static void hint_notfound(const struct bm_cli *c)
+{
+    for (const struct bm_verb *v = bm_verbs; c->family != NULL && v->family != NULL; v++) {
+        if (strcmp(v->family, c->family) == 0 && strcmp(v->verb, "list") == 0) {
+            fprintf(c->err, "  'birthmark %s list' shows what is there\n", c->family);
+            return;
+        }
+    }
+}
+
+void bm_cli_complain(struct bm_cli *c, const struct bm_error *e)
+{
+    const char *hint = hint_of(e);
+
+    fflush(c->out);
+    fputs("birthmark: ", c->err);
+    bm_cli_print_text(c->err, *e->what != '\0' ? e->what : "failed");
+    fprintf(c->err, e->rc == BM_USAGE && *e->code == '\0' ? "\n" : " (%s)\n", bm_error_code(e));
+    if (e->rc == BM_USAGE && *e->code == '\0' && c->verb != NULL)
+        bm_cli_usage(c->err, c->verb);
+    if (hint != NULL)
+        fprintf(c->err, "  %s\n", hint);
+    else if (e->rc == BM_NOTFOUND)
+        hint_notfound(c);
+}

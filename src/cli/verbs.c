@@ -1,0 +1,235 @@
+/* Every command there is. A row is all there is to say about most of them. */
+#include "cli/cli.h"
+
+/* What a row does not name is zero, and that is the point. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
+#define TITLE { "title", "a few words for people" }
+#define REASON { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ..." }
+#define AFTER { "after", "go on after this id", .kind = BM_WORD_INT }
+#define LIMIT { "limit", "at most so many rows", .kind = BM_WORD_INT }
+#define NAME(help) { { "name", help, .needed = true } }
+#define UDID { { "udid", "the device: 64 hex digits", .needed = true } }
+#define OUT { "out", "write to this file; default: standard output", .value = "FILE" }
+
+/* What a product's devices may be and get (keeper/policy.h). */
+#define POLICY                                                                                                                     \
+    { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                                            \
+    { "rot", "roots of trust allowed: atecc608, tpm2 ...; default: any", .kind = BM_WORD_LIST, .member = "change.rot" },           \
+    { "protocols", "enrolment protocols allowed: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols" },\
+    { "services", "services its devices get credentials for; the first is the default", .kind = BM_WORD_LIST,                      \
+      .member = "change.services" },                                                                                               \
+    { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
+    { "ca", "issuing CA; default: the batch's, else the registry's", .member = "change.ca" },                                      \
+    { "renew-after-percent", "of the validity, 10 to 95: when devices renew", .kind = BM_WORD_INT,                                 \
+      .member = "change.renew_after_percent" },                                                                                    \
+    { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
+    { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
+      .member = "change.birth_certificate" }
+
+#define SERVICE                                                                                                                    \
+    TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
+        { "endpoint", "URI the device connects to", .kind = BM_WORD_MANY, .member = "endpoints", .value = "URI" }
+
+const struct bm_verb bm_verbs[] = {
+    { "init", "", NULL, "Make a registry: keys, certification authorities, audit log",
+      .options = { { "organisation", "name in the subjects of its certificates", .needed = true },
+                   { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...", .value = "ALG" },
+                   { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
+      .run = bm_cli_init },
+    { "serve", "", NULL, "Serve devices and administrators, until stopped",
+      .options = { { "config", "configuration; default DIR/birthmark.conf, if there is one", .value = "FILE" },
+                   { "listen", "where, in place of what is configured", .value = "HOST:PORT" },
+                   { "workers", "worker processes; 0: one per processor" },
+                   { "log-level", "error, warn, info or debug", .value = "LEVEL" } },
+      .run = bm_cli_serve },
+    { "status", "", "status", "How the registry is: counts, certification authorities, warnings",
+      .run = bm_cli_status },
+    { "why", "", "why", "What happened to a device, certificate, request or manifest, and why",
+      .args = { { "id", "UDID, serial number, manifest id, or the correlation id of a refusal", .needed = true } },
+      .options = { { "limit", "only the newest so many events", .kind = BM_WORD_INT } },
+      .run = bm_cli_why },
+
+    { "org", "create", "org.create", "Add an organisation",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'"),
+      .options = { { "role", "chip-maker, contract-manufacturer, oem, service-operator or auditor", .needed = true, .value = "ROLE" }, TITLE },
+      .next = "birthmark product create PRODUCT --org {}, or birthmark org trust {} CERT.pem --purpose manifest" },
+    { "org", "list", "org.list", "List organisations",
+      .options = { AFTER, LIMIT },
+      .rows = "rows", .columns = "name role title created_at=CREATED" },
+    { "org", "show", "org.show", "Show an organisation and whom it trusts", .args = NAME("the organisation") },
+    { "org", "trust", "org.trust", "Trust certificates of an organisation",
+      .args = { { "org", "the organisation", .needed = true }, { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
+      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates", .needed = true } } },
+
+    { "product", "create", "product.create", "Add a product: a device model and its policy",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'"),
+      .options = { { "org", "the organisation that makes it", .needed = true }, TITLE, POLICY },
+      .prepare = bm_cli_merge_policy,
+      .next = "birthmark batch create BATCH --product {} --quota N" },
+    { "product", "set", "product.set", "Change a product; what is not named stays",
+      .args = NAME("the product"), .options = { TITLE, POLICY },
+      .prepare = bm_cli_merge_policy },
+    { "product", "list", "product.list", "List products",
+      .rows = "rows", .columns = "name org title created_at=CREATED" },
+    { "product", "show", "product.show", "Show a product and its policy", .args = NAME("the product") },
+
+    { "batch", "create", "batch.create", "Add a batch: a production order with a quota",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'"),
+      .options = { { "product", "what is made", .needed = true },
+                   { "quota", "how many devices may become active", .kind = BM_WORD_INT, .needed = true },
+                   { "ca", "issuing CA; default: the registry's" } },
+      .next = "birthmark manifest import FILE --batch {}" },
+    { "batch", "set", "batch.set", "Change a batch; what is not named stays",
+      .args = NAME("the batch"),
+      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed" }, { "ca", "issuing CA" } } },
+    { "batch", "close", "batch.set", "Close a batch: no further device of it becomes active",
+      .args = NAME("the batch"), .fixed = "state=closed" },
+    { "batch", "open", "batch.set", "Open a closed batch again",
+      .args = NAME("the batch"), .fixed = "state=open" },
+    { "batch", "list", "batch.list", "List batches",
+      .options = { { "product", "only of this product" } },
+      .rows = "rows", .columns = "name product state quota used ca created_at=CREATED" },
+    { "batch", "show", "batch.show", "Show a batch", .args = NAME("the batch") },
+
+    { "service", "create", "service.create", "Add a service: what a credential is for",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'"),
+      .options = { { "kind", "mqtt, https, aws-iot, azure-dps, lorawan, generic ...", .needed = true }, SERVICE },
+      .next = "birthmark product set PRODUCT --services {}" },
+    { "service", "set", "service.set", "Change a service; what is not named stays",
+      .args = NAME("the service"), .options = { { "kind", "mqtt, https ..." }, SERVICE } },
+    { "service", "list", "service.list", "List services",
+      .rows = "rows", .columns = "name kind profile endpoints title" },
+    { "service", "show", "service.show", "Show a service", .args = NAME("the service") },
+
+    { "profile", "list", "profile.list", "List certificate profiles",
+      .rows = "rows", .columns = "name" },
+    { "profile", "show", "profile.show", "Show a certificate profile", .args = NAME("the profile") },
+    { "profile", "set", "profile.set", "Add or replace a certificate profile",
+      .args = { { "name", "the profile", .needed = true }, { "file", "the profile, JSON", .kind = BM_WORD_BLOB, .needed = true } },
+      .notes = "'birthmark profile show ldevid' prints one to start from. Certificates that are issued already stay as they are." },
+
+    { "ca", "create", "ca.create", "Add an issuing certification authority",
+      .args = { { "name", "a-z, 0-9, '.', '_' and '-'", .needed = true } },
+      .options = { { "parent", "the CA that signs it", .needed = true },
+                   { "alg", "EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ..." },
+                   { "profile", "certificate profile; default issuing-ca" },
+                   { "org", "organisation in its subject; default: its parent's" } },
+      .next = "birthmark ca default {}, or birthmark batch set BATCH --ca {}" },
+    { "ca", "list", "ca.list", "List certification authorities",
+      .rows = "rows", .columns = "name parent state alg not_after=EXPIRES created_at=CREATED" },
+    { "ca", "show", "ca.show", "Show a certification authority", .args = NAME("the CA") },
+    { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
+    { "ca", "revoke", "ca.revoke", "Revoke a certification authority; it issues nothing any more",
+      .args = NAME("the CA"), .options = { REASON } },
+    { "ca", "export", "ca.show", "Write a CA's certificate",
+      .args = NAME("the CA"),
+      .options = { OUT, { "chain", "and the certificates above it, up to the root", .kind = BM_WORD_FLAG },
+                   { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_export },
+
+    { "device", "list", "device.list", "List devices",
+      .options = { { "state", "registered, allocated, active, suspended, retired or compromised" }, { "batch", "only of this batch" },
+                   { "product", "only of this product" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id udid state rot product batch owner" },
+    { "device", "show", "device.show", "Show a device and its credentials", .args = UDID },
+    { "device", "allocate", "device.allocate", "Put a registered device into a batch",
+      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "batch", "the batch", .needed = true } } },
+    { "device", "suspend", "device.suspend", "Suspend a device: it gets nothing until it is resumed", .args = UDID, .options = { REASON } },
+    { "device", "resume", "device.resume", "Resume a suspended device", .args = UDID, .options = { REASON } },
+    { "device", "retire", "device.retire", "Retire a device for good; what it holds is revoked", .args = UDID, .options = { REASON } },
+    { "device", "compromise", "device.compromise", "Mark a device as compromised; what it holds is revoked", .args = UDID, .options = { REASON } },
+    { "device", "transfer", "device.transfer", "Give a device to a new owner; what it holds is revoked and it enrols again",
+      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
+
+    { "cert", "list", "cert.list", "List certificates of devices",
+      .options = { { "udid", "only of this device" }, { "state", "active or revoked" }, { "service", "only for this service" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id serial udid service state not_after=EXPIRES" },
+    { "cert", "show", "cert.show", "Show a certificate", .args = { { "serial", "32 hex digits", .needed = true } } },
+    { "cert", "revoke", "cert.revoke", "Revoke a certificate",
+      .args = { { "serial", "32 hex digits", .needed = true } }, .options = { REASON } },
+    { "cert", "export", "cert.show", "Write a certificate",
+      .args = { { "serial", "32 hex digits", .needed = true } },
+      .options = { OUT, { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_export },
+
+    { "manifest", "make", NULL, "Sign a list of identities, for whoever imports it",
+      .args = { { "file", "lines of JSON, \"-\" for standard input", .needed = true } },
+      .options = { { "out", "the manifest", .needed = true, .value = "FILE" },
+                   { "id", "its id, unique for the issuer; no blanks", .needed = true },
+                   { "issuer", "organisation, as the importer knows it", .needed = true },
+                   { "product", "name of the product" },
+                   { "batch", "name of the batch" },
+                   { "key", "signing key, PEM", .value = "FILE" },
+                   { "cert", "its certificate, PEM", .value = "FILE" },
+                   { "new-signer", "make signing key and certificate in this folder first", .value = "DIR" },
+                   { "organisation", "name in that certificate; default: --issuer" } },
+      .run = bm_cli_manifest_make,
+      .notes = "A line holds {\"key\": SubjectPublicKeyInfo as base64url, \"rot\": kind} and may hold \"udid\", \"birth\" (certificate, base64url)\n"
+               "and \"attributes\" (an object). Bad lines are reported and left out; the exit status is 1 then." },
+    { "manifest", "import", NULL, "Register the devices of a manifest",
+      .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
+      .options = { { "batch", "put its devices into this batch" },
+                   { "format", "auto (default), birthmark or microchip" },
+                   { "dry-run", "check everything, change nothing", .kind = BM_WORD_FLAG },
+                   { "report", "write every refused line to this file, as lines of JSON", .value = "FILE" } },
+      .run = bm_cli_manifest_import,
+      .notes = "The signer must be pinned: 'birthmark org trust ORG CERT.pem --purpose manifest'. An import that was interrupted goes on where it stopped\n"
+               "when the same command runs again; nothing is counted twice. The exit status is 1 when any entry was refused." },
+    { "manifest", "export", NULL, "Write the devices of a batch as a signed manifest",
+      .options = { { "batch", "the batch", .needed = true },
+                   { "out", "the manifest", .needed = true, .value = "FILE" },
+                   { "id", "its id, unique for the issuer; no blanks", .needed = true },
+                   { "issuer", "organisation, as the importer knows it", .needed = true },
+                   { "product", "name of the product" },
+                   { "key", "signing key, PEM", .value = "FILE" },
+                   { "cert", "its certificate, PEM", .value = "FILE" },
+                   { "new-signer", "make signing key and certificate in this folder first", .value = "DIR" },
+                   { "organisation", "name in that certificate; default: --issuer" } },
+      .run = bm_cli_manifest_export },
+    { "manifest", "verify", NULL, "Check a manifest without a registry",
+      .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
+      .options = { { "signer", "certificates to trust, PEM: the signer's own or that of its CA", .kind = BM_WORD_BLOB, .needed = true },
+                   { "format", "auto (default), birthmark or microchip" } },
+      .run = bm_cli_manifest_verify },
+    { "manifest", "list", "manifest.list", "List imports",
+      .options = { AFTER, LIMIT },
+      .rows = "rows", .columns = "id org batch format entries bad complete created_at=STARTED" },
+
+    { "log", "head", "log.head", "The audit log's signed head",
+      .notes = "Keep it ('birthmark log head --json > head.json') outside: 'birthmark log verify --against head.json' then proves that\n"
+               "nothing was taken out or changed since." },
+    { "log", "entries", "log.entries", "Print entries of the audit log",
+      .args = { { "from", "first entry; default 0", .kind = BM_WORD_INT }, { "to", "the entry after the last", .kind = BM_WORD_INT } },
+      .rows = "entries", .columns = "index at data",
+      .run = bm_cli_log_entries },
+    { "log", "inclusion", "log.inclusion", "Prove that an entry is in the log, and check the proof",
+      .args = { { "index", "the entry", .kind = BM_WORD_INT, .needed = true } },
+      .options = { { "size", "of the log; default: now", .kind = BM_WORD_INT } },
+      .run = bm_cli_log_proof },
+    { "log", "consistency", "log.consistency", "Prove that a smaller log is the beginning of a larger, and check the proof",
+      .args = { { "from", "size of the smaller", .kind = BM_WORD_INT, .needed = true },
+                { "to", "size of the larger", .kind = BM_WORD_INT, .needed = true } },
+      .run = bm_cli_log_proof },
+    { "log", "verify", NULL, "Compute the whole log again and check every signed head",
+      .options = { { "key", "the log's public key, PEM; default: the one in the registry", .value = "FILE" },
+                   { "against", "a head kept from earlier ('birthmark log head --json'): must be part of the log", .value = "FILE" } },
+      .run = bm_cli_log_verify,
+      .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not depend on what the registry says\n"
+               "about its own key." },
+
+    { "config", "check", NULL, "Check the configuration",
+      .args = { { "file", "the file; default DIR/birthmark.conf" } },
+      .run = bm_cli_config_check },
+    { "config", "show", NULL, "Show the settings in force",
+      .args = { { "file", "the file; default DIR/birthmark.conf" } },
+      .run = bm_cli_config_show },
+    { "config", "keys", NULL, "Explain every key, as a file that could be used as it stands",
+      .run = bm_cli_config_keys },
+    { "clock", "accept", "clock.accept", "The clock was set back on purpose: issue again" },
+    { "refusals", "list", "refusal.list", "List what was refused to devices",
+      .options = { { "udid", "only of this device" }, { "code", "only with this code" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id at code correlation udid what" },
+    { "version", "", NULL, "Print the version", .run = bm_cli_version },
+    { 0 },
+};
