@@ -1,0 +1,128 @@
+#include "server/listen.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static enum bm_rc bad_address(const char *word, struct bm_error *e)
+{
+    return bm_fail(e, BM_USAGE, "listen: '%.64s' is no address; write host:port, for example 127.0.0.1:8443 or [::]:8443", word);
+}
+
+enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char ret_port[8], struct bm_error *e)
+{
+    const char *colon = strrchr(word, ':');
+    size_t host_n = colon != NULL ? (size_t)(colon - word) : 0, port_n = colon != NULL ? strlen(colon + 1) : 0;
+    bool bracket = word[0] == '[';
+    unsigned port = 0;
+
+    if (host_n == 0 || port_n == 0 || port_n > 5 || strspn(colon + 1, "0123456789") != port_n || sscanf(colon + 1, "%u", &port) != 1 || port > 65535)
+        return bad_address(word, e);
+    if (bracket && (host_n < 3 || word[host_n - 1] != ']'))
+        return bad_address(word, e);
+    if (!bracket && memchr(word, ':', host_n) != NULL) /* an IPv6 address without its brackets */
+        return bad_address(word, e);
+    if (host_n >= BM_LISTEN_TEXT)
+        return bad_address(word, e);
+    snprintf(ret_host, BM_LISTEN_TEXT, "%.*s", (int)(bracket ? host_n - 2 : host_n), bracket ? word + 1 : word);
+    snprintf(ret_port, 8, "%u", port);
+    return BM_OK;
+}
+
+/* "host:port" of what the socket is bound to now: port 0 has become a real one. */
+static enum bm_rc name_of(int fd, char ret[BM_LISTEN_TEXT])
+{
+    struct sockaddr_storage at;
+    socklen_t n = sizeof at;
+    char host[64], port[8];
+
+    if (getsockname(fd, (struct sockaddr *)&at, &n) != 0 ||
+        getnameinfo((struct sockaddr *)&at, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return BM_IO;
+    snprintf(ret, BM_LISTEN_TEXT, at.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    return BM_OK;
+}
+
+static enum bm_rc bind_one(const struct addrinfo *a, struct bm_listener *ret)
+{
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0, defer_s = BM_HANDSHAKE_DEADLINE_MS / 1000;
+
+    if (fd < 0)
+        return BM_IO;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
+    /* A connection reaches us with its ClientHello, so that the first step of the handshake needs no wait; one that never speaks costs no
+     * descriptor. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_s, sizeof defer_s);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 || name_of(fd, ret->text) != BM_OK) {
+        int why = errno;
+
+        close(fd);
+        errno = why;
+        return BM_IO;
+    }
+    ret->fd = fd;
+    return BM_OK;
+}
+
+static enum bm_rc listen_on(const char *word, struct bm_listener *ret, struct bm_error *e)
+{
+    const struct addrinfo how = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    char host[BM_LISTEN_TEXT], port[8];
+    enum bm_rc rc = bm_listen_parse(word, host, port, e);
+    int gai;
+
+    if (rc != BM_OK)
+        return rc;
+    gai = getaddrinfo(host, port, &how, &found);
+    if (gai != 0)
+        return bm_fail(e, BM_USAGE, "listen: %s: %s", word, gai_strerror(gai));
+    rc = bind_one(found, ret); /* a name that stands for several addresses: its first */
+    freeaddrinfo(found);
+    if (rc == BM_OK)
+        return BM_OK;
+    if (errno == EADDRINUSE)
+        return bm_refuse(e, BM_CONFLICT, "in-use", "listen: %s is taken by another program; stop that or choose another port", word);
+    return bm_fail(e, BM_IO, "listen: %s: %s", word, strerror(errno));
+}
+
+enum bm_rc bm_listen(const char *list, struct bm_listeners *ret, struct bm_error *e)
+{
+    char words[1024], *rest = words, *word;
+    enum bm_rc rc = BM_OK;
+
+    ret->n = 0;
+    if ((size_t)snprintf(words, sizeof words, "%s", list) >= sizeof words)
+        return bm_fail(e, BM_USAGE, "listen: the list is too long");
+    while (rc == BM_OK && (word = strsep(&rest, ",")) != NULL) {
+        word += strspn(word, " \t");
+        word[strcspn(word, " \t")] = '\0';
+        if (ret->n == BM_LISTEN_MAX)
+            rc = bm_fail(e, BM_USAGE, "listen: more than %d addresses", BM_LISTEN_MAX);
+        else
+            rc = listen_on(word, &ret->at[ret->n], e);
+        ret->n += rc == BM_OK;
+    }
+    if (rc != BM_OK)
+        bm_listeners_close(ret);
+    return rc;
+}
+
+void bm_listeners_close(struct bm_listeners *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        close(l->at[i].fd);
+    l->n = 0;
+}

@@ -1,0 +1,60 @@
+#include "server/response.h"
+
+#include <http_parser.h>
+
+const char *bm_http_reason(int status)
+{
+    switch (status) {
+#define XX(num, name, string)                                                                                                              \
+    case num:                                                                                                                              \
+        return #string;
+        HTTP_STATUS_MAP(XX)
+#undef XX
+    default:
+        return "Status";
+    }
+}
+
+static void number(struct bm_buf *out, uint64_t v)
+{
+    char text[20];
+    size_t at = sizeof text;
+
+    do
+        text[--at] = (char)('0' + v % 10);
+    while ((v /= 10) != 0);
+    bm_buf_put(out, text + at, sizeof text - at);
+}
+
+static void field(struct bm_buf *out, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    bm_buf_str(out, name);
+    bm_buf_str(out, value);
+    bm_buf_str(out, "\r\n");
+}
+
+void bm_response_write(struct bm_buf *out, const struct bm_response *r, const struct bm_response_head *h)
+{
+    bm_buf_str(out, "HTTP/1.1 ");
+    number(out, (uint64_t)r->status);
+    bm_buf_str(out, " ");
+    field(out, bm_http_reason(r->status), "");
+    field(out, "Content-Type: ", r->content_type);
+    field(out, "Content-Transfer-Encoding: ", r->content_encoding);
+    bm_buf_str(out, "Content-Length: ");
+    number(out, r->body.n);
+    field(out, "\r\nBirthmark-Correlation: ", h->correlation);
+    field(out, "Birthmark-Code: ", h->code);
+    field(out, "Allow: ", h->allow);
+    if (r->retry_after_s != 0) {
+        bm_buf_str(out, "Retry-After: ");
+        number(out, r->retry_after_s);
+        bm_buf_str(out, "\r\n");
+    }
+    field(out, "Connection: ", !h->keep_alive ? "close" : h->http_1_0 ? "keep-alive" : NULL);
+    bm_buf_str(out, "\r\n");
+    if (!h->head_only)
+        bm_buf_put(out, r->body.p, r->body.n);
+}

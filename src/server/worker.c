@@ -1,0 +1,375 @@
+#include "server/worker.h"
+
+#include "base/clock.h"
+#include "server/conn.h"
+#include "server/tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 8  /* so that a burst spreads over the workers */
+#define SWEEP_MS 500
+#define DISPATCH_MAX 64     /* callbacks between two looks at the sockets */
+#define VIEW_RETRY_S 1
+
+struct worker {
+    const struct bm_worker_setup *setup;
+    struct bm_worker_settings settings;
+    struct bm_conn_world world;
+    struct bm_conns *conns;
+    struct event *control, *sweep, *term, *accepts[BM_LISTEN_MAX];
+    struct bm_buf view_bytes;
+    struct bm_view *view;
+    bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
+    bool accepting, draining;
+    int64_t drain_until_ms;
+    int status;
+};
+
+static void stop(struct worker *w, int status)
+{
+    w->status = status;
+    event_base_loopbreak(w->world.base);
+}
+
+/* --- accepting ----------------------------------------------------------------------------------------------------------------- */
+
+static void accept_on(struct worker *w, bool on)
+{
+    if (w->accepting == on)
+        return;
+    w->accepting = on;
+    for (size_t i = 0; i < w->setup->listeners->n; i++) {
+        if ((on ? event_add(w->accepts[i], NULL) : event_del(w->accepts[i])) != 0)
+            stop(w, 1);
+    }
+}
+
+static bool has_room(const struct worker *w)
+{
+    return w->view != NULL && !w->draining && bm_conns_n(w->conns) < w->settings.connections;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+
+    (void)what;
+    for (int i = 0; i < ACCEPTS_PER_TURN && has_room(w); i++) {
+        struct sockaddr_storage from;
+        socklen_t n = sizeof from;
+        int got = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (got >= 0) {
+            bm_conns_add(w->conns, got, (const struct sockaddr *)&from);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            bm_log(BM_LOG_WARN, "accept", "error=\"%s\" connections=%zu", strerror(errno), bm_conns_n(w->conns));
+            accept_on(w, false); /* the sweep takes it up again */
+            return;
+        } else if (errno != ECONNABORTED && errno != EINTR) {
+            return;
+        }
+    }
+    if (!has_room(w))
+        accept_on(w, false);
+}
+
+static void on_closed(void *arg)
+{
+    struct worker *w = arg;
+
+    if (w->draining && bm_conns_n(w->conns) == 0)
+        stop(w, 0);
+    else if (!w->accepting && has_room(w))
+        accept_on(w, true);
+}
+
+static void drop_event(struct event *ev)
+{
+    if (ev != NULL)
+        event_free(ev);
+}
+
+static void close_listeners(struct worker *w)
+{
+    for (size_t i = 0; i < w->setup->listeners->n; i++) {
+        drop_event(w->accepts[i]);
+        w->accepts[i] = NULL;
+    }
+    bm_listeners_close(w->setup->listeners);
+    w->accepting = false;
+}
+
+static void drain(struct worker *w)
+{
+    if (w->draining)
+        return;
+    w->draining = true;
+    w->drain_until_ms = bm_clock_steady_ms() + (int64_t)w->settings.drain_s * 1000;
+    close_listeners(w); /* so that newcomers are refused, and go elsewhere, in place of waiting */
+    bm_conns_drain(w->conns);
+    if (bm_conns_n(w->conns) == 0)
+        stop(w, 0);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    int64_t now = bm_clock_steady_ms();
+
+    (void)fd;
+    (void)what;
+    bm_conns_sweep(w->conns, now);
+    if (w->draining && now >= w->drain_until_ms)
+        stop(w, 0);
+    else if (!w->accepting && has_room(w))
+        accept_on(w, true);
+}
+
+/* --- the view ------------------------------------------------------------------------------------------------------------------ */
+
+static void drop_view(struct bm_buf *bytes, struct bm_view *view)
+{
+    bm_buf_done(bytes);
+    free(view);
+}
+
+/* Takes over bytes and view on BM_OK. */
+static enum bm_rc use_view(struct worker *w, struct bm_buf *bytes, struct bm_view *view, struct bm_error *e)
+{
+    SSL_CTX *tls = NULL;
+    enum bm_rc rc = bm_view_parse(bm_buf_rd(bytes), view, e);
+
+    if (rc == BM_OK)
+        rc = bm_tls_context(view, &tls, e);
+    if (rc != BM_OK)
+        return rc;
+    /* OpenSSL has the keys now; ours go. */
+    bm_wipe(bytes->p + (view->tls_key.p - bytes->p), view->tls_key.n);
+    bm_wipe(bytes->p + (view->ticket_key.p - bytes->p), view->ticket_key.n);
+    view->tls_key = view->ticket_key = bm_rd_of(NULL, 0);
+    SSL_CTX_free(w->world.tls); /* open connections hold their own reference */
+    drop_view(&w->view_bytes, w->view);
+    w->world.tls = tls;
+    w->view_bytes = *bytes;
+    w->view = view;
+    w->world.router.view = view;
+    return BM_OK;
+}
+
+static void ask_view(struct worker *w);
+
+static void serving(struct worker *w)
+{
+    static const char ready = BM_WORKER_READY;
+
+    bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)w->view->version);
+    if (!w->accepting && has_room(w))
+        accept_on(w, true);
+    if (send(w->setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        bm_log(BM_LOG_DEBUG, "control", "the supervisor does not listen");
+}
+
+static void view_failed(struct worker *w, const struct bm_error *e)
+{
+    bm_log(BM_LOG_ERROR, "view", "code=%s reason=\"%s\"", bm_error_code(e), e->what);
+    if (w->view == NULL) /* with an old one we go on serving */
+        stop(w, 1);
+}
+
+static void on_view(void *arg, uint8_t type, struct bm_rd payload)
+{
+    struct worker *w = arg;
+    struct bm_buf bytes = { .max = BM_FRAME_MAX };
+    struct bm_view *view = calloc(1, sizeof *view);
+    struct bm_refused refused = { 0 };
+    struct bm_error e = { 0 };
+    enum bm_rc rc;
+
+    w->view_asked = false;
+    bm_buf_put(&bytes, payload.p, payload.n);
+    if (view == NULL || bytes.bad)
+        rc = bm_fail(&e, BM_NOMEM, "out of memory");
+    else if (type == (BM_CMD_VIEW | BM_ANSWER))
+        rc = use_view(w, &bytes, view, &e);
+    else if (type == BM_REFUSAL && bm_refused_parse(payload, &refused, &e) == BM_OK)
+        rc = bm_refuse(&e, BM_IO, refused.code, "%s", refused.what);
+    else
+        rc = bm_fail(&e, BM_IO, "the keeper gave no view");
+    if (rc == BM_OK) {
+        serving(w);
+    } else {
+        drop_view(&bytes, view);
+        if (type != 0)
+            view_failed(w, &e);
+    }
+    if (w->view_again && rc == BM_OK)
+        ask_view(w);
+}
+
+static void ask_view(struct worker *w)
+{
+    struct bm_error e;
+
+    w->view_again = w->view_asked;
+    if (w->view_asked)
+        return;
+    if (bm_link_send(w->world.link, BM_CMD_VIEW, bm_rd_of(NULL, 0), on_view, w, NULL, &e) == BM_OK)
+        w->view_asked = true;
+    else
+        view_failed(w, &e);
+}
+
+static void on_changed(void *arg)
+{
+    ask_view(arg);
+}
+
+static void on_keeper_gone(void *arg)
+{
+    struct worker *w = arg;
+
+    w->world.router.keeper_alive = false;
+    if (!w->draining)
+        bm_log(BM_LOG_INFO, "keeper-gone", "stopping");
+    stop(w, 1);
+}
+
+/* --- orders -------------------------------------------------------------------------------------------------------------------- */
+
+static void apply(struct worker *w, const struct bm_worker_settings *s)
+{
+    w->settings = *s;
+    w->world.per_address = s->per_address;
+    bm_log_init(w->setup->name, s->log_level);
+    if (w->world.link != NULL)
+        ask_view(w);
+}
+
+static void on_control(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    struct bm_worker_order order;
+    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
+
+    (void)what;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n != (ssize_t)sizeof order)
+        stop(w, 1); /* the supervisor has died; nobody would ever stop us */
+    else if (order.act == BM_WORKER_DRAIN)
+        drain(w);
+    else
+        apply(w, &order.settings);
+}
+
+static void on_term(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    drain(arg);
+}
+
+/* --- start and end ------------------------------------------------------------------------------------------------------------- */
+
+static struct event_base *make_base(void)
+{
+    const struct timeval dispatch = { .tv_usec = 20000 };
+    struct event_config *c = event_config_new();
+    struct event_base *base = NULL;
+
+    /* Connections that put themselves back in the queue (conn.c, TURNS_MAX) must not keep the sockets waiting. */
+    if (c != NULL && event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK) == 0 && event_config_set_max_dispatch_interval(c, &dispatch, DISPATCH_MAX, 0) == 0)
+        base = event_base_new_with_config(c);
+    if (c != NULL)
+        event_config_free(c);
+    return base;
+}
+
+static enum bm_rc make_events(struct worker *w, struct bm_error *e)
+{
+    const struct timeval sweep = { .tv_usec = SWEEP_MS * 1000 };
+    struct event_base *b = w->world.base;
+    bool ok;
+
+    w->control = event_new(b, w->setup->control_fd, EV_READ | EV_PERSIST, on_control, w);
+    w->sweep = event_new(b, -1, EV_PERSIST, on_sweep, w);
+    w->term = evsignal_new(b, SIGTERM, on_term, w);
+    ok = w->control != NULL && w->sweep != NULL && w->term != NULL && event_add(w->control, NULL) == 0 && event_add(w->sweep, &sweep) == 0 &&
+         event_add(w->term, NULL) == 0;
+    for (size_t i = 0; ok && i < w->setup->listeners->n; i++) {
+        w->accepts[i] = event_new(b, w->setup->listeners->at[i].fd, EV_READ | EV_PERSIST, on_accept, w);
+        ok = w->accepts[i] != NULL;
+    }
+    return ok ? BM_OK : bm_fail(e, BM_NOMEM, "event loop: out of memory");
+}
+
+static enum bm_rc start(struct worker *w, struct bm_error *e)
+{
+    const struct bm_link_events events = { on_changed, on_keeper_gone, w };
+    enum bm_rc rc;
+
+    w->world.base = make_base();
+    if (w->world.base == NULL)
+        return bm_fail(e, BM_NOMEM, "event loop: out of memory");
+    w->world.closed = on_closed;
+    w->world.arg = w;
+    rc = bm_conns_new(&w->world, &w->conns, e);
+    if (rc == BM_OK)
+        rc = make_events(w, e);
+    if (rc == BM_OK)
+        rc = fcntl(w->setup->keeper_fd, F_SETFL, O_NONBLOCK) == 0 ? BM_OK : bm_fail(e, BM_IO, "keeper socket: %s", strerror(errno));
+    if (rc == BM_OK)
+        rc = bm_link_new(w->world.base, w->setup->keeper_fd, events, &w->world.link, e);
+    if (rc != BM_OK)
+        return rc;
+    w->world.router.keeper_alive = true;
+    apply(w, &w->setup->settings);
+    return BM_OK;
+}
+
+static void finish(struct worker *w)
+{
+    w->draining = true; /* connections that close now make no room */
+    bm_conns_free(w->conns);
+    if (w->world.link != NULL)
+        bm_link_free(w->world.link);
+    else
+        close(w->setup->keeper_fd);
+    drop_event(w->control);
+    drop_event(w->sweep);
+    drop_event(w->term);
+    close_listeners(w);
+    drop_view(&w->view_bytes, w->view);
+    SSL_CTX_free(w->world.tls);
+    if (w->world.base != NULL)
+        event_base_free(w->world.base);
+    close(w->setup->control_fd);
+}
+
+int bm_worker_run(const struct bm_worker_setup *setup)
+{
+    struct worker w = { .setup = setup, .settings = setup->settings };
+    struct bm_error e = { 0 };
+
+    bm_log_init(setup->name, setup->settings.log_level);
+    if (start(&w, &e) != BM_OK) {
+        bm_log(BM_LOG_ERROR, "start", "reason=\"%s\"", e.what);
+        w.status = 1;
+    } else {
+        struct bm_conn_counts n;
+
+        if (event_base_dispatch(w.world.base) < 0)
+            w.status = 1;
+        n = bm_conns_counts(w.conns);
+        bm_log(BM_LOG_INFO, "stopped", "connections=%llu requests=%llu refusals=%llu cpu_us=%lld", (unsigned long long)n.connections,
+               (unsigned long long)n.requests, (unsigned long long)n.refusals, (long long)bm_clock_cpu_us());
+    }
+    finish(&w);
+    return w.status;
+}

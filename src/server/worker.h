@@ -1,0 +1,34 @@
+/* A worker process: its own event loop and TLS context, no private key but that of TLS, no file, no database. It learns all it needs from
+ * the keeper (struct bm_view) and from the supervisor's orders. */
+#ifndef BM_SERVER_WORKER_H
+#define BM_SERVER_WORKER_H
+
+#include "base/log.h"
+#include "server/listen.h"
+
+#include <stdint.h>
+
+struct bm_worker_settings {
+    enum bm_log_level log_level;
+    unsigned connections, per_address, drain_s;
+};
+
+/* Supervisor to worker, one datagram each, between two copies of the same program image; the end of the socket means: stop at once.
+ * Worker to supervisor: one byte BM_WORKER_READY when it takes connections. */
+struct bm_worker_order {
+    enum bm_worker_act { BM_WORKER_SETTINGS, BM_WORKER_DRAIN } act;
+    struct bm_worker_settings settings; /* with BM_WORKER_SETTINGS; these also ask the keeper for a new view */
+};
+#define BM_WORKER_READY 'R'
+
+struct bm_worker_setup {
+    const char *name; /* "worker-1" */
+    struct bm_listeners *listeners; /* closed when it drains */
+    int keeper_fd;  /* stream socket */
+    int control_fd; /* SOCK_SEQPACKET */
+    struct bm_worker_settings settings;
+};
+/* Runs until it is drained, told to stop, or its keeper has gone. Returns the exit status. Owns both descriptors. */
+int bm_worker_run(const struct bm_worker_setup *setup);
+
+#endif
