@@ -60,7 +60,7 @@ soak:
 
 format:
 	@scripts/install-deps check
-	@git ls-files -co --exclude-standard -- 'src/*.[ch]' 'device/*.[ch]' 'tests/*.[ch]' | xargs clang-format -i
+	@find src device tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
 
 install: build
 	@DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
