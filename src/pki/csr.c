@@ -34,7 +34,7 @@ static bool challenge_password(struct bm_rd value, struct bm_csr *c)
 {
     uint8_t tag;
 
-    return bm_der_any(&value, &tag, &c->challenge_password, NULL) && value.n == 0 && c->challenge_password.n != 0 &&
+    return bm_der_any(&value, &tag, &c->challenge_password, NULL) && value.n == 0 &&
            c->challenge_password.n <= CHALLENGE_PASSWORD_MAX && (tag == BM_DER_UTF8 || tag == BM_DER_PRINTABLE || tag == BM_DER_IA5);
 }
 

@@ -1,5 +1,6 @@
 #include "pki/der.h"
 
+#include <openssl/err.h>
 #include <openssl/objects.h>
 
 enum { DER_LENGTH_BYTES_MAX = 3 }; /* nothing we read or write has 16 MB */
@@ -212,9 +213,25 @@ bool bm_der_oid_text(struct bm_rd v, char *ret, size_t ret_len)
     return n > 0 && (size_t)n < ret_len;
 }
 
+/* Arcs of digits with single dots between them: the library also takes a dot at the end. */
+static bool dotted(const char *text)
+{
+    size_t arcs = 0;
+
+    for (;; text++, arcs++) {
+        size_t n = strspn(text, "0123456789");
+
+        if (n == 0)
+            return false;
+        text += n;
+        if (*text != '.')
+            return *text == '\0' && arcs > 0;
+    }
+}
+
 bool bm_der_oid_of_text(const char *text, uint8_t ret[32], size_t *ret_len)
 {
-    ASN1_OBJECT *o = strspn(text, "0123456789.") == strlen(text) ? OBJ_txt2obj(text, 1) : NULL;
+    ASN1_OBJECT *o = dotted(text) ? OBJ_txt2obj(text, 1) : NULL;
     bool ok = o != NULL && OBJ_length(o) != 0 && OBJ_length(o) <= 32;
 
     if (ok) {
@@ -222,6 +239,7 @@ bool bm_der_oid_of_text(const char *text, uint8_t ret[32], size_t *ret_len)
         *ret_len = OBJ_length(o);
     }
     ASN1_OBJECT_free(o);
+    ERR_clear_error();
     return ok;
 }
 

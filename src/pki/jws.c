@@ -4,6 +4,7 @@
 #include "pki/impl.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 enum {
     JWS_HEADER_MAX = 32 * 1024, /* decoded; a chain of certificates in x5c */
@@ -119,8 +120,8 @@ static enum bm_rc chain_member(const json_t *root, struct bm_jws_header *h, stru
         return bm_fail(e, BM_LIMIT, "JWS header: certificate over %d bytes", BM_CERT_MAX);
     if (bm_unbase64(bm_rd_of(json_string_value(first), json_string_length(first)), &h->x5c, e) != BM_OK)
         return bm_wrap(e, BM_MALFORMED, "JWS header: \"x5c\"");
-    if (!bm_der_only(bm_buf_rd(&h->x5c), BM_DER_SEQUENCE, NULL))
-        return bm_fail(e, BM_MALFORMED, "JWS header: \"x5c\" is not DER");
+    if (h->x5c.n > BM_CERT_MAX || !bm_der_only(bm_buf_rd(&h->x5c), BM_DER_SEQUENCE, NULL))
+        return bm_fail(e, BM_MALFORMED, "JWS header: \"x5c\" holds no certificate");
     return BM_OK;
 }
 
@@ -154,7 +155,7 @@ enum bm_rc bm_jws_header_parse(struct bm_rd protected_b64, struct bm_jws_header 
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = JWS_HEADER_MAX };
     BM_CLEANUP(json_freep) json_t *root = NULL;
-    struct bm_jws_header h = { .x5c.max = BM_CERT_MAX + 3 };
+    struct bm_jws_header h = { .x5c.max = BM_CERT_MAX + 16 };
     enum bm_rc rc;
 
     if (protected_b64.n > JWS_HEADER_MAX / 3 * 4)

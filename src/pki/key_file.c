@@ -121,10 +121,24 @@ static enum bm_rc key_claim(const char *path, const char *name, struct bm_error 
     return BM_OK;
 }
 
+/* The key and its use in a dry run, so that nothing is kept that could not sign. */
+static enum bm_rc key_try(EVP_PKEY *key, const char *alg, struct bm_error *e)
+{
+    BM_CLEANUP(bm_key_freep) struct bm_key *k = NULL;
+    char safe[64];
+
+    bm_text_escape(bm_rd_str(alg), safe, sizeof safe);
+    if (key == NULL)
+        return bm_fail(e, BM_USAGE, "this OpenSSL makes no key of algorithm '%s'; try EC:P-256, EC:P-384, ED25519 or RSA:3072", safe);
+    if (EVP_PKEY_up_ref(key) != 1)
+        return bm_fail(e, BM_NOMEM, "key");
+    return bm_key_of_evp(key, &k, e) == BM_OK ? BM_OK : bm_wrap(e, BM_USAGE, "key of algorithm '%s'", safe);
+}
+
 static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name, const char *alg, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
-    char path[640], safe[64];
+    char path[640];
     enum bm_rc rc = key_path(ring, name, path, sizeof path, e);
 
     if (rc != BM_OK)
@@ -133,10 +147,8 @@ static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name,
     if (rc != BM_OK)
         return rc;
     key = key_make(alg);
-    if (key == NULL)
-        rc = bm_fail(e, BM_USAGE, "this OpenSSL makes no key of algorithm '%s'; try EC:P-256, EC:P-384, ED25519 or RSA:3072",
-                     bm_text_escape(bm_rd_str(alg), safe, sizeof safe));
-    else
+    rc = key_try(key, alg, e);
+    if (rc == BM_OK)
         rc = key_store(path, key, ring->secret, e);
     if (rc != BM_OK)
         unlink(path);
