@@ -1,0 +1,153 @@
+#include "protocol/est.h"
+
+#include "base/text.h"
+#include "pki/cert.h"
+
+#include <stdio.h>
+
+enum { LINE_LEN = 64 };
+
+/* --- base64, as the client at hand likes it -----------------------------------------------------------------------------------------
+ * RFC 8951 section 3.1 settles on base64 of any wrapping, but clients in the field read only their own kind: who sends one line gets one
+ * line, who wraps gets wrapped. */
+static size_t line_len_like(struct bm_rd body)
+{
+    const uint8_t *end = body.p + body.n;
+
+    while (end > body.p && (end[-1] == '\n' || end[-1] == '\r'))
+        end--;
+    return body.n != 0 && memchr(body.p, '\n', (size_t)(end - body.p)) != NULL ? LINE_LEN : 0;
+}
+
+/* A GET shows no habit; libest is known to want lines. */
+static size_t line_len_for(struct bm_rd user_agent)
+{
+    return user_agent.n != 0 && memmem(user_agent.p, user_agent.n, "libest", 6) != NULL ? LINE_LEN : 0;
+}
+
+static void put_base64(struct bm_response *r, struct bm_rd der, size_t line_len, const char *content_type)
+{
+    r->status = 200;
+    r->content_type = content_type;
+    r->content_encoding = "base64";
+    bm_base64(&r->body, der, line_len);
+}
+
+/* Some clients send DER as it is: a request is longer than 127 bytes, so its second byte is no base64 character. */
+static bool is_der(struct bm_rd body)
+{
+    return body.n > 2 && body.p[0] == 0x30 && body.p[1] >= 0x80;
+}
+
+static enum bm_rc decode(struct bm_rd body, struct bm_buf *arena, struct bm_rd *ret, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    if (is_der(body)) {
+        *ret = body;
+        return BM_OK;
+    }
+    rc = bm_unbase64(body, arena, e);
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "certificate request");
+    *ret = bm_buf_rd(arena);
+    return BM_OK;
+}
+
+/* --- questions that need no keeper ---------------------------------------------------------------------------------------------------- */
+static const struct bm_view_label *find_label(const struct bm_request *q, const struct bm_view *v)
+{
+    for (size_t i = 0; i < v->n_labels; i++)
+        if (bm_rd_eq(v->labels[i].label, q->label))
+            return &v->labels[i];
+    return NULL;
+}
+
+static enum bm_rc no_label(const struct bm_request *q, struct bm_error *e)
+{
+    char safe[80];
+
+    return bm_refuse(e, BM_NOTFOUND, "unknown-label", "there is no service '%s' here", bm_text_escape(q->label, safe, sizeof safe));
+}
+
+enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_FRAME_MAX };
+    enum bm_rc rc;
+
+    (void)answer;
+    if (find_label(q, v) == NULL)
+        return no_label(q, e);
+    rc = bm_cms_certs(v->cas, v->n_cas, &der, e);
+    if (rc == BM_OK)
+        put_base64(r, bm_buf_rd(&der), line_len_for(q->user_agent), "application/pkcs7-mime");
+    return rc;
+}
+
+enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+{
+    const struct bm_view_label *l = find_label(q, v);
+
+    (void)answer;
+    if (l == NULL)
+        return no_label(q, e);
+    put_base64(r, l->csrattrs, line_len_for(q->user_agent), "application/csrattrs");
+    return BM_OK;
+}
+
+/* --- enrolment --------------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_buf *payload, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf arena = { .max = BM_CSR_MAX + 4 };
+    struct bm_enrol c = {
+        .protocol = "est",
+        .evidence = { .kind = BM_EVIDENCE_TLS, .cert = q->client_cert, .n_chain = q->n_client_chain },
+        .reenrol = reenrol,
+        .n_requests = 1,
+    };
+    enum bm_rc rc;
+
+    /* RFC 7030 section 4.2.1; absent is forgiven, as some clients leave it out */
+    if (q->content_type.n != 0 && (q->content_type.n < 18 || memcmp(q->content_type.p, "application/pkcs10", 18) != 0))
+        return bm_refuse(e, BM_MALFORMED, "unsupported-media-type", "a certificate request has type application/pkcs10");
+    if (q->label.n >= BM_NAME_LEN)
+        return no_label(q, e);
+    rc = decode(q->body, &arena, &c.requests[0].csr, e);
+    if (rc != BM_OK)
+        return rc;
+    if (c.requests[0].csr.n > BM_CSR_MAX)
+        return bm_fail(e, BM_LIMIT, "a certificate request may have %d bytes", BM_CSR_MAX);
+    memcpy(c.evidence.chain, q->client_chain, sizeof c.evidence.chain);
+    memcpy(c.correlation, q->correlation, sizeof c.correlation);
+    memcpy(c.peer, q->peer, sizeof c.peer);
+    c.requests[0].service = q->label;
+    bm_enrol_write(payload, &c);
+    return bm_buf_check(payload, e);
+}
+
+enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
+{
+    return prepare(q, false, payload, e);
+}
+
+enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
+{
+    return prepare(q, true, payload, e);
+}
+
+/* RFC 7030 section 4.2.3: the certificate and nothing else. */
+enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = 2 * BM_CERT_MAX };
+    struct bm_enrolled a;
+    enum bm_rc rc = bm_enrolled_parse(answer, &a, e);
+
+    (void)v;
+    if (rc == BM_OK && a.n_credentials != 1)
+        rc = bm_fail(e, BM_BUG, "%zu certificates for one request", a.n_credentials);
+    if (rc == BM_OK)
+        rc = bm_cms_certs(&a.credentials[0].cert, 1, &der, e);
+    if (rc == BM_OK)
+        put_base64(r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body), "application/pkcs7-mime; smime-type=certs-only");
+    return rc;
+}

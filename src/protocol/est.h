@@ -1,0 +1,13 @@
+/* Enrolment over Secure Transport: RFC 7030 with RFC 8951. Labels are service names (RFC 7030 section 3.2.2). */
+#ifndef BM_PROTOCOL_EST_H
+#define BM_PROTOCOL_EST_H
+
+#include "protocol/operation.h"
+
+enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
+enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
+enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+
+#endif

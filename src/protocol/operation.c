@@ -1,0 +1,112 @@
+#include "protocol/operation.h"
+
+#include "protocol/est.h"
+#include "protocol/form.h"
+#include "protocol/onboard.h"
+
+#include <strings.h>
+
+#define EST "/.well-known/est/"
+#define LABELLED "/.well-known/est/*/"
+#define EST_BODY (BM_CSR_MAX * 2)
+
+const struct bm_operation bm_operations[] = {
+    { "est-cacerts", "est", BM_GET, EST "cacerts", 0, false, 0, NULL, bm_est_cacerts, bm_refuse_text },
+    { "est-cacerts", "est", BM_GET, LABELLED "cacerts", 0, false, 0, NULL, bm_est_cacerts, bm_refuse_text },
+    { "est-csrattrs", "est", BM_GET, EST "csrattrs", 0, false, 0, NULL, bm_est_csrattrs, bm_refuse_text },
+    { "est-csrattrs", "est", BM_GET, LABELLED "csrattrs", 0, false, 0, NULL, bm_est_csrattrs, bm_refuse_text },
+    { "est-simpleenroll", "est", BM_POST, EST "simpleenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_enroll, bm_est_certs,
+      bm_refuse_text },
+    { "est-simpleenroll", "est", BM_POST, LABELLED "simpleenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_enroll, bm_est_certs,
+      bm_refuse_text },
+    { "est-simplereenroll", "est", BM_POST, EST "simplereenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_reenroll, bm_est_certs,
+      bm_refuse_text },
+    { "est-simplereenroll", "est", BM_POST, LABELLED "simplereenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_reenroll, bm_est_certs,
+      bm_refuse_text },
+    { "onboard-challenge", "onboard", BM_POST, "/onboard/v1/challenge", 1024, false, BM_CMD_CHALLENGE, bm_onboard_challenge_prepare,
+      bm_onboard_challenge_render, bm_onboard_refuse },
+    { "onboard-enrol", "onboard", BM_POST, "/onboard/v1/enrol", BM_HTTP_BODY_MAX, false, BM_CMD_ENROL, bm_onboard_enrol_prepare,
+      bm_onboard_enrol_render, bm_onboard_refuse },
+    { "onboard-status", "onboard", BM_POST, "/onboard/v1/status", BM_HTTP_BODY_MAX, false, BM_CMD_STATUS, bm_onboard_status_prepare,
+      bm_onboard_status_render, bm_onboard_refuse },
+    { NULL, NULL, BM_GET, NULL, 0, false, 0, NULL, NULL, NULL },
+};
+
+/* Segment by segment; `*` takes one that is not empty. */
+static bool path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label)
+{
+    const char *star = strchr(pattern, '*');
+    size_t front = star != NULL ? (size_t)(star - pattern) : strlen(pattern), back = star != NULL ? strlen(star + 1) : 0;
+    struct bm_rd label;
+
+    if (path.n < front + back || memcmp(path.p, pattern, front) != 0)
+        return false;
+    label = bm_rd_of(path.p + front, path.n - front - back);
+    if (star == NULL ? label.n != 0
+                     : label.n == 0 || memchr(label.p, '/', label.n) != NULL || memcmp(path.p + path.n - back, star + 1, back) != 0)
+        return false;
+    *ret_label = label;
+    return true;
+}
+
+const struct bm_operation *bm_operation_find(struct bm_request *q, bool *ret_known)
+{
+    struct bm_rd label;
+
+    *ret_known = false;
+    for (const struct bm_operation *op = bm_operations; op->name != NULL; op++) {
+        if (!path_fits(op->path, q->path, &label))
+            continue;
+        *ret_known = true;
+        if (op->method == q->method) {
+            q->label = label;
+            return op;
+        }
+    }
+    return NULL;
+}
+
+/* --- outcomes -------------------------------------------------------------------------------------------------------------------- */
+static const int status_of_kind[] = {
+    [BM_OK] = 200,       [BM_AGAIN] = 503, [BM_MALFORMED] = 400, [BM_LIMIT] = 413, [BM_DENIED] = 403, [BM_NOTFOUND] = 404,
+    [BM_CONFLICT] = 409, [BM_USAGE] = 400, [BM_NOMEM] = 503,     [BM_IO] = 503,    [BM_BUG] = 500,
+};
+
+static const struct {
+    const char *code;
+    int status;
+} status_of_code[] = {
+    { "no-evidence", 401 },
+    { "quota-exceeded", 403 },
+    { "unsupported-media-type", 415 },
+};
+
+int bm_http_status(const struct bm_error *e)
+{
+    for (size_t i = 0; i < BM_COUNT(status_of_code); i++)
+        if (strcmp(status_of_code[i].code, e->code) == 0)
+            return status_of_code[i].status;
+    return (size_t)e->rc < BM_COUNT(status_of_kind) ? status_of_kind[e->rc] : 500;
+}
+
+void bm_refuse_text(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
+{
+    r->status = bm_http_status(e);
+    r->retry_after_s = retry_after_s;
+    r->content_type = "text/plain";
+    bm_buf_printf(&r->body, "%s: %s (correlation %s)\n", bm_error_code(e), e->what, q->correlation);
+}
+
+const struct bm_form *bm_form_of(struct bm_rd content_type)
+{
+    static const struct bm_form *const forms[] = { &bm_form_json, &bm_form_cbor };
+
+    for (size_t i = 0; i < BM_COUNT(forms); i++) {
+        size_t n = strlen(forms[i]->content_type);
+
+        if (content_type.n >= n && strncasecmp((const char *)content_type.p, forms[i]->content_type, n) == 0 &&
+            (content_type.n == n || content_type.p[n] == ';' || content_type.p[n] == ' '))
+            return forms[i];
+    }
+    return NULL;
+}
