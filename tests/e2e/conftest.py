@@ -118,7 +118,7 @@ class Server:
         return done
 
     def init(self, *words):
-        return self.run("init", "--data", self.data, *words)
+        return self.run("init", "--data", self.data, "--organisation", "Test", "--tls-host", "127.0.0.1", *words)
 
     def start(self, *words):
         assert self.process is None, "already running"
