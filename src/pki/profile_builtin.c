@@ -1,4 +1,5 @@
-/* The profiles everybody has; docs/profiles.md explains them. */
+/* The profiles everybody has; docs/profiles.md explains them. A CA's own name comes as {service};
+ * the OU keeps two kinds of CA from coming out alike whatever the words. */
 #include "pki/cert.h"
 
 #define CA_USAGE "\"key_usage\":[\"keyCertSign\",\"cRLSign\"],"
@@ -12,15 +13,15 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
                 "\"subject\":\"CN={udid},OU={product},O={org}\"," UDID_URI "}" },
     { "tls-server", "{\"validity\":\"90d\"," SIGN_USAGE "\"eku\":[\"serverAuth\"],"
                     "\"subject\":\"CN={host}\",\"san\":[\"dns:{host}\",\"ip:{host}\"]}" },
-    { "root-ca", "{\"validity\":\"20y\"," CA_USAGE "\"subject\":\"CN={org} {service|=Root} CA,O={org}\",\"ca\":{}}" },
+    { "root-ca", "{\"validity\":\"20y\"," CA_USAGE "\"subject\":\"CN={org} {service|=Root} CA,OU=Root CA,O={org}\",\"ca\":{}}" },
     { "intermediate-ca", "{\"validity\":\"15y\"," CA_USAGE
-                         "\"subject\":\"CN={org} {service|batch|=Intermediate} CA,O={org}\",\"ca\":{\"path_len\":1}}" },
+                         "\"subject\":\"CN={org} {service|batch|=Intermediate} CA,OU=Intermediate CA,O={org}\",\"ca\":{\"path_len\":1}}" },
     { "issuing-ca", "{\"validity\":\"10y\"," CA_USAGE
-                    "\"subject\":\"CN={org} {service|batch|=Issuing} CA,O={org}\",\"ca\":{\"path_len\":0}}" },
+                    "\"subject\":\"CN={org} {service|batch|=Issuing} CA,OU=Issuing CA,O={org}\",\"ca\":{\"path_len\":0}}" },
     { "device-root-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
-                        "\"subject\":\"CN={org} {service|=Device Root} CA,O={org}\",\"ca\":{}}" },
+                        "\"subject\":\"CN={org} {service|=Device} CA,OU=Device Root CA,O={org}\",\"ca\":{}}" },
     { "batch-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
-                  "\"subject\":\"CN={org} {batch} CA,O={org}\",\"ca\":{\"path_len\":0}}" },
+                  "\"subject\":\"CN={org} {service|batch} CA,OU=Batch CA,O={org}\",\"ca\":{\"path_len\":0}}" },
     { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE
                          "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
     { NULL, NULL },
