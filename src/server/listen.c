@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,9 +24,9 @@ enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char
     const char *colon = strrchr(word, ':');
     size_t host_n = colon != NULL ? (size_t)(colon - word) : 0, port_n = colon != NULL ? strlen(colon + 1) : 0;
     bool bracket = word[0] == '[';
-    unsigned port = 0;
+    unsigned long port = 0;
 
-    if (host_n == 0 || port_n == 0 || port_n > 5 || strspn(colon + 1, "0123456789") != port_n || sscanf(colon + 1, "%u", &port) != 1 || port > 65535)
+    if (host_n == 0 || port_n == 0 || port_n > 5 || strspn(colon + 1, "0123456789") != port_n || (port = strtoul(colon + 1, NULL, 10)) > 65535)
         return bad_address(word, e);
     if (bracket && (host_n < 3 || word[host_n - 1] != ']'))
         return bad_address(word, e);
@@ -34,7 +35,7 @@ enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char
     if (host_n >= BM_LISTEN_TEXT)
         return bad_address(word, e);
     snprintf(ret_host, BM_LISTEN_TEXT, "%.*s", (int)(bracket ? host_n - 2 : host_n), bracket ? word + 1 : word);
-    snprintf(ret_port, 8, "%u", port);
+    snprintf(ret_port, 8, "%lu", port);
     return BM_OK;
 }
 
