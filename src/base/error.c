@@ -21,7 +21,8 @@ static const char *const names[] = {
     [BM_BUG] = "internal",
 };
 
-__attribute__((format(printf, 4, 0))) static void fill(struct bm_error *e, enum bm_rc rc, const char *code, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void fill(struct bm_error *e, enum bm_rc rc, const char *code, const char *fmt,
+                                                       va_list ap)
 {
     if (e == NULL)
         return;

@@ -149,8 +149,7 @@ static void base64_appends_and_meets_limits_exactly(void **state)
     (void)state;
     for (size_t n = 0; n < 64; n++) {
         BM_CLEANUP(bm_buf_done)
-        struct bm_buf text = { .max = ROOM },
-                      url = { .max = (4 * n + 2) / 3 }, fits = { .max = n + 1 }, tight = { .max = n };
+        struct bm_buf text = { .max = ROOM }, url = { .max = (4 * n + 2) / 3 }, fits = { .max = n + 1 }, tight = { .max = n };
         uint8_t bytes[64];
 
         memset(bytes, (int)n, sizeof bytes);
