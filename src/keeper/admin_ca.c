@@ -30,7 +30,7 @@ BM_ADMIN_HANDLER(bm_admin_profile_show)
 BM_ADMIN_HANDLER(bm_admin_profile_set)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     const char *name;
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
@@ -53,7 +53,7 @@ BM_ADMIN_HANDLER(bm_admin_profile_set)
 BM_ADMIN_HANDLER(bm_admin_ca_create)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"), .profile = bm_arg_text(in, "profile"), .organisation = bm_arg_text(in, "org") };
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &s.name, e);
@@ -105,7 +105,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_show)
 BM_ADMIN_HANDLER(bm_admin_ca_revoke)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     const char *name;
     int64_t now;
     int reason;
@@ -136,7 +136,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
 BM_ADMIN_HANDLER(bm_admin_ca_default)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     struct bm_issuer *issuer;
     const char *name;
     int64_t now;

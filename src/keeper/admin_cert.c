@@ -35,7 +35,7 @@ BM_ADMIN_HANDLER(bm_admin_cert_show)
 BM_ADMIN_HANDLER(bm_admin_cert_revoke)
 {
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     int64_t now;
     int reason;
     enum bm_rc rc = load(k, in, &c, e);

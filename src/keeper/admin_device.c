@@ -45,7 +45,7 @@ BM_ADMIN_HANDLER(bm_admin_device_list)
 BM_ADMIN_HANDLER(bm_admin_device_show)
 {
     static const char *const by[] = { "udid", NULL };
-    BM_CLEANUP(bm_json_freep) json_t *list = json_object(), *query = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *list = json_object(), *query = NULL;
     uint8_t udid[BM_UDID_LEN];
     enum bm_rc rc = bm_arg_hex(in, "udid", udid, sizeof udid, e);
 
@@ -87,7 +87,7 @@ static enum bm_rc move(const struct bm_device *d, enum bm_state to, struct bm_er
 BM_ADMIN_HANDLER(bm_admin_device_allocate)
 {
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     const char *batch;
     struct bm_batch b;
     int64_t now;
@@ -154,7 +154,7 @@ struct act {
 static enum bm_rc do_act(struct bm_keeper *k, const json_t *in, json_t *out, const struct act *act, struct bm_error *e)
 {
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     int64_t now, revoked = 0;
     int reason;
     enum bm_rc rc = load(k, in, &d, &now, e);
@@ -217,7 +217,7 @@ BM_ADMIN_HANDLER(bm_admin_device_transfer)
 {
     enum { AFFILIATION_CHANGED = 3 };
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     const char *org;
     struct bm_org o;
     int64_t now, revoked;

@@ -328,7 +328,7 @@ static enum bm_rc write_block(struct taking *t, const struct bm_manifest_summary
     struct bm_import *i = t->import;
     struct bm_manifest_row row = i->row;
     char digest[65], seal[65];
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     enum bm_rc rc;
 
     row.org_id = i->org_id;

@@ -11,7 +11,7 @@ BM_ADMIN_HANDLER(bm_admin_org_create)
 {
     struct bm_org o = { 0 };
     const char *name, *role = bm_arg_text(in, "role"), *title = bm_arg_text(in, "title");
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     size_t i;
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
 
@@ -44,7 +44,7 @@ BM_ADMIN_HANDLER(bm_admin_org_list)
 BM_ADMIN_HANDLER(bm_admin_org_show)
 {
     static const char *const by_org[] = { "org", NULL };
-    BM_CLEANUP(bm_json_freep) json_t *list = json_object(), *query = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *list = json_object(), *query = NULL;
     const char *name;
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
 
@@ -91,7 +91,7 @@ static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
 BM_ADMIN_HANDLER(bm_admin_org_trust)
 {
     struct trusting t = { .k = k };
-    BM_CLEANUP(bm_json_freep) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     const char *org, *purpose = bm_arg_text(in, "purpose");
     struct bm_org o;
     enum bm_rc rc = bm_arg_name(in, "org", &org, e);

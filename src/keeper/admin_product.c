@@ -38,7 +38,7 @@ static enum bm_rc take_title(const json_t *in, char ret[BM_TEXT_MAX], struct bm_
 /* "changed" leaves carry the request itself: what was asked is what was done. */
 static enum bm_rc record_request(struct bm_keeper *k, int64_t now, const char *event, const json_t *in, json_t *out, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *fields = json_copy((json_t *)(uintptr_t)in);
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_copy((json_t *)(uintptr_t)in);
 
     json_object_del(fields, "op");
     json_object_set(out, "name", json_object_get(in, "name"));

@@ -74,7 +74,7 @@ static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *col
                           struct bm_error *e)
 {
     const char *by[] = { column, NULL };
-    BM_CLEANUP(bm_json_freep) json_t *query = json_pack("{s:s, s:I}", column, value, "limit", limit), *out = json_object();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *query = json_pack("{s:s, s:I}", column, value, "limit", limit), *out = json_object();
     enum bm_rc rc = bm_admin_list(k, kind, by, query, out, e);
 
     if (rc == BM_OK)
@@ -84,7 +84,7 @@ static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *col
 
 static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *rows = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *rows = NULL;
     json_t *row;
     size_t i;
     enum bm_rc rc = rows_of(k, "refusal", column, id, limit, &rows, e);
@@ -102,7 +102,7 @@ static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const c
 static enum bm_rc tell_credentials(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story,
                                    struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *rows = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *rows = NULL;
     json_t *row;
     size_t i;
     enum bm_rc rc = rows_of(k, "credential", column, id, limit, &rows, e);
@@ -122,7 +122,7 @@ static enum bm_rc tell_credentials(struct bm_keeper *k, const char *column, cons
 
 static enum bm_rc tell_device(struct bm_keeper *k, const char *udid, json_t *story, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *row = json_object();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *row = json_object();
     enum bm_rc rc = bm_admin_one(k, "device", "udid", udid, row, e);
 
     if (rc == BM_NOTFOUND) {
@@ -149,7 +149,7 @@ struct search {
 static enum bm_rc match_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
 {
     struct search *s = arg;
-    BM_CLEANUP(bm_json_freep) json_t *leaf = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *leaf = NULL;
     char at[24];
 
     (void)e;
@@ -214,7 +214,7 @@ static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit
 
 BM_ADMIN_HANDLER(bm_admin_why)
 {
-    BM_CLEANUP(bm_json_freep) json_t *story = json_array();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *story = json_array();
     const char *id = bm_arg_text(in, "id"), *what = "";
     enum bm_rc rc;
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void bm_json_freep(json_t **j)
+void bm_keeper_jsonp(json_t **j)
 {
     json_decref(*j);
 }
@@ -135,7 +135,7 @@ enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *cons
 
 enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_t *out, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *array = json_array();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *array = json_array();
     char text[192];
     const char *filter[] = { text, NULL };
     struct rows r = { .array = array };

@@ -51,7 +51,7 @@ static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, 
 static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, json_t **ret, struct bm_error *e)
 {
     const struct bm_admin_op *op = find_op(bm_arg_text(in, "op"));
-    BM_CLEANUP(bm_json_freep) json_t *out = json_object();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *out = json_object();
     enum bm_rc rc;
 
     if (op == NULL)
@@ -118,7 +118,7 @@ static enum bm_rc split_admin(struct bm_rd payload, json_t **ret, struct bm_rd *
 
 static bool op_flags(const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
 {
-    BM_CLEANUP(bm_json_freep) json_t *in = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *in = NULL;
     struct bm_rd blob;
     const struct bm_admin_op *op;
 
@@ -149,7 +149,7 @@ bool bm_command_stands_alone(const struct bm_command_in *c)
 
 static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *in = NULL, *reply = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *in = NULL, *reply = NULL;
     struct bm_rd blob;
     char *text;
     enum bm_rc rc = c->admin ? split_admin(c->payload, &in, &blob, e)

@@ -141,7 +141,7 @@ BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, cons
                                      struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *filter, const char *value, json_t *out,
                                     struct bm_error *e);
-void bm_json_freep(json_t **j);
+void bm_keeper_jsonp(json_t **j);
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
 const char *bm_reason_name(int reason);
 

@@ -220,7 +220,7 @@ static enum bm_rc make_log_key(struct bm_keeper *k, struct bm_error *e)
 static enum bm_rc make_cas(struct bm_keeper *k, const struct bm_init_options *o, int64_t now, struct bm_error *e)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca root = { 0 }, issuing = { 0 };
-    BM_CLEANUP(bm_json_freep) json_t *fields = json_pack("{s:s}", "organisation", o->organisation);
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_pack("{s:s}", "organisation", o->organisation);
     struct bm_ca_spec spec = { .name = "root", .alg = o->ca_alg, .profile = "root-ca", .organisation = o->organisation };
     enum bm_rc rc = bm_ca_make(k, &spec, now, &root, e);
 

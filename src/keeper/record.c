@@ -18,7 +18,7 @@ static void free_text(char **p)
 
 enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *leaf = json_pack("{s:s, s:s}", "event", event, "actor", k->actor != NULL ? k->actor : "system");
+    BM_CLEANUP(bm_keeper_jsonp) json_t *leaf = json_pack("{s:s, s:s}", "event", event, "actor", k->actor != NULL ? k->actor : "system");
     BM_CLEANUP(free_text) char *text = NULL;
 
     if (leaf == NULL || (fields != NULL && json_object_update_missing(leaf, (json_t *)(uintptr_t)fields) != 0))

@@ -84,7 +84,7 @@ static enum bm_rc issue(struct bm_keeper *k, struct bm_issuer *by, const struct 
 
 static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, struct bm_rd memo, int64_t now, struct bm_error *e)
 {
-    BM_CLEANUP(bm_json_freep) json_t *fields = json_object();
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_object();
     enum bm_rc rc = bm_store_begin(k->store, e);
 
     if (rc != BM_OK)
