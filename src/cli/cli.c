@@ -54,14 +54,14 @@ void bm_cli_note(struct bm_cli *c, const char *fmt, ...)
 /* --- asking ------------------------------------------------------------------------------------------------------------------------ */
 enum bm_rc bm_cli_open(struct bm_cli *c, struct bm_error *e)
 {
-    return c->link != NULL ? BM_OK : bm_link_open(c->data_dir, c->secret_file, &c->link, e);
+    return c->link != NULL ? BM_OK : bm_cli_link_open(c->data_dir, c->secret_file, &c->link, e);
 }
 
 enum bm_rc bm_cli_ask(struct bm_cli *c, const json_t *request, json_t **ret, struct bm_error *e)
 {
     enum bm_rc rc = bm_cli_open(c, e);
 
-    return rc == BM_OK ? bm_link_ask(c->link, request, bm_buf_rd(&c->blob), ret, e) : rc;
+    return rc == BM_OK ? bm_cli_link_ask(c->link, request, bm_buf_rd(&c->blob), ret, e) : rc;
 }
 
 enum bm_rc bm_cli_ask1(struct bm_cli *c, const char *op, const char *member, const char *value, json_t **ret, struct bm_error *e)
@@ -166,7 +166,7 @@ static enum bm_rc run_verb(struct bm_cli *c, struct bm_error *e)
 
 void bm_cli_done(struct bm_cli *c)
 {
-    bm_link_close(c->link);
+    bm_cli_link_close(c->link);
     c->link = NULL;
     json_decref(c->words);
     c->words = NULL;

@@ -65,7 +65,7 @@ struct bm_cli {
     json_t *words;         /* what argv said, as members of the request */
     const char *first_arg; /* as it was typed */
     struct bm_buf blob;    /* contents of the BM_WORD_BLOB file */
-    struct bm_link *link;  /* opened by the first bm_cli_ask() */
+    struct bm_cli_link *link;  /* opened by the first bm_cli_ask() */
     int status;            /* exit status of a verb that ends with one of its own */
 };
 

@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LINK_OUT_MAX ((size_t)BM_LINK_WINDOW * (BM_FRAME_MAX + 64))
+#define LINK_OUT_MAX ((size_t)BM_CLI_LINK_WINDOW * (BM_FRAME_MAX + 64))
 #define LINK_TIMEOUT_MS 120000 /* a manifest block behind seven others on a slow disk */
 
 struct answer {
@@ -24,29 +24,29 @@ struct answer {
     struct bm_error e;
 };
 
-struct bm_link {
+struct bm_cli_link {
     int fd; /* -1: fn answers */
-    bm_link_fn *fn;
+    bm_cli_link_fn *fn;
     void *arg;
     void (*done)(void *arg);
     uint64_t asked, taken; /* ids go up by one; pending ones are taken < id <= asked */
-    struct answer answers[BM_LINK_WINDOW];
+    struct answer answers[BM_CLI_LINK_WINDOW];
     struct bm_buf out, in;
 };
 
-static struct answer *answer_of(struct bm_link *l, uint64_t id)
+static struct answer *answer_of(struct bm_cli_link *l, uint64_t id)
 {
-    return &l->answers[id % BM_LINK_WINDOW];
+    return &l->answers[id % BM_CLI_LINK_WINDOW];
 }
 
-size_t bm_link_pending(const struct bm_link *l)
+size_t bm_cli_link_pending(const struct bm_cli_link *l)
 {
     return (size_t)(l->asked - l->taken);
 }
 
-static enum bm_rc link_new(struct bm_link **ret, struct bm_error *e)
+static enum bm_rc link_new(struct bm_cli_link **ret, struct bm_error *e)
 {
-    struct bm_link *l = calloc(1, sizeof *l);
+    struct bm_cli_link *l = calloc(1, sizeof *l);
 
     if (l == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory");
@@ -57,7 +57,7 @@ static enum bm_rc link_new(struct bm_link **ret, struct bm_error *e)
     return BM_OK;
 }
 
-void bm_link_close(struct bm_link *l)
+void bm_cli_link_close(struct bm_cli_link *l)
 {
     if (l == NULL)
         return;
@@ -65,19 +65,19 @@ void bm_link_close(struct bm_link *l)
         close(l->fd);
     if (l->done != NULL)
         l->done(l->arg);
-    for (size_t i = 0; i < BM_LINK_WINDOW; i++)
+    for (size_t i = 0; i < BM_CLI_LINK_WINDOW; i++)
         json_decref(l->answers[i].reply);
     bm_buf_done(&l->out);
     bm_buf_done(&l->in);
     free(l);
 }
 
-void bm_link_closep(struct bm_link **l)
+void bm_cli_link_closep(struct bm_cli_link **l)
 {
-    bm_link_close(*l);
+    bm_cli_link_close(*l);
 }
 
-enum bm_rc bm_link_of(bm_link_fn *fn, void *arg, void (*done)(void *arg), struct bm_link **ret, struct bm_error *e)
+enum bm_rc bm_cli_link_of(bm_cli_link_fn *fn, void *arg, void (*done)(void *arg), struct bm_cli_link **ret, struct bm_error *e)
 {
     enum bm_rc rc = link_new(ret, e);
 
@@ -133,7 +133,7 @@ static enum bm_rc open_keeper(struct here *h, const char *data_dir, const char *
     return rc == BM_NOTFOUND ? bm_refuse(e, rc, "no-registry", "there is no registry in %s", data_dir) : rc;
 }
 
-static enum bm_rc open_here(const char *data_dir, const char *secret_file, struct bm_link **ret, struct bm_error *e)
+static enum bm_rc open_here(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)
 {
     struct here *h = calloc(1, sizeof *h);
     enum bm_rc rc;
@@ -142,7 +142,7 @@ static enum bm_rc open_here(const char *data_dir, const char *secret_file, struc
         return bm_fail(e, BM_NOMEM, "out of memory");
     rc = open_keeper(h, data_dir, secret_file, e);
     if (rc == BM_OK)
-        rc = bm_link_of(ask_here, h, close_here, ret, e);
+        rc = bm_cli_link_of(ask_here, h, close_here, ret, e);
     if (rc != BM_OK)
         close_here(h);
     return rc;
@@ -172,7 +172,7 @@ static enum bm_rc connect_to(const char *path, int *ret_fd, struct bm_error *e)
     return bm_refuse(e, BM_IO, why == EACCES ? "permission" : "unreachable", "cannot reach the server at %s: %s", path, strerror(why));
 }
 
-enum bm_rc bm_link_open(const char *data_dir, const char *secret_file, struct bm_link **ret, struct bm_error *e)
+enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)
 {
     char path[4096];
     enum bm_rc rc;
@@ -196,7 +196,7 @@ static enum bm_rc gone(struct bm_error *e)
 }
 
 /* What the server says to question f->id. An answer that fits no pending question ends the conversation. */
-static enum bm_rc take_answer(struct bm_link *l, const struct bm_frame *f, struct bm_error *e)
+static enum bm_rc take_answer(struct bm_cli_link *l, const struct bm_frame *f, struct bm_error *e)
 {
     struct answer *a = answer_of(l, f->id);
     struct bm_refused no;
@@ -222,7 +222,7 @@ static enum bm_rc take_answer(struct bm_link *l, const struct bm_frame *f, struc
     return BM_OK;
 }
 
-static enum bm_rc read_some(struct bm_link *l, struct bm_error *e)
+static enum bm_rc read_some(struct bm_cli_link *l, struct bm_error *e)
 {
     uint8_t *room = bm_buf_room(&l->in, 65536);
     struct bm_frame f;
@@ -246,7 +246,7 @@ static enum bm_rc read_some(struct bm_link *l, struct bm_error *e)
     return rc == BM_AGAIN ? BM_OK : rc;
 }
 
-static enum bm_rc write_some(struct bm_link *l, struct bm_error *e)
+static enum bm_rc write_some(struct bm_cli_link *l, struct bm_error *e)
 {
     ssize_t n = send(l->fd, l->out.p, l->out.n, MSG_NOSIGNAL);
 
@@ -258,7 +258,7 @@ static enum bm_rc write_some(struct bm_link *l, struct bm_error *e)
 }
 
 /* Reads and writes what can be read and written; both at once, so that neither side waits for the other with full buffers. */
-static enum bm_rc pump(struct bm_link *l, int timeout_ms, struct bm_error *e)
+static enum bm_rc pump(struct bm_cli_link *l, int timeout_ms, struct bm_error *e)
 {
     struct pollfd p = { l->fd, (short)(POLLIN | (l->out.n != 0 ? POLLOUT : 0)), 0 };
     enum bm_rc rc = BM_OK;
@@ -277,7 +277,7 @@ static enum bm_rc pump(struct bm_link *l, int timeout_ms, struct bm_error *e)
 }
 
 /* --- questions and answers ------------------------------------------------------------------------------------------------------ */
-static enum bm_rc send_frame(struct bm_link *l, uint64_t id, const json_t *request, struct bm_rd blob, struct bm_error *e)
+static enum bm_rc send_frame(struct bm_cli_link *l, uint64_t id, const json_t *request, struct bm_rd blob, struct bm_error *e)
 {
     char *text = json_dumps(request, JSON_COMPACT);
     size_t begin;
@@ -294,13 +294,13 @@ static enum bm_rc send_frame(struct bm_link *l, uint64_t id, const json_t *reque
     return bm_buf_check(&l->out, e);
 }
 
-enum bm_rc bm_link_send(struct bm_link *l, const json_t *request, struct bm_rd blob, struct bm_error *e)
+enum bm_rc bm_cli_link_send(struct bm_cli_link *l, const json_t *request, struct bm_rd blob, struct bm_error *e)
 {
     struct answer *a = answer_of(l, l->asked + 1);
     enum bm_rc rc;
 
-    if (bm_link_pending(l) == BM_LINK_WINDOW)
-        return bm_fail(e, BM_BUG, "more than %d questions at once", BM_LINK_WINDOW);
+    if (bm_cli_link_pending(l) == BM_CLI_LINK_WINDOW)
+        return bm_fail(e, BM_BUG, "more than %d questions at once", BM_CLI_LINK_WINDOW);
     *a = (struct answer){ 0 };
     l->asked++;
     if (l->fd >= 0) {
@@ -312,12 +312,12 @@ enum bm_rc bm_link_send(struct bm_link *l, const json_t *request, struct bm_rd b
     return BM_OK;
 }
 
-enum bm_rc bm_link_receive(struct bm_link *l, json_t **ret, struct bm_error *e)
+enum bm_rc bm_cli_link_receive(struct bm_cli_link *l, json_t **ret, struct bm_error *e)
 {
     struct answer *a = answer_of(l, l->taken + 1);
     enum bm_rc rc = BM_OK;
 
-    if (bm_link_pending(l) == 0)
+    if (bm_cli_link_pending(l) == 0)
         return bm_fail(e, BM_BUG, "no question is pending");
     while (!a->here && rc == BM_OK)
         rc = pump(l, LINK_TIMEOUT_MS, e);
@@ -333,9 +333,9 @@ enum bm_rc bm_link_receive(struct bm_link *l, json_t **ret, struct bm_error *e)
     return BM_OK;
 }
 
-enum bm_rc bm_link_ask(struct bm_link *l, const json_t *request, struct bm_rd blob, json_t **ret, struct bm_error *e)
+enum bm_rc bm_cli_link_ask(struct bm_cli_link *l, const json_t *request, struct bm_rd blob, json_t **ret, struct bm_error *e)
 {
-    enum bm_rc rc = bm_link_send(l, request, blob, e);
+    enum bm_rc rc = bm_cli_link_send(l, request, blob, e);
 
-    return rc == BM_OK ? bm_link_receive(l, ret, e) : rc;
+    return rc == BM_OK ? bm_cli_link_receive(l, ret, e) : rc;
 }

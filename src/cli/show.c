@@ -80,8 +80,7 @@ static const char *text_of(const json_t *o, const char *member)
 
 static void print_event(struct bm_cli *c, const json_t *event, int width)
 {
-    fputs("  ", c->out);
-    bm_cli_print_text(c->out, text_of(event, "at"));
+    fprintf(c->out, "  %-20.32s", text_of(event, "at")); /* the state it is in now has no time */
     fputs(c->colour ? "  \033[1m" : "  ", c->out);
     bm_cli_print_text(c->out, text_of(event, "event"));
     fputs(c->colour ? "\033[0m" : "", c->out);
@@ -96,9 +95,9 @@ static void print_story(struct bm_cli *c, const json_t *answer)
     int width = 0;
     size_t i;
 
-    bm_cli_print_text(c->out, text_of(answer, "id"));
-    fputs(": ", c->out);
     bm_cli_print_text(c->out, text_of(answer, "what"));
+    fputc(' ', c->out);
+    bm_cli_print_text(c->out, text_of(answer, "id"));
     fputc('\n', c->out);
     json_array_foreach (story, i, event)
         width = (int)strlen(text_of(event, "event")) > width ? (int)strlen(text_of(event, "event")) : width;
