@@ -10,6 +10,8 @@ struct verify {
     EVP_PKEY *key;
     struct bm_merkle tree;
     int64_t heads, checked; /* heads checked; size at the last of them */
+    int bad_level;          /* the first tile that does not fit the leaves under it; 0: none. The next head tells which of them lies */
+    int64_t bad_tile;
 };
 
 /* --- the signature algorithm of the log's key (RFC 5758 section 3.2, RFC 4055 section 5) ---------------------------------------- */
@@ -68,17 +70,31 @@ static enum bm_rc open_key(struct verify *v, struct bm_rd spki, struct bm_error 
 /* --- leaves and tiles ----------------------------------------------------------------------------------------------------------- */
 static enum bm_rc check_tile(void *arg, int level, int64_t index, const uint8_t hash[32], struct bm_error *e)
 {
+    struct verify *v = arg;
     uint8_t stored[32];
     enum bm_rc rc;
 
-    if (level % BM_TILE_LEVELS != 0)
+    if (level % BM_TILE_LEVELS != 0 || v->bad_level != 0)
         return BM_OK;
-    rc = bm_audit_tile_get(arg, level, index, stored, e);
+    rc = bm_audit_tile_get(v->store, level, index, stored, e);
     if (rc == BM_NOTFOUND)
         return bm_refuse(e, BM_DENIED, "log-changed", "tile %" PRId64 " of level %d is missing", index, level);
-    if (rc == BM_OK && memcmp(stored, hash, sizeof stored) != 0)
-        return bm_refuse(e, BM_DENIED, "log-changed", "tile %" PRId64 " of level %d is not the hash of its leaves", index, level);
+    if (rc == BM_OK && memcmp(stored, hash, sizeof stored) != 0) {
+        v->bad_level = level;
+        v->bad_tile = index;
+    }
     return rc;
+}
+
+static enum bm_rc bad_tile(const struct verify *v, bool leaves_signed, struct bm_error *e)
+{
+    int64_t first = v->bad_tile << v->bad_level, last = first + ((int64_t)1 << v->bad_level) - 1;
+
+    if (leaves_signed)
+        return bm_refuse(e, BM_DENIED, "log-changed", "tile %" PRId64 " of level %d was changed: the leaves under it are as signed",
+                         v->bad_tile, v->bad_level);
+    return bm_refuse(e, BM_DENIED, "log-changed", "a leaf from %" PRId64 " to %" PRId64 " was changed or moved: tile %" PRId64
+                     " of level %d is not their hash", first, last, v->bad_tile, v->bad_level);
 }
 
 static enum bm_rc take_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
@@ -90,7 +106,13 @@ static enum bm_rc take_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_r
     if (index != v->tree.size)
         return bm_refuse(e, BM_DENIED, "log-changed", "leaf %" PRId64 " is missing", v->tree.size);
     bm_merkle_leaf_hash(data, h);
-    return bm_merkle_add(&v->tree, h, check_tile, v->store, e);
+    return bm_merkle_add(&v->tree, h, check_tile, v, e);
+}
+
+/* The first time from the very first row, so that none hides below index 0. */
+static enum bm_rc take_leaves_to(struct verify *v, int64_t size, struct bm_error *e)
+{
+    return bm_audit_leaf_each(v->store, v->tree.size != 0 ? v->tree.size : INT64_MIN, size, take_leaf, v, e);
 }
 
 /* --- heads ---------------------------------------------------------------------------------------------------------------------- */
@@ -114,21 +136,36 @@ static enum bm_rc take_head(void *arg, const struct bm_tree_head *h, struct bm_e
     enum bm_rc rc = check_signature(v, h, e); /* first: a forged head is not worth reading leaves for */
 
     if (rc == BM_OK)
-        rc = bm_audit_leaf_each(v->store, v->tree.size, h->size, take_leaf, v, e);
+        rc = take_leaves_to(v, h->size, e);
     if (rc != BM_OK)
         return rc;
     if (v->tree.size != h->size)
         return bm_refuse(e, BM_DENIED, "log-truncated", "the log ends after %" PRId64 " leaves, but a head was signed at %" PRId64,
                          v->tree.size, h->size);
     bm_merkle_root(&v->tree, root);
+    if (v->bad_level != 0)
+        return bad_tile(v, memcmp(root, h->root, sizeof root) == 0, e);
     if (memcmp(root, h->root, sizeof root) != 0)
         return bm_refuse(e, BM_DENIED, "log-changed",
-                         "the leaves up to %" PRId64 " do not lead to the root signed there: one of those after %" PRId64
-                         " was changed or moved",
-                         h->size, v->checked);
+                         "a leaf from %" PRId64 " to %" PRId64 " was changed or moved: they do not lead to the root signed there",
+                         v->checked, h->size - 1);
     v->checked = h->size;
     v->heads++;
     return BM_OK;
+}
+
+/* Tiles of subtrees the log has not reached would be believed once it has. */
+static enum bm_rc check_beyond(struct verify *v, struct bm_error *e)
+{
+    int64_t want = 0, have;
+    enum bm_rc rc = bm_audit_tile_count(v->store, &have, e);
+
+    for (int level = BM_TILE_LEVELS; level < 63; level += BM_TILE_LEVELS)
+        want += v->tree.size >> level;
+    if (rc == BM_OK && have != want)
+        return bm_refuse(e, BM_DENIED, "log-changed", "%" PRId64 " tiles are stored, but %" PRId64 " leaves make %" PRId64, have,
+                         v->tree.size, want);
+    return rc;
 }
 
 static void verify_done(struct verify *v)
@@ -144,7 +181,11 @@ enum bm_rc bm_audit_verify(struct bm_store *s, struct bm_rd spki, struct bm_audi
     if (rc == BM_OK)
         rc = bm_tree_head_each(s, take_head, &v, e);
     if (rc == BM_OK) /* leaves after the last head: no signature covers them yet, tiles do */
-        rc = bm_audit_leaf_each(s, v.tree.size, INT64_MAX, take_leaf, &v, e);
+        rc = take_leaves_to(&v, INT64_MAX, e);
+    if (rc == BM_OK && v.bad_level != 0)
+        rc = bad_tile(&v, false, e);
+    if (rc == BM_OK)
+        rc = check_beyond(&v, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "audit log");
     *ret = (struct bm_audit_report){ .leaves = v.tree.size, .heads = v.heads };

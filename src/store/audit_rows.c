@@ -45,6 +45,7 @@ enum bm_rc bm_audit_leaf_count(struct bm_store *s, int64_t *ret, struct bm_error
 /* --- full subtrees ------------------------------------------------------------------------------------------------------------ */
 static const struct bm_sql tile_add = { "INSERT INTO audit_tile (level, idx, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING" };
 static const struct bm_sql tile_get = { "SELECT hash FROM audit_tile WHERE level = ? AND idx = ?" };
+static const struct bm_sql tile_count = { "SELECT count(*) FROM audit_tile" };
 
 enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e)
 {
@@ -62,6 +63,19 @@ enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8
     c = bm_query_cols(&q);
     bm_col_fixed(&c, ret, 32);
     return bm_cols_check(&c, "audit tile", e);
+}
+
+enum bm_rc bm_audit_tile_count(struct bm_store *s, int64_t *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    struct bm_cols c;
+    enum bm_rc rc = bm_query_one(s, &tile_count, BM_NO_ARGS, "audit tile", &q, e);
+
+    if (rc != BM_OK)
+        return rc;
+    c = bm_query_cols(&q);
+    *ret = bm_col_int(&c);
+    return BM_OK;
 }
 
 /* --- signed heads ------------------------------------------------------------------------------------------------------------- */

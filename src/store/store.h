@@ -197,6 +197,7 @@ BM_MUST_USE enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int6
 BM_MUST_USE enum bm_rc bm_audit_leaf_count(struct bm_store *s, int64_t *ret, struct bm_error *e); /* the last index and one */
 BM_MUST_USE enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8_t ret[32], struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_audit_tile_count(struct bm_store *s, int64_t *ret, struct bm_error *e);
 struct bm_tree_head {
     int64_t size, at_ms;
     uint8_t root[32];
