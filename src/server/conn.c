@@ -28,6 +28,7 @@
 #define LINGER_BYTES_MAX (256 * 1024)
 #define TURNS_MAX 8                              /* steps of one connection before the others get their turn */
 #define BUSY_RETRY_S 5
+#define SLIM_ABOVE 512                           /* with more connections than this, those that wait give their TLS buffers back */
 
 enum state { HANDSHAKE, READING, KEEPER, SENDING, LINGER };
 
@@ -60,7 +61,6 @@ struct conn {
     struct bm_buf pending; /* plain bytes read beyond the request under way */
     uint64_t ticket;       /* with the keeper */
     unsigned requests;
-    size_t held;           /* of io.out: a session ticket, which may travel with the first answer */
     size_t lingered;
 };
 
@@ -98,6 +98,13 @@ static void read_on(struct conn *c, bool on)
         c->reading = on;
 }
 
+/* 33 kB each. Allocating them again for every flight costs 26 us per handshake, so that is done only when there are many. */
+static void slim(struct conn *c)
+{
+    if (c->all->n > SLIM_ABOVE)
+        (void)SSL_free_buffers(c->ssl); /* only what is empty */
+}
+
 /* --- bytes out ----------------------------------------------------------------------------------------------------------------- */
 
 /* Sends what TLS has put out. BM_AGAIN: the rest waits for the socket; BM_IO: the peer has gone. */
@@ -107,7 +114,6 @@ static enum bm_rc send_out(struct conn *c)
 
     if (out->bad)
         return BM_LIMIT;
-    c->held = 0;
     while (out->n != 0) {
         ssize_t n = send(c->io.fd, out->p, out->n, MSG_NOSIGNAL);
 
@@ -126,8 +132,9 @@ static enum bm_rc send_out(struct conn *c)
 /* A word of TLS itself is due: a handshake flight, an alert, a key update. */
 static enum next send_and_wait(struct conn *c)
 {
-    enum bm_rc rc = c->io.out.n > c->held ? send_out(c) : BM_OK;
+    enum bm_rc rc = c->io.out.n != 0 ? send_out(c) : BM_OK;
 
+    slim(c);
     if (rc == BM_AGAIN)
         return event_add(&c->writable, NULL) == 0 ? WAIT : CLOSE;
     return rc == BM_OK ? WAIT : CLOSE;
@@ -221,7 +228,10 @@ static enum next answered(struct conn *c)
     set_wait(c, WAIT_IDLE);
     if (c->pending.n == 0)
         bm_buf_done(&c->pending);
-    return c->pending.n != 0 || SSL_has_pending(c->ssl) ? GO : WAIT;
+    if (c->pending.n != 0 || SSL_has_pending(c->ssl))
+        return GO;
+    slim(c);
+    return WAIT;
 }
 
 static enum next step_sending(struct conn *c)
@@ -245,6 +255,8 @@ static enum next reply(struct conn *c)
     bm_route_write(&c->x, plain);
     log_answer(c);
     ERR_clear_error();
+    if (c->x.r.retry_after_s != 0)
+        bm_tls_ticket(c->ssl);
     put = plain->bad ? 0 : SSL_write(c->ssl, plain->p, (int)plain->n);
     plain->n = 0;
     plain->bad = false;
@@ -459,11 +471,10 @@ static enum next step_handshake(struct conn *c)
     ERR_clear_error();
     done = SSL_accept(c->ssl);
     if (done == 1) {
-        /* TLS 1.3: nobody waits for the ticket, it travels with the first answer. TLS 1.2: the client waits for our Finished. */
-        c->held = SSL_version(c->ssl) == TLS1_3_VERSION ? c->io.out.n : 0;
         c->state = READING;
         set_wait(c, WAIT_IDLE);
-        return c->held == 0 && send_and_wait(c) == CLOSE ? CLOSE : GO;
+        /* TLS 1.2: the client waits for our Finished. With 1.3 there is nothing to send. */
+        return c->io.out.n != 0 && send_and_wait(c) == CLOSE ? CLOSE : GO;
     }
     if (SSL_get_error(c->ssl, done) == SSL_ERROR_WANT_READ)
         return send_and_wait(c);

@@ -153,7 +153,7 @@ enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h)
     struct bm_error e = { 0 };
     bool known_method, known;
 
-    x->keep_alive = h->keep_alive;
+    x->keep_alive = h->keep_alive && h->parser.method != HTTP_CONNECT;
     x->http_1_0 = h->parser.http_minor == 0;
     known_method = method_of(x, h) == BM_OK;
     if (!bm_http_path_get0(h, &x->q.path))

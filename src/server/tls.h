@@ -19,6 +19,8 @@ struct bm_tls_io {
 BM_MUST_USE enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_error *e);
 /* A server side over io, which has to outlive it. NULL: out of memory. */
 SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io);
+/* The next write carries a session ticket, for a device that will be back soon (TLS 1.3; with 1.2 the handshake has given one). */
+void bm_tls_ticket(SSL *ssl);
 /* DER of the client's certificate and what came after it (not after a resumption), appended to `der`; none: both counts stay 0. */
 struct bm_tls_peer {
     struct bm_buf der;
