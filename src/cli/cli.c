@@ -46,6 +46,7 @@ void bm_cli_note(struct bm_cli *c, const char *fmt, ...)
 
     if (c->quiet || c->json)
         return;
+    fflush(c->out);
     va_start(ap, fmt);
     vfprintf(c->err, fmt, ap);
     va_end(ap);
@@ -188,6 +189,7 @@ int bm_cli_main(struct bm_cli *c, int argc, char **argv)
     c->data_dir = c->data_dir == NULL || *c->data_dir == '\0' ? "/var/lib/birthmark" : c->data_dir;
     c->blob.max = BM_FRAME_MAX;
     rc = bm_cli_parse(c, argc, argv, &e);
+    c->parsed = rc == BM_OK;
     if (rc == BM_OK && c->help)
         bm_cli_help(c->out, c->family, c->verb);
     else if (rc == BM_OK)

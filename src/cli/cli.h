@@ -60,6 +60,7 @@ struct bm_cli {
     bool json, quiet, help;
     const char *data_dir;
     const char *secret_file; /* NULL: DATA/secret */
+    bool parsed;      /* argv was understood */
     const struct bm_verb *verb;
     const char *family;    /* what help is wanted for; NULL: for all */
     json_t *words;         /* what argv said, as members of the request */
@@ -114,6 +115,7 @@ void bm_cli_print_json(struct bm_cli *c, const json_t *j);
 struct bm_cli_table {
     struct bm_cli *c;
     const char *rows, *columns; /* as in struct bm_verb */
+    bool in_record; /* neat even in a pipe */
     int64_t n_rows;
     size_t width[16];
 };
@@ -126,7 +128,7 @@ void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark:
 
 /* --- verbs with code of their own ------------------------------------------------------------------------------------------------------ */
 bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cli_config_show, bm_cli_config_keys;
-bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
+bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_profile_show, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;
 bm_verb_fn bm_cli_manifest_make, bm_cli_manifest_import, bm_cli_manifest_export, bm_cli_manifest_verify;
 

@@ -3,6 +3,8 @@
 
 #include "base/config.h"
 
+#include <unistd.h>
+
 static const char *level_name(enum bm_log_level level)
 {
     static const char *const names[] = {
@@ -18,7 +20,8 @@ enum bm_rc bm_cli_config_check(struct bm_cli *c, struct bm_error *e)
     enum bm_rc rc = bm_config_load(&config, c->data_dir, bm_cli_text(c, "file"), e);
 
     if (rc == BM_OK)
-        bm_cli_note(c, "%s is good.\n", config.file);
+        bm_cli_note(c, access(config.file, F_OK) == 0 ? "%s is good.\n" : "There is no %s: the defaults are in force, and that is fine.\n",
+                    config.file);
     return rc;
 }
 

@@ -28,19 +28,19 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
         .organisation = bm_cli_text(c, "organisation"),
         .tls_hosts = hosts,
     };
-    BM_CLEANUP(bm_cli_unref) json_t *cas = NULL;
-    struct bm_cli_table t = { .c = c, .rows = "rows", .columns = "name parent state not_after=EXPIRES created_at=CREATED" };
+    BM_CLEANUP(bm_cli_unref) json_t *status = NULL;
+    struct bm_cli_table t = { .c = c, .rows = "cas", .columns = "name state not_after=EXPIRES" };
     enum bm_rc rc = bm_cli_joined(c, "tls_host", hosts, sizeof hosts, e);
 
     o.ca_alg = o.ca_alg == NULL ? "EC:P-256" : o.ca_alg;
     if (rc == BM_OK)
         rc = bm_keeper_init(&o, e);
     if (rc == BM_OK)
-        rc = bm_cli_ask1(c, "ca.list", NULL, NULL, &cas, e);
+        rc = bm_cli_ask1(c, "status", NULL, NULL, &status, e);
     if (rc != BM_OK)
         return rc;
     if (!c->quiet) {
-        bm_cli_table_rows(&t, json_object_get(cas, "rows"));
+        bm_cli_table_rows(&t, json_object_get(status, "cas"));
         bm_cli_table_end(&t, NULL);
     }
     say_done(c, &o);

@@ -100,7 +100,7 @@ static enum bm_rc ask_here(void *arg, const json_t *request, struct bm_rd blob, 
     struct here *h = arg;
     char actor[32];
 
-    snprintf(actor, sizeof actor, "uid:%u", (unsigned)geteuid());
+    snprintf(actor, sizeof actor, "local:uid=%u", (unsigned)geteuid());
     return bm_keeper_admin(h->keeper, request, blob, actor, ret, e);
 }
 

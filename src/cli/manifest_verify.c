@@ -106,7 +106,7 @@ static enum bm_rc all_blocks(struct check *k, struct bm_error *e)
     while ((rc = bm_cli_source_next(&k->source, &b, e)) == BM_OK) {
         rc = bm_manifest_block_parse(k->reader, b.raw, &at, bm_clock_s(), &hooks, &s, e);
         if (rc != BM_OK)
-            return bm_wrap(e, rc, "block %" PRIu64 ", lines %zu to %zu", b.seq, b.first_line, b.first_line + b.n_lines - 1);
+            return bm_wrap(e, rc, "block %" PRIu64, b.seq);
         if (s.seq == 0)
             k->header = s.header;
         at = s.next;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,28 +14,32 @@
 #define NEAREST_LEN 32
 
 /* --- the word that was meant --------------------------------------------------------------------------------------------------------- */
-/* Edits that lead from a to b (Levenshtein), for words under NEAREST_LEN. */
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits that lead from a to b, a swap of neighbours being one (optimal string alignment), for words up to NEAREST_LEN. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[NEAREST_LEN + 1], n = strlen(b);
+    size_t rows[3][NEAREST_LEN + 1], *now = rows[0], n = strlen(b);
 
     if (strlen(a) > NEAREST_LEN || n > NEAREST_LEN)
         return SIZE_MAX;
     for (size_t j = 0; j <= n; j++)
-        row[j] = j;
+        now[j] = j;
     for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
+        const size_t *above = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
 
-        row[0] = i;
+        now = rows[i % 3];
+        now[0] = i;
         for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            now[j] = least(above[j - 1] + (a[i - 1] != b[j - 1]), least(above[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], before[j - 2] + 1);
         }
     }
-    return row[n];
+    return now[n];
 }
 
 const char *bm_cli_nearest(const char *typed, const char *const *words, size_t n)
@@ -404,7 +409,7 @@ static enum bm_rc take_verb(struct bm_cli *c, struct words *w, struct bm_error *
     if (rc != BM_OK || (word == NULL && c->help))
         return rc;
     if (word == NULL)
-        return bm_fail(e, BM_USAGE, "'birthmark %s' wants a word after it; 'birthmark help %s' shows them", c->family, c->family);
+        return bm_fail(e, BM_USAGE, "'birthmark %s' wants another word", c->family);
     return find_verb(c, family, word, e);
 }
 
@@ -436,13 +441,23 @@ static bool was_given(const struct bm_cli *c, const struct bm_word *w)
     return w->kind == BM_WORD_BLOB ? c->blob.n != 0 : get(c->words, member) != NULL;
 }
 
+static enum bm_rc arg_missing(const struct bm_word *w, struct bm_error *e)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%s", w->name);
+    for (char *p = name; *p != '\0'; p++)
+        *p = (char)toupper((unsigned char)*p);
+    return bm_fail(e, BM_USAGE, "%s is missing: %s", name, w->help);
+}
+
 static enum bm_rc check_needed(const struct bm_cli *c, struct bm_error *e)
 {
     const struct bm_verb *v = c->verb;
 
     for (size_t i = 0; i < BM_ARGS_MAX && v->args[i].name != NULL; i++) {
         if (v->args[i].needed && !was_given(c, &v->args[i]))
-            return bm_fail(e, BM_USAGE, "%s is missing: %s", v->args[i].name, v->args[i].help);
+            return arg_missing(&v->args[i], e);
     }
     for (size_t i = 0; i < BM_OPTIONS_MAX && v->options[i].name != NULL; i++) {
         if (v->options[i].needed && !was_given(c, &v->options[i]))

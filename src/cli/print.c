@@ -73,11 +73,13 @@ static void list_text(const json_t *list, struct bm_wr *w)
     }
 }
 
-/* A cell on one line; "-" when there is nothing to show. */
+/* A cell on one line; "-" when there is nothing to show. A text is returned as it is, however long. */
 static const char *cell_text(const json_t *v, char ret[CELL_MAX])
 {
     struct bm_wr w = bm_wr_of(ret, CELL_MAX - 1);
 
+    if (json_string_length(v) != 0)
+        return json_string_value(v);
     value_text(v, &w);
     ret[w.n] = '\0';
     if (w.n == 0)
@@ -115,6 +117,11 @@ static size_t columns_of(const char *text, struct column ret[COLUMNS_MAX])
     return n;
 }
 
+static bool neat(const struct bm_cli_table *t)
+{
+    return t->c->terminal || t->in_record;
+}
+
 static void measure(struct bm_cli_table *t, const struct column *columns, size_t n, const json_t *rows)
 {
     char cell[CELL_MAX];
@@ -149,12 +156,13 @@ static void one_row(struct bm_cli_table *t, const struct column *columns, size_t
     char cell[CELL_MAX];
 
     for (size_t k = 0; k < n; k++) {
-        size_t w = width_of(cell_text(json_object_get(row, columns[k].member), cell));
+        const char *text = cell_text(json_object_get(row, columns[k].member), cell);
+        size_t w = width_of(text);
 
-        bm_cli_print_text(t->c->out, cell);
+        bm_cli_print_text(t->c->out, text);
         if (k + 1 == n)
             fputc('\n', t->c->out);
-        else if (t->c->terminal)
+        else if (neat(t))
             pad(t->c->out, w < t->width[k] ? t->width[k] - w + 2 : 2);
         else
             fputc('\t', t->c->out);
@@ -171,7 +179,7 @@ static void json_rows(struct bm_cli_table *t, const json_t *rows)
             fprintf(t->c->out, "{\"%s\": [\n", t->rows);
         else
             fputs(",\n", t->c->out);
-        json_dumpf(row, t->c->out, JSON_COMPACT | JSON_ENCODE_ANY);
+        json_dumpf(row, t->c->out, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     }
 }
 
@@ -185,7 +193,7 @@ void bm_cli_table_rows(struct bm_cli_table *t, const json_t *rows)
         json_rows(t, rows);
         return;
     }
-    if (t->c->terminal && t->n_rows == 0 && json_array_size(rows) != 0) {
+    if (neat(t) && t->n_rows == 0 && json_array_size(rows) != 0) {
         measure(t, columns, n, rows);
         heading(t, columns, n);
     }
@@ -220,18 +228,53 @@ static bool is_block(const json_t *v)
     return json_is_string(v) && strchr(json_string_value(v), '\n') != NULL;
 }
 
-static void field(struct bm_cli *c, const char *key, const json_t *v, size_t width)
+static bool is_group(const json_t *v)
+{
+    return json_is_object(v) && json_object_size(v) != 0;
+}
+
+static bool is_field(const json_t *v)
+{
+    return !is_table(v) && !is_block(v) && !is_group(v);
+}
+
+static void print_key(struct bm_cli *c, const char *key)
+{
+    for (const char *p = key; *p != '\0'; p++)
+        fputc(*p == '_' ? ' ' : *p, c->out);
+}
+
+static void field(struct bm_cli *c, const char *key, const json_t *v, size_t width, size_t indent)
 {
     char cell[CELL_MAX];
 
-    for (const char *p = key; *p != '\0'; p++)
-        fputc(*p == '_' ? ' ' : *p, c->out);
+    pad(c->out, indent);
+    print_key(c, key);
     pad(c->out, width - strlen(key) + 2);
-    if (json_is_string(v) && json_string_length(v) != 0)
-        bm_cli_print_text(c->out, json_string_value(v)); /* however long */
-    else
-        bm_cli_print_text(c->out, cell_text(v, cell));
+    bm_cli_print_text(c->out, cell_text(v, cell));
     fputc('\n', c->out);
+}
+
+static void fields(struct bm_cli *c, const json_t *record, size_t indent)
+{
+    size_t width = 0;
+    const char *key;
+    const json_t *v;
+
+    json_object_foreach ((json_t *)record, key, v)
+        width = is_field(v) && strlen(key) > width ? strlen(key) : width;
+    json_object_foreach ((json_t *)record, key, v) {
+        if (is_field(v))
+            field(c, key, v, width, indent);
+    }
+    json_object_foreach ((json_t *)record, key, v) {
+        if (!is_group(v) || indent > 8)
+            continue;
+        pad(c->out, indent);
+        print_key(c, key);
+        fputc('\n', c->out);
+        fields(c, v, indent + 2);
+    }
 }
 
 /* Text of several lines, as PEM. */
@@ -251,7 +294,7 @@ static void block(struct bm_cli *c, const char *text)
 /* A list of objects inside a record: its columns are the members of its first row. */
 static void inner_table(struct bm_cli *c, const char *key, const json_t *rows)
 {
-    struct bm_cli_table t = { .c = c };
+    struct bm_cli_table t = { .c = c, .in_record = true };
     struct bm_wr w;
     char columns[256];
     const char *member;
@@ -270,19 +313,13 @@ static void inner_table(struct bm_cli *c, const char *key, const json_t *rows)
     bm_cli_table_rows(&t, rows);
 }
 
-/* Order: fields, then tables, then blocks of text. */
+/* Order: fields, then groups of fields, then tables, then blocks of text. */
 void bm_cli_print_record(struct bm_cli *c, const json_t *record)
 {
-    size_t width = 0;
     const char *key;
     const json_t *v;
 
-    json_object_foreach ((json_t *)record, key, v)
-        width = !is_table(v) && !is_block(v) && strlen(key) > width ? strlen(key) : width;
-    json_object_foreach ((json_t *)record, key, v) {
-        if (!is_table(v) && !is_block(v))
-            field(c, key, v, width);
-    }
+    fields(c, record, 0);
     json_object_foreach ((json_t *)record, key, v) {
         if (is_table(v))
             inner_table(c, key, v);
@@ -295,6 +332,6 @@ void bm_cli_print_record(struct bm_cli *c, const json_t *record)
 
 void bm_cli_print_json(struct bm_cli *c, const json_t *j)
 {
-    json_dumpf(j, c->out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_dumpf(j, c->out, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     fputc('\n', c->out);
 }

@@ -119,6 +119,17 @@ enum bm_rc bm_cli_why(struct bm_cli *c, struct bm_error *e)
     return rc;
 }
 
+/* --- profile show: what profile set takes ---------------------------------------------------------------------------------------------- */
+enum bm_rc bm_cli_profile_show(struct bm_cli *c, struct bm_error *e)
+{
+    BM_CLEANUP(bm_cli_unref) json_t *answer = NULL;
+    enum bm_rc rc = bm_cli_ask(c, c->words, &answer, e);
+
+    if (rc == BM_OK)
+        bm_cli_print_json(c, c->json ? answer : json_object_get(answer, "profile"));
+    return rc;
+}
+
 /* --- status -------------------------------------------------------------------------------------------------------------------------- */
 enum bm_rc bm_cli_status(struct bm_cli *c, struct bm_error *e)
 {

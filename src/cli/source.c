@@ -49,11 +49,14 @@ enum bm_rc bm_cli_source_open(const char *path, const char *format, struct bm_cl
     n = read_chunk(ret->fd, first);
     if (n < 0)
         return bm_fail(e, BM_IO, "%s: %s", path, strerror(errno));
+    if (n == 0)
+        return bm_refuse(e, BM_MALFORMED, "manifest-cut-short", "%s is empty", strcmp(path, "-") == 0 ? "standard input" : path);
     ret->format = choose(format, bm_rd_of(first, (size_t)n));
     if (ret->format == NULL && format != NULL && strcmp(format, "auto") != 0)
         return bm_fail(e, BM_USAGE, "--format %s: there are birthmark and microchip", format);
     if (ret->format == NULL)
-        return bm_refuse(e, BM_MALFORMED, "manifest-format", "%s is no manifest: it begins with neither { nor [", path);
+        return bm_refuse(e, BM_MALFORMED, "manifest-format", "%s is no manifest: it begins with neither { nor [",
+                         strcmp(path, "-") == 0 ? "standard input" : path);
     bm_manifest_split_init(&ret->split, ret->format);
     return feed(ret, first, n, e);
 }
