@@ -205,19 +205,20 @@ enum bm_rc bm_query_start(struct bm_store *s, const struct bm_sql *sql, struct b
     return BM_OK;
 }
 
-/* These kinds may come with the transaction undone, wholly or in part; the rest leave it as it was before the statement. */
+/* These leave the transaction as it was before the statement; after any other it may be undone, wholly or in part. */
 static void note_failure(struct bm_store *s, enum bm_rc rc)
 {
-    if (rc == BM_IO || rc == BM_NOMEM || rc == BM_BUG)
+    if (rc != BM_OK && rc != BM_NOTFOUND && rc != BM_CONFLICT && rc != BM_LIMIT)
         s->doomed = s->in_transaction;
 }
 
 enum bm_rc bm_query_next(struct bm_query *q, struct bm_error *e)
 {
-    enum bm_rc rc = q->store->driver->step(q->st, e);
+    bool row = false;
+    enum bm_rc rc = q->store->driver->step(q->st, &row, e);
 
     note_failure(q->store, rc);
-    return rc;
+    return rc == BM_OK && !row ? BM_NOTFOUND : rc;
 }
 
 void bm_query_done(struct bm_query *q)
@@ -248,6 +249,7 @@ enum bm_rc bm_query_one(struct bm_store *s, const struct bm_sql *sql, struct bm_
 enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    bool row;
     enum bm_rc rc;
 
     if (!s->in_transaction)
@@ -256,8 +258,9 @@ enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *sql, struct bm_arg
         return bm_fail(e, BM_IO, "store: the transaction failed before and must be rolled back");
     rc = bm_query_start(s, sql, args, &q, e);
     if (rc == BM_OK)
-        rc = bm_query_next(&q, e);
-    return rc == BM_NOTFOUND ? BM_OK : rc; /* no rows come back from a change */
+        rc = s->driver->step(q.st, &row, e);
+    note_failure(s, rc);
+    return rc;
 }
 
 enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, const char *what, int64_t *ret_id,

@@ -63,7 +63,7 @@ struct bm_migration {
     const char *sql; /* a script, run in one transaction */
 };
 
-/* step: BM_OK a row, BM_NOTFOUND no more. commit that fails leaves the transaction to rollback. */
+/* step: whether it came to a row, or to the end. commit that fails leaves the transaction to rollback. */
 struct bm_db_driver {
     const char *scheme; /* of the dsn: "sqlite" */
     const struct bm_migration *migrations;
@@ -78,7 +78,7 @@ struct bm_db_driver {
     void (*tidy)(struct bm_db *db);
     enum bm_rc (*prepare)(struct bm_db *db, const char *text, struct bm_stmt **ret, struct bm_error *e);
     enum bm_rc (*bind)(struct bm_stmt *st, struct bm_args args, struct bm_error *e);
-    enum bm_rc (*step)(struct bm_stmt *st, struct bm_error *e);
+    enum bm_rc (*step)(struct bm_stmt *st, bool *ret_row, struct bm_error *e);
     void (*reset)(struct bm_stmt *st);
     void (*drop)(struct bm_stmt *st); /* NULL is fine */
     int64_t (*col_int)(struct bm_stmt *st, int i);
@@ -106,7 +106,7 @@ void bm_query_done(struct bm_query *q);
 /* Start and first row in one; `what` names the thing in "no such <what>". */
 BM_MUST_USE enum bm_rc bm_query_one(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
                                     struct bm_query *ret, struct bm_error *e);
-/* One statement that changes something: needs a transaction. */
+/* One statement that changes something: needs a transaction. BM_NOTFOUND: it refers to a row that is not there. */
 BM_MUST_USE enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *q, struct bm_args args, struct bm_error *e);
 /* An INSERT ... ON CONFLICT DO NOTHING: BM_CONFLICT "<what> is already there" when it did nothing. ret_id may be NULL. */
 BM_MUST_USE enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what, int64_t *ret_id,

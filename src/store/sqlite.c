@@ -93,15 +93,14 @@ static enum bm_rc bind(struct bm_stmt *st, struct bm_args args, struct bm_error 
     return code == SQLITE_OK ? BM_OK : fail(sqlite3_db_handle(q), code, e);
 }
 
-static enum bm_rc step(struct bm_stmt *st, struct bm_error *e)
+static enum bm_rc step(struct bm_stmt *st, bool *ret_row, struct bm_error *e)
 {
     int code = sqlite3_step(stmt_of(st));
 
-    if (code == SQLITE_ROW)
-        return BM_OK;
-    if (code == SQLITE_DONE)
-        return BM_NOTFOUND;
-    return fail(sqlite3_db_handle(stmt_of(st)), code, e);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        return fail(sqlite3_db_handle(stmt_of(st)), code, e);
+    *ret_row = code == SQLITE_ROW;
+    return BM_OK;
 }
 
 static void reset(struct bm_stmt *st)
@@ -180,12 +179,13 @@ static enum bm_rc script(struct bm_db *db, const char *sql, struct bm_error *e)
 static enum bm_rc ask_int(struct bm_db *db, const char *sql, int64_t *ret, struct bm_error *e)
 {
     struct bm_stmt *st = NULL;
+    bool row = false;
     enum bm_rc rc = prepare(db, sql, &st, e);
 
     if (rc == BM_OK)
-        rc = step(st, e);
+        rc = step(st, &row, e);
     if (rc == BM_OK)
-        *ret = col_int(st, 0);
+        *ret = row ? col_int(st, 0) : 0;
     drop(st);
     return rc;
 }
@@ -214,7 +214,7 @@ static enum bm_rc schema(struct bm_db *db, int64_t *ret, struct bm_error *e)
 
     if (rc == BM_OK && !empty)
         rc = ask_int(db, "SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM meta WHERE key = 'schema'", &version, e);
-    if (rc == BM_NOTFOUND || (rc == BM_OK && !empty && version < 1))
+    if (rc == BM_OK && !empty && version < 1)
         return bm_refuse(e, BM_MALFORMED, "not-a-registry", "tells no schema number");
     if (rc == BM_OK)
         *ret = version;
