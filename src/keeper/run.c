@@ -407,12 +407,13 @@ static enum bm_rc listen_admin(const char *path, int *ret, struct bm_error *e)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     mode_t was;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), bound;
+    int fd, bound;
 
     if (strlen(path) >= sizeof a.sun_path)
         return bm_fail(e, BM_LIMIT, "%s: too long for a socket; choose a shorter data folder", path);
     memcpy(a.sun_path, path, strlen(path));
     (void)unlink(path); /* we hold the lock, so it is nobody's */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     was = umask(0177);
     bound = bind(fd, (struct sockaddr *)&a, sizeof a);
     umask(was);
