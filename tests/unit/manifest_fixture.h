@@ -39,13 +39,13 @@ struct fixture {
     struct bm_buf expired;                     /* another certificate of the signer's key, by the CA, no longer good */
 };
 
-static void fixture_must(bool ok)
+static inline void fixture_must(bool ok)
 {
     if (!ok)
         abort();
 }
 
-static EVP_PKEY *fixture_evp(const char *base64)
+static inline EVP_PKEY *fixture_evp(const char *base64)
 {
     struct bm_buf der = { .max = 512 };
     const uint8_t *p;
@@ -59,7 +59,7 @@ static EVP_PKEY *fixture_evp(const char *base64)
     return k;
 }
 
-static void fixture_extension(X509 *x, int nid, const char *value)
+static inline void fixture_extension(X509 *x, int nid, const char *value)
 {
     X509V3_CTX ctx;
     X509_EXTENSION *ext;
@@ -71,8 +71,8 @@ static void fixture_extension(X509 *x, int nid, const char *value)
 }
 
 /* By OpenSSL, not by src/pki: the two need not share a mistake. */
-static void fixture_cert(EVP_PKEY *key, const char *cn, EVP_PKEY *issuer_key, const char *issuer_cn, bool ca, int64_t from,
-                         int64_t to, struct bm_buf *out)
+static inline void fixture_cert(EVP_PKEY *key, const char *cn, EVP_PKEY *issuer_key, const char *issuer_cn, bool ca, int64_t from,
+                                int64_t to, struct bm_buf *out)
 {
     X509 *x = X509_new();
     uint8_t *der = NULL;
@@ -98,13 +98,13 @@ static void fixture_cert(EVP_PKEY *key, const char *cn, EVP_PKEY *issuer_key, co
     X509_free(x);
 }
 
-static void fixture_party_open(struct fixture_party *p, const char *base64)
+static inline void fixture_party_open(struct fixture_party *p, const char *base64)
 {
     p->evp = fixture_evp(base64);
     fixture_must(EVP_PKEY_up_ref(p->evp) == 1 && bm_key_of_evp(p->evp, &p->key, NULL) == BM_OK);
 }
 
-static void fixture_open(struct fixture *f)
+static inline void fixture_open(struct fixture *f)
 {
     *f = (struct fixture){ 0 };
     fixture_party_open(&f->ca, fixture_keys[0]);
@@ -117,14 +117,14 @@ static void fixture_open(struct fixture *f)
     fixture_cert(f->stranger.evp, "Stranger", f->stranger.evp, "Stranger", false, FIXTURE_FROM, FIXTURE_TO, &f->stranger.cert);
 }
 
-static void fixture_party_close(struct fixture_party *p)
+static inline void fixture_party_close(struct fixture_party *p)
 {
     bm_key_free(p->key);
     EVP_PKEY_free(p->evp);
     bm_buf_done(&p->cert);
 }
 
-static void fixture_close(struct fixture *f)
+static inline void fixture_close(struct fixture *f)
 {
     fixture_party_close(&f->ca);
     fixture_party_close(&f->signer);
@@ -133,7 +133,7 @@ static void fixture_close(struct fixture *f)
 }
 
 /* SubjectPublicKeyInfo of the P-256 key with this private scalar. */
-static void fixture_device(unsigned long scalar, struct bm_buf *spki)
+static inline void fixture_device(unsigned long scalar, struct bm_buf *spki)
 {
     static const uint8_t head[] = { 0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
                                     0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00 };
@@ -152,21 +152,21 @@ static void fixture_device(unsigned long scalar, struct bm_buf *spki)
     EC_GROUP_free(g);
 }
 
-static struct bm_manifest_header fixture_header(void)
+static inline struct bm_manifest_header fixture_header(void)
 {
     struct bm_manifest_header h = { .id = "lot-4711", .issuer = "chips", .product = "meter-3", .created = FIXTURE_CREATED };
 
     return h;
 }
 
-static enum bm_rc fixture_sink(void *arg, struct bm_rd block, struct bm_error *e)
+static inline enum bm_rc fixture_sink(void *arg, struct bm_rd block, struct bm_error *e)
 {
     bm_buf_put(arg, block.p, block.n);
     return bm_buf_check(arg, e);
 }
 
 /* A genuine manifest of n entries; with attributes where the number is even. */
-static void fixture_manifest(const struct fixture *f, size_t n, size_t block_entries, struct bm_buf *out)
+static inline void fixture_manifest(const struct fixture *f, size_t n, size_t block_entries, struct bm_buf *out)
 {
     struct bm_manifest_header h = fixture_header();
     struct bm_manifest_writer_options o = { &h, f->signer.key, bm_buf_rd(&f->signer.cert), block_entries, fixture_sink, out };
@@ -190,8 +190,8 @@ struct fixture_trust {
     struct bm_rd pinned;
 };
 
-static enum bm_rc fixture_judge(const struct fixture_trust *t, const uint8_t sha256[32], struct bm_rd offered, int64_t at,
-                                struct bm_rd *ret, struct bm_error *e)
+static inline enum bm_rc fixture_judge(const struct fixture_trust *t, const uint8_t sha256[32], struct bm_rd offered, int64_t at,
+                                       struct bm_rd *ret, struct bm_error *e)
 {
     struct bm_cert cert, ca;
     uint8_t digest[32];
