@@ -316,7 +316,7 @@ static enum bm_rc check_file(const char *path, struct bm_store_options how, stru
         return bm_fail(e, BM_USAGE, "is not a file");
     if (!there && !how.create)
         return bm_fail(e, BM_NOTFOUND, "no such file");
-    return there ? BM_OK : make_file(path, e);
+    return how.create && (!there || st.st_size == 0) ? make_file(path, e) : BM_OK; /* empty: left by one that was cut short */
 }
 
 /* A registry that is already there is not touched by `create`: store/db.c refuses it by its schema number. */
