@@ -12,7 +12,7 @@ enum kind { TEXT, NUMBER, LEVEL };
 struct row {
     const char *key;
     enum kind kind;
-    size_t at, room; /* of the member in struct bm_config */
+    size_t at, room;   /* of the member in struct bm_config */
     const char *value; /* default */
     unsigned min, max; /* NUMBER; TEXT: 1 in min refuses the empty value */
     const char *doc;
@@ -22,19 +22,25 @@ struct row {
 
 static const struct row rows[] = {
     { "listen", TEXT, MEMBER(listen), "127.0.0.1:8443", 1, 0,
-      "Where to serve, host:port, several with commas. The default is reached from this machine only; [::]:8443 serves every address, IPv4 too. "
+      "Where to serve, host:port, several with commas. The default is reached from this machine only; [::]:8443 serves every "
+      "address, IPv4 too. "
       "Port 0 takes a free one." },
     { "workers", NUMBER, MEMBER(workers), "0", 0, 1024, "Worker processes; 0 is one per processor." },
     { "log_level", LEVEL, MEMBER(log_level), "info", 0, 0, "error, warn, info or debug. Read again on SIGHUP." },
     { "tls_hosts", TEXT, MEMBER(tls_hosts), "", 0, 0,
-      "Names and addresses in the server certificate that Birthmark issues to itself, with commas; empty: those given at `birthmark init`." },
-    { "tls_cert_file", TEXT, MEMBER(tls_cert_file), "", 0, 0, "PEM server certificate with its chain, in place of our own. Needs tls_key_file." },
+      "Names and addresses in the server certificate that Birthmark issues to itself, with commas; empty: those given at "
+      "`birthmark init`." },
+    { "tls_cert_file", TEXT, MEMBER(tls_cert_file), "", 0, 0,
+      "PEM server certificate with its chain, in place of our own. Needs tls_key_file." },
     { "tls_key_file", TEXT, MEMBER(tls_key_file), "", 0, 0, "PEM private key of tls_cert_file." },
-    { "secret_file", TEXT, MEMBER(secret_file), "", 0, 0, "What seals the keys on disk; empty: the file `secret` in the data folder." },
-    { "connections", NUMBER, MEMBER(connections), "10240", 1, 1000000, "Open connections per worker; more wait in the queue. Read again on SIGHUP." },
+    { "secret_file", TEXT, MEMBER(secret_file), "", 0, 0,
+      "What seals the keys on disk; empty: the file `secret` in the data folder." },
+    { "connections", NUMBER, MEMBER(connections), "10240", 1, 1000000,
+      "Open connections per worker; more wait in the queue. Read again on SIGHUP." },
     { "connections_per_address", NUMBER, MEMBER(connections_per_address), "1024", 1, 1000000,
       "Open connections per worker from one address (IPv6: one /64); more are closed at once. Read again on SIGHUP." },
-    { "drain_seconds", NUMBER, MEMBER(drain_seconds), "20", 0, 3600, "At a stop, how long requests under way may take. Read again on SIGHUP." },
+    { "drain_seconds", NUMBER, MEMBER(drain_seconds), "20", 0, 3600,
+      "At a stop, how long requests under way may take. Read again on SIGHUP." },
 };
 _Static_assert(BM_COUNT(rows) <= 32, "struct bm_config has a bit for each row");
 _Static_assert(BM_CONNECTIONS_MAX == 10240 && BM_CONNECTIONS_PER_ADDRESS == 1024, "the defaults above repeat base/limits.h");
@@ -85,9 +91,8 @@ static enum bm_rc set_level(struct bm_config *c, const struct row *r, const char
 
 static enum bm_rc set_row(struct bm_config *c, const struct row *r, const char *value, struct bm_error *e)
 {
-    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *, struct bm_error *) = {
-        [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level
-    };
+    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *,
+                                     struct bm_error *) = { [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level };
 
     return set[r->kind](c, r, value, e);
 }
@@ -110,7 +115,8 @@ static enum bm_rc unknown(struct bm_rd key, struct bm_error *e)
 {
     char shown[48];
 
-    return bm_fail(e, BM_USAGE, "there is no key '%s'; `birthmark config` lists them all", bm_text_escape(key, shown, sizeof shown));
+    return bm_fail(e, BM_USAGE, "there is no key '%s'; `birthmark config` lists them all",
+                   bm_text_escape(key, shown, sizeof shown));
 }
 
 static enum bm_rc set_defaults(struct bm_config *c, struct bm_error *e)

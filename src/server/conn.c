@@ -22,20 +22,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_ROOM (16 * 1024)                    /* one TLS record */
-#define OUT_MAX (BM_RESPONSE_MAX + 64 * 1024)    /* a response and what TLS puts around it */
+#define READ_ROOM (16 * 1024)                 /* one TLS record */
+#define OUT_MAX (BM_RESPONSE_MAX + 64 * 1024) /* a response and what TLS puts around it */
 #define LINGER_MS 2000
 #define LINGER_BYTES_MAX (256 * 1024)
-#define TURNS_MAX 8                              /* steps of one connection before the others get their turn */
+#define TURNS_MAX 8 /* steps of one connection before the others get their turn */
 #define BUSY_RETRY_S 5
-#define SLIM_ABOVE 512                           /* with more connections than this, those that wait give their TLS buffers back */
+#define SLIM_ABOVE 512 /* with more connections than this, those that wait give their TLS buffers back */
 
 enum state { HANDSHAKE, READING, KEEPER, SENDING, LINGER };
 
 /* Each wait has one length, so a queue per kind is sorted by itself. */
 enum wait { WAIT_HANDSHAKE, WAIT_IDLE, WAIT_REQUEST, WAIT_KEEPER, WAIT_REPLY, WAIT_LINGER, WAITS };
 static const int wait_ms[WAITS] = {
-    [WAIT_HANDSHAKE] = BM_HANDSHAKE_DEADLINE_MS, [WAIT_IDLE] = BM_IDLE_DEADLINE_MS, [WAIT_REQUEST] = BM_REQUEST_DEADLINE_MS,
+    [WAIT_HANDSHAKE] = BM_HANDSHAKE_DEADLINE_MS, [WAIT_IDLE] = BM_IDLE_DEADLINE_MS,   [WAIT_REQUEST] = BM_REQUEST_DEADLINE_MS,
     [WAIT_KEEPER] = BM_REQUEST_DEADLINE_MS,      [WAIT_REPLY] = BM_REPLY_DEADLINE_MS, [WAIT_LINGER] = LINGER_MS,
 };
 
@@ -45,10 +45,10 @@ struct conn {
     struct bm_tls_io io;
     SSL *ssl;
     enum state state;
-    bool reading;         /* ev is in the loop */
-    bool closing;         /* after this answer */
-    bool lingers;         /* the peer may still be sending */
-    bool routed;          /* x is in use */
+    bool reading; /* ev is in the loop */
+    bool closing; /* after this answer */
+    bool lingers; /* the peer may still be sending */
+    bool routed;  /* x is in use */
     enum wait wait;
     int64_t deadline_ms;
     TAILQ_ENTRY(conn) queue;
@@ -207,13 +207,14 @@ static void log_answer(const struct conn *c)
     char path[128];
 
     if (x->code[0] == '\0') {
-        bm_log(BM_LOG_DEBUG, "answered", "correlation=%s operation=%s status=%d peer=%s", x->q.correlation, x->op->name, x->r.status, x->q.peer);
+        bm_log(BM_LOG_DEBUG, "answered", "correlation=%s operation=%s status=%d peer=%s", x->q.correlation, x->op->name,
+               x->r.status, x->q.peer);
         return;
     }
     c->all->counts.refusals++;
     if (x->op != NULL)
-        bm_log(BM_LOG_INFO, "refused", "correlation=%s operation=%s code=%s status=%d peer=%s", x->q.correlation, x->op->name, x->code, x->r.status,
-               x->q.peer);
+        bm_log(BM_LOG_INFO, "refused", "correlation=%s operation=%s code=%s status=%d peer=%s", x->q.correlation, x->op->name,
+               x->code, x->r.status, x->q.peer);
     else
         bm_log(BM_LOG_DEBUG, "refused", "correlation=%s path=%s code=%s status=%d peer=%s", x->q.correlation,
                bm_text_escape(x->q.path, path, sizeof path), x->code, x->r.status, x->q.peer);
@@ -488,7 +489,8 @@ static enum next step_handshake(struct conn *c)
 static void conn_run(struct conn *c)
 {
     static enum next (*const steps[])(struct conn *) = {
-        [HANDSHAKE] = step_handshake, [READING] = step_reading, [KEEPER] = step_keeper, [SENDING] = step_sending, [LINGER] = step_linger,
+        [HANDSHAKE] = step_handshake, [READING] = step_reading, [KEEPER] = step_keeper,
+        [SENDING] = step_sending,     [LINGER] = step_linger,
     };
     enum next next = GO;
 
@@ -610,7 +612,8 @@ static void expire(struct conn *c)
 
     if (c->wait == WAIT_REQUEST) {
         begin(c);
-        (void)bm_refuse(&e, BM_LIMIT, "request-timeout", "the request did not arrive within %d seconds", BM_REQUEST_DEADLINE_MS / 1000);
+        (void)bm_refuse(&e, BM_LIMIT, "request-timeout", "the request did not arrive within %d seconds",
+                        BM_REQUEST_DEADLINE_MS / 1000);
         next = refuse_and_close(c, &e, 0);
     } else if (c->wait == WAIT_KEEPER) {
         bm_link_forget(c->all->world->link, c->ticket);

@@ -18,8 +18,8 @@ struct bm_conn_world {
     struct bm_link *link;
     SSL_CTX *tls;
     struct bm_router router;
-    unsigned per_address;          /* connections from one address */
-    void (*closed)(void *arg);     /* one has gone: there is room again */
+    unsigned per_address;      /* connections from one address */
+    void (*closed)(void *arg); /* one has gone: there is room again */
     void *arg;
 };
 

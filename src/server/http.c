@@ -167,7 +167,8 @@ static enum bm_rc parser_refusal(const struct bm_http *h, struct bm_error *e)
 {
     if (h->bad != NULL)
         return bm_refuse(e, h->bad_rc, h->bad_code, "%s", h->bad);
-    return bm_refuse(e, BM_MALFORMED, "bad-request", "not an HTTP/1.1 request: %s", http_errno_description(HTTP_PARSER_ERRNO(&h->parser)));
+    return bm_refuse(e, BM_MALFORMED, "bad-request", "not an HTTP/1.1 request: %s",
+                     http_errno_description(HTTP_PARSER_ERRNO(&h->parser)));
 }
 
 /* How many bytes of n the parser may see before a limit has to be looked at again. */
@@ -183,7 +184,8 @@ static enum bm_rc over_budget(const struct bm_http *h, struct bm_error *e)
 {
     if (h->head_done)
         return bm_refuse(e, BM_LIMIT, "body-too-large", "the body has more chunk framing than this server reads");
-    return bm_refuse(e, BM_LIMIT, "header-too-large", "request line and header fields are larger than %d bytes", BM_HTTP_HEADER_MAX);
+    return bm_refuse(e, BM_LIMIT, "header-too-large", "request line and header fields are larger than %d bytes",
+                     BM_HTTP_HEADER_MAX);
 }
 
 enum bm_rc bm_http_feed(struct bm_http *h, struct bm_rd *in, enum bm_http_event *ret, struct bm_error *e)

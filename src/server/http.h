@@ -32,15 +32,17 @@ enum bm_http_field {
 
 struct bm_http {
     http_parser parser;
-    struct bm_buf text;             /* target, then the values of the kept fields */
-    struct bm_buf body;             /* decoded; the caller sets body.max at BM_HTTP_HEAD */
-    struct { uint16_t at, n; } values[BM_FIELDS];
+    struct bm_buf text; /* target, then the values of the kept fields */
+    struct bm_buf body; /* decoded; the caller sets body.max at BM_HTTP_HEAD */
+    struct {
+        uint16_t at, n;
+    } values[BM_FIELDS];
     size_t target_n, head_n, raw_n; /* bytes of the target, of the head so far, of the body as it came over the wire */
     char name[28];                  /* field name being read, lower case */
     size_t name_n;
-    int field;                      /* enum bm_http_field of the value being read, or -1 while in a name */
+    int field; /* enum bm_http_field of the value being read, or -1 while in a name */
     bool begun, head_done, done, keep_alive;
-    const char *bad;                /* set by a callback that refuses: why */
+    const char *bad; /* set by a callback that refuses: why */
     enum bm_rc bad_rc;
     const char *bad_code;
 };

@@ -21,7 +21,7 @@ struct bm_link {
     bool ended;
     size_t in_flight;
     struct slot {
-        uint64_t ticket; /* 0: free */
+        uint64_t ticket;    /* 0: free */
         bm_link_answer *cb; /* NULL: forgotten */
         void *arg;
     } slots[BM_IN_FLIGHT_MAX];

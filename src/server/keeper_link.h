@@ -17,12 +17,13 @@ struct bm_link_events {
 };
 
 /* Takes fd, a non-blocking stream socket. */
-BM_MUST_USE enum bm_rc bm_link_new(struct event_base *base, int fd, struct bm_link_events events, struct bm_link **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_link_new(struct event_base *base, int fd, struct bm_link_events events, struct bm_link **ret,
+                                   struct bm_error *e);
 void bm_link_free(struct bm_link *l); /* NULL is fine; calls nothing back */
 /* Sends a command; cb is called once, later, never from here. BM_AGAIN at once when BM_IN_FLIGHT_MAX are unanswered.
  * ret_ticket, which may be NULL, names it for bm_link_forget(). */
-BM_MUST_USE enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, bm_link_answer *cb, void *arg, uint64_t *ret_ticket,
-                                    struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, bm_link_answer *cb, void *arg,
+                                    uint64_t *ret_ticket, struct bm_error *e);
 /* The asker has gone: its answer will be dropped. */
 void bm_link_forget(struct bm_link *l, uint64_t ticket);
 

@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,7 +27,8 @@ enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char
     bool bracket = word[0] == '[';
     unsigned long port = 0;
 
-    if (host_n == 0 || port_n == 0 || port_n > 5 || strspn(colon + 1, "0123456789") != port_n || (port = strtoul(colon + 1, NULL, 10)) > 65535)
+    if (host_n == 0 || port_n == 0 || port_n > 5 || strspn(colon + 1, "0123456789") != port_n ||
+        (port = strtoul(colon + 1, NULL, 10)) > 65535)
         return bad_address(word, e);
     if (bracket && (host_n < 3 || word[host_n - 1] != ']'))
         return bad_address(word, e);
@@ -55,7 +57,8 @@ static enum bm_rc name_of(int fd, char ret[BM_LISTEN_TEXT])
 
 static enum bm_rc bind_one(const struct addrinfo *a, struct bm_listener *ret)
 {
-    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0, defer_s = BM_HANDSHAKE_DEADLINE_MS / 1000;
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0,
+        defer_s = BM_HANDSHAKE_DEADLINE_MS / 1000;
 
     if (fd < 0)
         return BM_IO;
@@ -95,7 +98,8 @@ static enum bm_rc listen_on(const char *word, struct bm_listener *ret, struct bm
     if (rc == BM_OK)
         return BM_OK;
     if (errno == EADDRINUSE)
-        return bm_refuse(e, BM_CONFLICT, "in-use", "listen: %s is taken by another program; stop that or choose another port", word);
+        return bm_refuse(e, BM_CONFLICT, "in-use", "listen: %s is taken by another program; stop that or choose another port",
+                         word);
     return bm_fail(e, BM_IO, "listen: %s: %s", word, strerror(errno));
 }
 

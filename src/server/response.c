@@ -5,8 +5,8 @@
 const char *bm_http_reason(int status)
 {
     switch (status) {
-#define XX(num, name, string)                                                                                                              \
-    case num:                                                                                                                              \
+#define XX(num, name, string)                                                                                                      \
+    case num:                                                                                                                      \
         return #string;
         HTTP_STATUS_MAP(XX)
 #undef XX

@@ -9,8 +9,8 @@ struct bm_response_head {
     const char *code;  /* Birthmark-Code, or NULL when nothing was refused */
     const char *allow; /* Allow, or NULL */
     bool keep_alive;
-    bool http_1_0;     /* keeping alive has to be said there */
-    bool head_only;    /* answer to HEAD: the length of the body, not the body */
+    bool http_1_0;  /* keeping alive has to be said there */
+    bool head_only; /* answer to HEAD: the length of the body, not the body */
 };
 /* Appends to out; look at out->bad. */
 void bm_response_write(struct bm_buf *out, const struct bm_response *r, const struct bm_response_head *h);

@@ -10,18 +10,9 @@ static const struct {
     const char *code;
     int status;
 } http_refusals[] = {
-    { "bad-request", 400 },
-    { "client-certificate-required", 401 },
-    { "no-such-path", 404 },
-    { "method-not-allowed", 405 },
-    { "request-timeout", 408 },
-    { "length-required", 411 },
-    { "body-too-large", 413 },
-    { "target-too-long", 414 },
-    { "content-encoding", 415 },
-    { "expectation", 417 },
-    { "header-too-large", 431 },
-    { "http-version", 505 },
+    { "bad-request", 400 },     { "no-such-path", 404 },     { "method-not-allowed", 405 }, { "request-timeout", 408 },
+    { "length-required", 411 }, { "body-too-large", 413 },   { "target-too-long", 414 },    { "content-encoding", 415 },
+    { "expectation", 417 },     { "header-too-large", 431 }, { "http-version", 505 },
 };
 
 static enum bm_rc health_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
@@ -67,7 +58,8 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
         x->op != NULL && x->op->refuse != NULL ? x->op->refuse : bm_refuse_text;
 
     bm_buf_done(&x->r.body);
-    x->r = (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_MAX / 2 } };
+    x->r =
+        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_MAX / 2 } };
     refuse(&x->q, e, retry_after_s, &x->r);
     for (size_t i = 0; i < BM_COUNT(http_refusals); i++) {
         if (strcmp(http_refusals[i].code, e->code) == 0)
@@ -129,7 +121,8 @@ static enum bm_rc check_form(const struct bm_http *h, struct bm_error *e)
     struct bm_rd coding = bm_http_field_get0(h, BM_FIELD_CONTENT_ENCODING);
 
     if (h->parser.http_major != 1)
-        return bm_refuse(e, BM_MALFORMED, "http-version", "HTTP/%u.%u is not served; use HTTP/1.1", h->parser.http_major, h->parser.http_minor);
+        return bm_refuse(e, BM_MALFORMED, "http-version", "HTTP/%u.%u is not served; use HTTP/1.1", h->parser.http_major,
+                         h->parser.http_minor);
     if (h->parser.http_minor != 0 && h->values[BM_FIELD_HOST].at == 0) /* RFC 9112 section 3.2 */
         return bm_refuse(e, BM_MALFORMED, "bad-request", "the Host field is missing");
     if (coding.n != 0 && !bm_rd_eq(coding, bm_rd_str("identity")))
@@ -205,7 +198,7 @@ enum bm_route bm_route_request(const struct bm_router *router, struct bm_exchang
 
     fill_request(x, h);
     if (x->op->client_cert && x->q.client_cert.n == 0)
-        rc = bm_refuse(&e, BM_DENIED, "client-certificate-required", "this call needs a TLS client certificate");
+        rc = bm_refuse(&e, BM_DENIED, "no-evidence", "this call needs a TLS client certificate");
     else if (!router->keeper_alive || router->view == NULL)
         rc = bm_refuse(&e, BM_AGAIN, "try-again", "the server is not ready");
     else if (x->op->command != 0)

@@ -20,9 +20,9 @@ struct bm_exchange {
     struct bm_request q;           /* peer and correlation are set by the caller before bm_route_head() */
     const struct bm_operation *op; /* NULL: refused before one was found */
     struct bm_response r;
-    char code[32];                 /* of the refusal; "" when there was none */
-    char allow[16];                /* for 405 */
-    bool head_only;                /* HEAD */
+    char code[32];  /* of the refusal; "" when there was none */
+    char allow[16]; /* for 405 */
+    bool head_only; /* HEAD */
     bool http_1_0;
     bool keep_alive;
 };

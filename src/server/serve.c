@@ -21,20 +21,20 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 256
-#define QUICK_DEATH_MS 5000     /* a worker that lived shorter than this did not do well */
+#define QUICK_DEATH_MS 5000 /* a worker that lived shorter than this did not do well */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
-#define HOPELESS_DEATHS 5       /* in a row, of a worker that has never served: the server cannot start */
-#define HURRY_MS 2000           /* how long the workers get when the keeper has gone */
-#define DRAIN_GRACE_MS 1000     /* beyond drain_seconds, which the workers watch themselves */
+#define HOPELESS_DEATHS 5   /* in a row, of a worker that has never served: the server cannot start */
+#define HURRY_MS 2000       /* how long the workers get when the keeper has gone */
+#define DRAIN_GRACE_MS 1000 /* beyond drain_seconds, which the workers watch themselves */
 #define KEEPER_STOP_MS 30000
 
 enum phase { RUNNING, DRAINING, CLOSING };
 
 struct slot {
     char name[24];
-    pid_t pid;    /* 0: not running */
-    int control;  /* -1 with it */
+    pid_t pid;   /* 0: not running */
+    int control; /* -1 with it */
     bool ready, served;
     unsigned quick_deaths;
     int64_t started_ms, restart_ms;
@@ -326,7 +326,8 @@ static void keeper_ended(struct server *s, int how)
     if (expected && how == 0)
         return;
     bm_log(BM_LOG_ERROR, "keeper", "the keeper ended: %s; %s", text,
-           s->announced ? "stopping, because nothing can be issued without it" : "the server cannot start; its own message is above");
+           s->announced ? "stopping, because nothing can be issued without it"
+                        : "the server cannot start; its own message is above");
     begin_stop(s, 1, HURRY_MS);
     s->status = 1;
 }

@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 8  /* so that a burst spreads over the workers */
+#define ACCEPTS_PER_TURN 8 /* so that a burst spreads over the workers */
 #define SWEEP_MS 500
-#define DISPATCH_MAX 64     /* callbacks between two looks at the sockets */
+#define DISPATCH_MAX 64 /* callbacks between two looks at the sockets */
 #define VIEW_RETRY_S 1
 
 struct worker {
@@ -284,7 +284,8 @@ static struct event_base *make_base(void)
     struct event_base *base = NULL;
 
     /* Connections that put themselves back in the queue (conn.c, TURNS_MAX) must not keep the sockets waiting. */
-    if (c != NULL && event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK) == 0 && event_config_set_max_dispatch_interval(c, &dispatch, DISPATCH_MAX, 0) == 0)
+    if (c != NULL && event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK) == 0 &&
+        event_config_set_max_dispatch_interval(c, &dispatch, DISPATCH_MAX, 0) == 0)
         base = event_base_new_with_config(c);
     if (c != NULL)
         event_config_free(c);
@@ -300,8 +301,8 @@ static enum bm_rc make_events(struct worker *w, struct bm_error *e)
     w->control = event_new(b, w->setup->control_fd, EV_READ | EV_PERSIST, on_control, w);
     w->sweep = event_new(b, -1, EV_PERSIST, on_sweep, w);
     w->term = evsignal_new(b, SIGTERM, on_term, w);
-    ok = w->control != NULL && w->sweep != NULL && w->term != NULL && event_add(w->control, NULL) == 0 && event_add(w->sweep, &sweep) == 0 &&
-         event_add(w->term, NULL) == 0;
+    ok = w->control != NULL && w->sweep != NULL && w->term != NULL && event_add(w->control, NULL) == 0 &&
+         event_add(w->sweep, &sweep) == 0 && event_add(w->term, NULL) == 0;
     for (size_t i = 0; ok && i < w->setup->listeners->n; i++) {
         w->accepts[i] = event_new(b, w->setup->listeners->at[i].fd, EV_READ | EV_PERSIST, on_accept, w);
         ok = w->accepts[i] != NULL;
@@ -367,8 +368,9 @@ int bm_worker_run(const struct bm_worker_setup *setup)
         if (event_base_dispatch(w.world.base) < 0)
             w.status = 1;
         n = bm_conns_counts(w.conns);
-        bm_log(BM_LOG_INFO, "stopped", "connections=%llu requests=%llu refusals=%llu cpu_us=%lld", (unsigned long long)n.connections,
-               (unsigned long long)n.requests, (unsigned long long)n.refusals, (long long)bm_clock_cpu_us());
+        bm_log(BM_LOG_INFO, "stopped", "connections=%llu requests=%llu refusals=%llu cpu_us=%lld",
+               (unsigned long long)n.connections, (unsigned long long)n.requests, (unsigned long long)n.refusals,
+               (long long)bm_clock_cpu_us());
     }
     finish(&w);
     return w.status;

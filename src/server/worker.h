@@ -22,10 +22,10 @@ struct bm_worker_order {
 #define BM_WORKER_READY 'R'
 
 struct bm_worker_setup {
-    const char *name; /* "worker-1" */
+    const char *name;               /* "worker-1" */
     struct bm_listeners *listeners; /* closed when it drains */
-    int keeper_fd;  /* stream socket */
-    int control_fd; /* SOCK_SEQPACKET */
+    int keeper_fd;                  /* stream socket */
+    int control_fd;                 /* SOCK_SEQPACKET */
     struct bm_worker_settings settings;
 };
 /* Runs until it is drained, told to stop, or its keeper has gone. Returns the exit status. Owns both descriptors. */
