@@ -11,8 +11,9 @@ enum {
     BMD_SPKI_MAX = 120,    /* P-384 */
     BMD_UDID_LEN = 32,
     BMD_CN_MAX = 64,       /* ub-common-name, RFC 5280 appendix A */
-    BMD_TBS_MAX = 512,     /* to-be-signed part of a CSR or of the device's own certificate */
-    BMD_CSR_MAX = 640,
+    BMD_SUBJECT_MAX = 512, /* a whole Name taken over from a certificate */
+    BMD_TBS_MAX = 768,     /* to-be-signed part of a CSR or of the device's own certificate */
+    BMD_CSR_MAX = 960,
     BMD_IDEVID_MAX = 768,  /* self-signed certificate over the root key */
 
     /* Onboard */

@@ -34,6 +34,8 @@ BMD_MUST_USE enum bmd_rc bmd_udid(const struct bmd_signer *s, uint8_t ret[BMD_UD
 /* PKCS#10 request for the signer's key. cn: subject common name, at most BMD_CN_MAX; "": empty subject, the server's profile decides.
  * The request stands in out at *ret (not at its start). */
 BMD_MUST_USE enum bmd_rc bmd_csr(const struct bmd_signer *s, const char *cn, uint8_t *out, size_t cap, struct bmd_rd *ret);
+/* The same with a whole Name, DER: EST re-enrolment asks under the subject of the certificate at hand (RFC 7030 4.2.2). */
+BMD_MUST_USE enum bmd_rc bmd_csr_as(const struct bmd_signer *s, struct bmd_rd subject, uint8_t *out, size_t cap, struct bmd_rd *ret);
 
 /* Self-signed certificate over the root key, for TLS client authentication of a device whose root has no birth certificate: subject and
  * issuer CN = `cn`, valid 1970 to 9999 because a fresh device has no clock (IEEE 802.1AR 8.7 for the end), serial number 1. The server

@@ -36,13 +36,23 @@ static void put_spki(struct bmd_der *d, const struct bmd_signer *s)
     bmd_der_put(d, spki, n);
 }
 
+/* A common name, or a whole Name as DER. */
+struct subject {
+    const char *cn;
+    struct bmd_rd name;
+};
+
 /* Name with one RDN, or none (RFC 5280 4.1.2.4). */
-static void put_name(struct bmd_der *d, const char *cn)
+static void put_name(struct bmd_der *d, const struct subject *subject)
 {
     size_t end = d->at;
 
-    if (cn[0] != '\0') {
-        bmd_der_tlv(d, BMD_DER_UTF8, bmd_rd_str(cn));
+    if (subject->name.n != 0) {
+        bmd_der_put(d, subject->name.p, subject->name.n);
+        return;
+    }
+    if (subject->cn[0] != '\0') {
+        bmd_der_tlv(d, BMD_DER_UTF8, bmd_rd_str(subject->cn));
         bmd_der_tlv(d, BMD_DER_OID, bmd_rd_of(oid_cn, sizeof oid_cn));
         bmd_der_wrap(d, BMD_DER_SEQUENCE, end);
         bmd_der_wrap(d, BMD_DER_SET, end);
@@ -50,13 +60,13 @@ static void put_name(struct bmd_der *d, const char *cn)
     bmd_der_wrap(d, BMD_DER_SEQUENCE, end);
 }
 
-static void put_tbs_csr(struct bmd_der *d, const struct bmd_signer *s, const char *cn)
+static void put_tbs_csr(struct bmd_der *d, const struct bmd_signer *s, const struct subject *subject)
 {
     size_t end = d->at;
 
     bmd_der_wrap(d, BMD_DER_CTX0, end); /* attributes [0]: none, but never left out (RFC 2986 4.1) */
     put_spki(d, s);
-    put_name(d, cn);
+    put_name(d, subject);
     bmd_der_put(d, version_1, sizeof version_1);
     bmd_der_wrap(d, BMD_DER_SEQUENCE, end);
 }
@@ -70,14 +80,14 @@ static void put_validity(struct bmd_der *d)
     bmd_der_wrap(d, BMD_DER_SEQUENCE, end);
 }
 
-static void put_tbs_cert(struct bmd_der *d, const struct bmd_signer *s, const char *cn)
+static void put_tbs_cert(struct bmd_der *d, const struct bmd_signer *s, const struct subject *subject)
 {
     size_t end = d->at;
 
     put_spki(d, s);
-    put_name(d, cn);
+    put_name(d, subject);
     put_validity(d);
-    put_name(d, cn);
+    put_name(d, subject);
     put_sig_alg(d, s->alg);
     bmd_der_put(d, serial_1, sizeof serial_1);
     bmd_der_put(d, version_3, sizeof version_3);
@@ -99,10 +109,11 @@ static enum bmd_rc sign_tbs(const struct bmd_signer *s, struct bmd_rd tbs, uint8
     return BMD_OK;
 }
 
-typedef void put_tbs(struct bmd_der *d, const struct bmd_signer *s, const char *cn);
+typedef void put_tbs(struct bmd_der *d, const struct bmd_signer *s, const struct subject *subject);
 
 /* SEQUENCE { tbs, algorithm, signature }: the outer shape of both. */
-static enum bmd_rc write_signed(const struct bmd_signer *s, put_tbs *put, const char *cn, uint8_t *out, size_t cap, struct bmd_rd *ret)
+static enum bmd_rc write_signed(const struct bmd_signer *s, put_tbs *put, const struct subject *subject, uint8_t *out, size_t cap,
+                                struct bmd_rd *ret)
 {
     uint8_t room[BMD_TBS_MAX], sig[BMD_SIG_DER_MAX];
     struct bmd_der tbs = bmd_der_of(room, sizeof room), d = bmd_der_of(out, cap);
@@ -110,9 +121,9 @@ static enum bmd_rc write_signed(const struct bmd_signer *s, put_tbs *put, const 
     size_t sig_len = 0;
     enum bmd_rc rc;
 
-    if (strlen(cn) > BMD_CN_MAX)
+    if ((subject->cn != NULL && strlen(subject->cn) > BMD_CN_MAX) || subject->name.n > BMD_SUBJECT_MAX)
         return BMD_BAD_ARGUMENT;
-    put(&tbs, s, cn);
+    put(&tbs, s, subject);
     if (tbs.bad)
         return BMD_BAD_ARGUMENT;
     body = bmd_der_rd(&tbs, tbs.cap);
@@ -128,12 +139,33 @@ static enum bmd_rc write_signed(const struct bmd_signer *s, put_tbs *put, const 
     return d.bad ? BMD_BUFFER_TOO_SMALL : BMD_OK;
 }
 
+static struct subject common_name(const char *cn)
+{
+    struct subject s;
+
+    s.cn = cn;
+    s.name = bmd_rd_of(NULL, 0);
+    return s;
+}
+
 enum bmd_rc bmd_csr(const struct bmd_signer *s, const char *cn, uint8_t *out, size_t cap, struct bmd_rd *ret)
 {
-    return write_signed(s, put_tbs_csr, cn, out, cap, ret);
+    struct subject subject = common_name(cn);
+
+    return write_signed(s, put_tbs_csr, &subject, out, cap, ret);
+}
+
+enum bmd_rc bmd_csr_as(const struct bmd_signer *s, struct bmd_rd name, uint8_t *out, size_t cap, struct bmd_rd *ret)
+{
+    struct subject subject = common_name("");
+
+    subject.name = name;
+    return write_signed(s, put_tbs_csr, &subject, out, cap, ret);
 }
 
 enum bmd_rc bmd_idevid_cert(const struct bmd_signer *s, const char *cn, uint8_t *out, size_t cap, struct bmd_rd *ret)
 {
-    return write_signed(s, put_tbs_cert, cn, out, cap, ret);
+    struct subject subject = common_name(cn);
+
+    return write_signed(s, put_tbs_cert, &subject, out, cap, ret);
 }

@@ -157,8 +157,10 @@ static bool connect_if_needed(struct fleet_player *p, struct who *w, struct flee
 
     if (l->ssl != NULL)
         return true;
-    if (fleet_link_open(l, p->tls, p->server, with_cert ? w->cert : NULL, w->key, w->session, why) == 0)
+    if (fleet_link_open(l, p->tls, p->server, with_cert ? w->cert : NULL, w->key, w->session, why) == 0) {
+        ret->resumed += SSL_session_reused(l->ssl) == 1;
         return true;
+    }
     failed(ret, why);
     return false;
 }
@@ -231,6 +233,19 @@ static void configure(struct fleet_player *p, const struct who *w, const struct 
         g->op = BMD_OP_ONBOARD_ENROL;
 }
 
+/* RFC 7030 4.2.2: re-enrolment asks under the subject of the current certificate. */
+static enum bmd_rc request_for(const struct who *w, const struct bmd_signer *key, const struct fleet_result *last, uint8_t csr[BMD_CSR_MAX],
+                               struct bmd_rd *ret)
+{
+    struct bmd_cert cert;
+
+    if (!w->renewing)
+        return bmd_csr(key, "", csr, BMD_CSR_MAX, ret);
+    if (bmd_cert_read(bmd_rd_of(last->cert, last->cert_len), &cert) != BMD_OK)
+        return BMD_MALFORMED;
+    return bmd_csr_as(key, cert.subject, csr, BMD_CSR_MAX, ret);
+}
+
 /* A new operational key, its request, the exchange; ends with the new key in w->ldevid. */
 static void operate(struct fleet_player *p, struct who *w, struct fleet_result *ret)
 {
@@ -241,7 +256,7 @@ static void operate(struct fleet_player *p, struct who *w, struct fleet_result *
     uint8_t csr[BMD_CSR_MAX];
     uint64_t began;
 
-    if (fresh_key(p, w->next_slot, &next) != BMD_OK || bmd_csr(&next, "", csr, sizeof csr, &request.csr) != BMD_OK) {
+    if (fresh_key(p, w->next_slot, &next) != BMD_OK || request_for(w, &next, ret, csr, &request.csr) != BMD_OK) {
         failed(ret, "cannot make a request");
         return;
     }

@@ -96,6 +96,7 @@ struct fleet_result {
     char correlation[BMD_HTTP_CORRELATION_LEN];
     uint32_t retry_after_s;
     uint64_t us;            /* of the last operation */
+    uint32_t resumed;       /* connections that took up an earlier TLS session */
     uint8_t cert[4096];     /* last certificate received */
     size_t cert_len;
 };
@@ -122,7 +123,7 @@ void fleet_play(struct fleet_player *p, struct fleet_record r, struct fleet_resu
 enum { FLEET_CODES_MAX = 32, FLEET_JOBS_MAX = 64 };
 
 struct fleet_tally {
-    uint64_t outcomes[FLEET_OUTCOMES], operations;
+    uint64_t outcomes[FLEET_OUTCOMES], operations, resumed;
     struct {
         char code[96];
         uint64_t n;

@@ -118,6 +118,8 @@ static bool server_ok(struct bmd_tls *t, const struct bmd_tls_config *cfg, char 
         return true;
     if (cfg->pin != NULL && pin_holds(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->pin, cfg->host))
         return true;
+    if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0 && flags != UINT32_MAX)
+        flags = MBEDTLS_X509_BADCERT_NOT_TRUSTED; /* of several complaints the one that matters */
     (void)mbedtls_x509_crt_verify_info(text, sizeof text, "", flags);
     text[strcspn(text, "\n")] = '\0';
     snprintf(why, 128, "the server is not trusted: %s", text);
