@@ -334,6 +334,8 @@ static enum bm_rc open_db(const char *path, struct bm_store_options how, struct 
     rc = connect(db, path, how, e);
     if (rc == BM_OK)
         rc = identify(db, &empty, e);
+    if (rc == BM_OK && empty && !how.create) /* before the settings put something into it */
+        rc = bm_refuse(e, BM_MALFORMED, "not-a-registry", "is empty: not a registry");
     if (rc == BM_OK && how.create && empty)
         rc = script(db, new_settings, e);
     if (rc == BM_OK && !how.read_only)
