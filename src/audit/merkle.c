@@ -166,7 +166,7 @@ enum bm_rc bm_merkle_check_consistency(int64_t size1, const uint8_t root1[32], i
                                        const uint8_t (*path)[32], size_t n_path, struct bm_error *e)
 {
     struct climb c = { (uint64_t)size1 - 1, (uint64_t)size2 - 1 };
-    bool power = (size1 & (size1 - 1)) == 0;
+    bool power = ((uint64_t)size1 & ((uint64_t)size1 - 1)) == 0;
     uint8_t fr[32], sr[32];
 
     if (size1 < 0 || size1 > size2)
