@@ -57,13 +57,19 @@ static bool kid_is_skid(const char *kid, const struct bm_signer *s)
     return s->skid_len != 0 && bm_rd_eq(bm_buf_rd(&want), bm_rd_str(kid));
 }
 
+/* The signer stands behind one entry here, not behind a block. */
+static enum bm_rc of_entry(enum bm_rc rc, const struct bm_error *why, struct bm_error *e)
+{
+    return bm_refuse(e, rc, strcmp(why->code, "manifest-signer") == 0 ? "entry-signer" : why->code, "%s", why->what);
+}
+
 static enum bm_rc signer_ready(struct bm_manifest_run *run, const struct bm_jws_header *head, struct bm_error *e)
 {
     struct bm_error why = { 0 };
     enum bm_rc rc = bm_signer_ready(&run->r->signer, head->x5t_s256, (struct bm_rd){ 0 }, run->now, run->h, &why);
 
     if (rc != BM_OK)
-        return bm_refuse(e, rc, strcmp(why.code, "manifest-signer") == 0 ? "entry-signer" : why.code, "%s", why.what);
+        return of_entry(rc, &why, e);
     if (!kid_is_skid(head->kid, &run->r->signer))
         return bm_refuse(e, BM_DENIED, "entry-signer", "kid is not the subject key identifier of the log signer's certificate");
     return BM_OK;
@@ -302,6 +308,14 @@ static enum bm_rc take_identity(struct bm_manifest_run *run, const json_t *jwk, 
     return take_birth(run, jwk, at, m, e);
 }
 
+static enum bm_rc signer_valid(const struct bm_manifest_run *run, int64_t at, struct bm_error *e)
+{
+    struct bm_error why = { 0 };
+    enum bm_rc rc = bm_signer_valid(&run->r->signer, at, "when the entry was made", &why);
+
+    return rc == BM_OK ? BM_OK : of_entry(rc, &why, e);
+}
+
 static enum bm_rc take_payload(struct bm_manifest_run *run, const json_t *payload, struct bm_rd unique_id,
                                struct bm_manifest_entry *m, struct bm_error *e)
 {
@@ -317,7 +331,7 @@ static enum bm_rc take_payload(struct bm_manifest_run *run, const json_t *payloa
     if (rc == BM_OK)
         rc = take_facts(run, payload, attributes, unique_id, &at, e);
     if (rc == BM_OK)
-        rc = bm_signer_valid(&run->r->signer, at, "when the entry was made", e);
+        rc = signer_valid(run, at, e);
     if (rc == BM_OK)
         rc = take_keys(run, payload, udids, &identity, e);
     if (rc == BM_OK)
@@ -327,7 +341,7 @@ static enum bm_rc take_payload(struct bm_manifest_run *run, const json_t *payloa
     if (rc != BM_OK)
         return rc;
     m->attributes = bm_buf_rd(&run->r->attributes);
-    memcpy(m->rot, rot_of(attributes), strlen(rot_of(attributes)) + 1);
+    snprintf(m->rot, sizeof m->rot, "%s", rot_of(attributes));
     return BM_OK;
 }
 
