@@ -29,12 +29,6 @@ static int bad(struct bm_http *h, enum bm_rc rc, const char *code, const char *w
     return 1;
 }
 
-static int on_begin(http_parser *p)
-{
-    of(p)->begun = true;
-    return 0;
-}
-
 static int on_url(http_parser *p, const char *at, size_t n)
 {
     struct bm_http *h = of(p);
@@ -101,6 +95,9 @@ static int on_head(http_parser *p)
     struct bm_http *h = of(p);
 
     h->head_done = true;
+    h->chunked = (p->flags & F_CHUNKED) != 0;
+    h->has_length = (p->flags & F_CONTENTLENGTH) != 0;
+    h->length = h->has_length ? p->content_length : 0; /* the library counts its own down */
     h->keep_alive = http_should_keep_alive(p) != 0;
     p->upgrade = 0; /* "Upgrade: h2c" may be passed over (RFC 9110 section 7.8); CONNECT is refused with its method */
     http_parser_pause(p, 1);
@@ -125,7 +122,6 @@ static int on_done(http_parser *p)
 }
 
 static const http_parser_settings settings = {
-    .on_message_begin = on_begin,
     .on_url = on_url,
     .on_header_field = on_field,
     .on_header_value = on_value,
@@ -236,24 +232,19 @@ bool bm_http_path_get0(const struct bm_http *h, struct bm_rd *ret)
     return true;
 }
 
-static bool chunked(const struct bm_http *h)
-{
-    return (h->parser.flags & F_CHUNKED) != 0;
-}
-
 bool bm_http_has_length(const struct bm_http *h)
 {
-    return chunked(h) || (h->parser.flags & F_CONTENTLENGTH) != 0;
+    return h->chunked || h->has_length;
 }
 
 bool bm_http_has_body(const struct bm_http *h)
 {
-    return chunked(h) || bm_http_length(h) != 0;
+    return h->chunked || h->length != 0;
 }
 
 uint64_t bm_http_length(const struct bm_http *h)
 {
-    return !chunked(h) && (h->parser.flags & F_CONTENTLENGTH) != 0 ? h->parser.content_length : 0;
+    return h->length;
 }
 
 bool bm_http_waits(const struct bm_http *h)

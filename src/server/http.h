@@ -41,7 +41,8 @@ struct bm_http {
     char name[28];                  /* field name being read, lower case */
     size_t name_n;
     int field; /* enum bm_http_field of the value being read, or -1 while in a name */
-    bool begun, head_done, done, keep_alive;
+    uint64_t length;                /* what Content-Length says */
+    bool has_length, chunked, head_done, done, keep_alive;
     const char *bad; /* set by a callback that refuses: why */
     enum bm_rc bad_rc;
     const char *bad_code;
