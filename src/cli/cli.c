@@ -6,7 +6,7 @@
 
 #define PAGE_ROWS 500
 
-/* --- words of argv ---------------------------------------------------------------------------------------------------------------- */
+/* --- words of argv ----------------------------------------------------------------------------------------------------------- */
 const char *bm_cli_text(const struct bm_cli *c, const char *member)
 {
     return json_string_value(json_object_get(c->words, member));
@@ -30,7 +30,8 @@ enum bm_rc bm_cli_joined(const struct bm_cli *c, const char *member, char *ret, 
     const json_t *item;
     size_t i;
 
-    json_array_foreach (json_object_get(c->words, member), i, item) {
+    json_array_foreach(json_object_get(c->words, member), i, item)
+    {
         bm_wr_str(&w, i == 0 ? "" : ",");
         bm_wr_str(&w, json_string_value(item));
     }
@@ -52,7 +53,7 @@ void bm_cli_note(struct bm_cli *c, const char *fmt, ...)
     va_end(ap);
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------------------------ */
+/* --- asking ------------------------------------------------------------------------------------------------------------------ */
 enum bm_rc bm_cli_open(struct bm_cli *c, struct bm_error *e)
 {
     return c->link != NULL ? BM_OK : bm_cli_link_open(c->data_dir, c->secret_file, &c->link, e);
@@ -85,7 +86,7 @@ static enum bm_rc add_fixed(const char *fixed, json_t *words, struct bm_error *e
     return json_object_set_new(words, member, json_string(eq + 1)) == 0 ? BM_OK : bm_fail(e, BM_NOMEM, "out of memory");
 }
 
-/* --- lists: page after page, so that a million devices fit through ------------------------------------------------------------------- */
+/* --- lists: page after page, so that a million devices fit through ----------------------------------------------------------- */
 static bool next_page(json_t *words, const json_t *answer, int64_t left)
 {
     const json_t *next = json_object_get(answer, "next");
@@ -117,17 +118,19 @@ enum bm_rc bm_cli_list(struct bm_cli *c, struct bm_error *e)
     }
 }
 
-/* --- the engine ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the engine -------------------------------------------------------------------------------------------------------------- */
 static void say_next(struct bm_cli *c)
 {
-    const char *next = c->verb->next, *hole = next == NULL ? NULL : strstr(next, "{}");
+    const char *next = c->verb->next, *hole;
 
     if (next == NULL || !c->terminal)
         return;
-    if (hole == NULL || c->first_arg == NULL)
-        bm_cli_note(c, "Next: %s\n", next);
-    else
-        bm_cli_note(c, "Next: %.*s%s%s\n", (int)(hole - next), next, c->first_arg, hole + 2);
+    bm_cli_note(c, "Next: ");
+    while ((hole = strstr(next, "{}")) != NULL) {
+        bm_cli_note(c, "%.*s%s", (int)(hole - next), next, c->first_arg);
+        next = hole + 2;
+    }
+    bm_cli_note(c, "%s\n", next);
 }
 
 static enum bm_rc ask_and_print(struct bm_cli *c, struct bm_error *e)

@@ -8,7 +8,10 @@
 static const char *level_name(enum bm_log_level level)
 {
     static const char *const names[] = {
-        [BM_LOG_ERROR] = "error", [BM_LOG_WARN] = "warn", [BM_LOG_INFO] = "info", [BM_LOG_DEBUG] = "debug",
+        [BM_LOG_ERROR] = "error",
+        [BM_LOG_WARN] = "warn",
+        [BM_LOG_INFO] = "info",
+        [BM_LOG_DEBUG] = "debug",
     };
 
     return (size_t)level < BM_COUNT(names) ? names[level] : "?";
@@ -20,8 +23,9 @@ enum bm_rc bm_cli_config_check(struct bm_cli *c, struct bm_error *e)
     enum bm_rc rc = bm_config_load(&config, c->data_dir, bm_cli_text(c, "file"), e);
 
     if (rc == BM_OK)
-        bm_cli_note(c, access(config.file, F_OK) == 0 ? "%s is good.\n" : "There is no %s: the defaults are in force, and that is fine.\n",
-                    config.file);
+        bm_cli_note(
+            c, access(config.file, F_OK) == 0 ? "%s is good.\n" : "There is no %s: the defaults are in force, and that is fine.\n",
+            config.file);
     return rc;
 }
 

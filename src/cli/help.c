@@ -18,7 +18,7 @@ static const struct bm_word common[] = {
 static const char *value_name(const struct bm_word *w)
 {
     static const char *const names[] = {
-        [BM_WORD_TEXT] = "TEXT", [BM_WORD_INT] = "N",       [BM_WORD_FLAG] = "",      [BM_WORD_YESNO] = "yes|no",
+        [BM_WORD_TEXT] = "TEXT", [BM_WORD_INT] = "N",     [BM_WORD_FLAG] = "",     [BM_WORD_YESNO] = "yes|no",
         [BM_WORD_LIST] = "A,B",  [BM_WORD_MANY] = "TEXT", [BM_WORD_JSON] = "JSON", [BM_WORD_BLOB] = "FILE",
     };
 
@@ -127,7 +127,8 @@ static void help_all(FILE *f)
     fputs("\nOptions of every command\n", f);
     word_lines(f, common, BM_COUNT(common), true);
     fputs("\nBegin with 'birthmark init'. 'birthmark help COMMAND' says more about one.\n"
-          "Exit status: 0 done, 1 refused or failed, 2 wrong words, 3 not found, 4 conflict, 5 server, disk or network out of reach.\n",
+          "Exit status: 0 done, 1 refused or failed, 2 wrong words, 3 not found, 4 conflict, 5 server, disk or network out of "
+          "reach.\n",
           f);
 }
 

@@ -14,7 +14,8 @@ static void say_done(struct bm_cli *c, const struct bm_init_options *o)
 {
     bm_cli_note(c, "The registry is in %s. Keep a copy of %s%s apart from it: without it no key can be opened.\n", o->data_dir,
                 o->secret_file != NULL ? o->secret_file : o->data_dir, o->secret_file != NULL ? "" : "/secret");
-    bm_cli_note(c, "Next: birthmark serve --data %s\n      birthmark org create NAME --role oem --data %s\n", o->data_dir, o->data_dir);
+    bm_cli_note(c, "Next: birthmark serve --data %s\n      birthmark org create NAME --role oem --data %s\n", o->data_dir,
+                o->data_dir);
 }
 
 /* Making it and opening it are two things: what is printed has been read back. */
@@ -49,9 +50,9 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
 
 enum bm_rc bm_cli_version(struct bm_cli *c, struct bm_error *e)
 {
-    BM_CLEANUP(bm_cli_unref) json_t *versions = json_pack("{ss,ss,ss,ss}", "birthmark", BM_VERSION, "openssl",
-                                                          OpenSSL_version(OPENSSL_VERSION_STRING), "sqlite", sqlite3_libversion(),
-                                                          "jansson", jansson_version_str());
+    BM_CLEANUP(bm_cli_unref)
+    json_t *versions = json_pack("{ss,ss,ss,ss}", "birthmark", BM_VERSION, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING),
+                                 "sqlite", sqlite3_libversion(), "jansson", jansson_version_str());
 
     if (versions == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory");

@@ -89,7 +89,7 @@ enum bm_rc bm_cli_link_of(bm_cli_link_fn *fn, void *arg, void (*done)(void *arg)
     return BM_OK;
 }
 
-/* --- the keeper in this process ----------------------------------------------------------------------------------------------- */
+/* --- the keeper in this process ---------------------------------------------------------------------------------------------- */
 struct here {
     struct bm_config config; /* the keeper borrows its texts */
     struct bm_keeper *keeper;
@@ -148,7 +148,7 @@ static enum bm_rc open_here(const char *data_dir, const char *secret_file, struc
     return rc;
 }
 
-/* --- the socket of a running server ------------------------------------------------------------------------------------------- */
+/* --- the socket of a running server ------------------------------------------------------------------------------------------ */
 static enum bm_rc connect_to(const char *path, int *ret_fd, struct bm_error *e)
 {
     struct sockaddr_un to = { .sun_family = AF_UNIX };
@@ -169,7 +169,8 @@ static enum bm_rc connect_to(const char *path, int *ret_fd, struct bm_error *e)
     close(fd);
     if (why == ENOENT || why == ECONNREFUSED || why == ENOTDIR)
         return BM_NOTFOUND; /* no server: the caller opens the registry itself */
-    return bm_refuse(e, BM_IO, why == EACCES ? "permission" : "unreachable", "cannot reach the server at %s: %s", path, strerror(why));
+    return bm_refuse(e, BM_IO, why == EACCES ? "permission" : "unreachable", "cannot reach the server at %s: %s", path,
+                     strerror(why));
 }
 
 enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)
@@ -267,8 +268,9 @@ static enum bm_rc pump(struct bm_cli_link *l, int timeout_ms, struct bm_error *e
     if (n < 0)
         return errno == EINTR ? BM_OK : bm_fail(e, BM_IO, "poll: %s", strerror(errno));
     if (n == 0)
-        return timeout_ms == 0 ? BM_OK : bm_refuse(e, BM_IO, "unreachable", "the server did not answer within %d seconds",
-                                                   timeout_ms / 1000);
+        return timeout_ms == 0
+                   ? BM_OK
+                   : bm_refuse(e, BM_IO, "unreachable", "the server did not answer within %d seconds", timeout_ms / 1000);
     if ((p.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         rc = read_some(l, e);
     if (rc == BM_OK && (p.revents & POLLOUT) != 0)
@@ -276,7 +278,7 @@ static enum bm_rc pump(struct bm_cli_link *l, int timeout_ms, struct bm_error *e
     return rc;
 }
 
-/* --- questions and answers ------------------------------------------------------------------------------------------------------ */
+/* --- questions and answers --------------------------------------------------------------------------------------------------- */
 static enum bm_rc send_frame(struct bm_cli_link *l, uint64_t id, const json_t *request, struct bm_rd blob, struct bm_error *e)
 {
     char *text = json_dumps(request, JSON_COMPACT);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- entries: block after block ----------------------------------------------------------------------------------------------------- */
+/* --- entries: block after block ---------------------------------------------------------------------------------------------- */
 enum bm_rc bm_cli_log_entries(struct bm_cli *c, struct bm_error *e)
 {
     struct bm_cli_table t = { .c = c, .rows = c->verb->rows, .columns = c->verb->columns };
@@ -35,7 +35,7 @@ enum bm_rc bm_cli_log_entries(struct bm_cli *c, struct bm_error *e)
     return rc;
 }
 
-/* --- proofs --------------------------------------------------------------------------------------------------------------------------- */
+/* --- proofs ------------------------------------------------------------------------------------------------------------------ */
 struct proof {
     uint8_t path[64][32], leaf[32], root[32], root_from[32], root_to[32];
     size_t n_path;
@@ -58,7 +58,8 @@ static enum bm_rc take_path(const json_t *answer, struct proof *p, struct bm_err
 
     if (json_array_size(list) > 64)
         return bm_fail(e, BM_LIMIT, "a proof of %zu hashes; 64 are enough for any log", json_array_size(list));
-    json_array_foreach (list, i, node) {
+    json_array_foreach(list, i, node)
+    {
         rc = take_hash(node, "path", p->path[i], e);
         if (rc != BM_OK)
             return rc;
@@ -78,8 +79,9 @@ static enum bm_rc check_inclusion(const json_t *answer, struct proof *p, struct 
 
     if (rc == BM_OK)
         rc = take_hash(json_object_get(answer, "root"), "root", p->root, e);
-    return rc != BM_OK ? rc : bm_merkle_check_inclusion(p->leaf, number(answer, "index"), number(answer, "size"), p->root,
-                                                        (const uint8_t (*)[32])p->path, p->n_path, e);
+    return rc != BM_OK ? rc
+                       : bm_merkle_check_inclusion(p->leaf, number(answer, "index"), number(answer, "size"), p->root,
+                                                   (const uint8_t(*)[32])p->path, p->n_path, e);
 }
 
 static enum bm_rc check_consistency(const json_t *answer, struct proof *p, struct bm_error *e)
@@ -88,8 +90,9 @@ static enum bm_rc check_consistency(const json_t *answer, struct proof *p, struc
 
     if (rc == BM_OK)
         rc = take_hash(json_object_get(answer, "root_to"), "root_to", p->root_to, e);
-    return rc != BM_OK ? rc : bm_merkle_check_consistency(number(answer, "from"), p->root_from, number(answer, "to"), p->root_to,
-                                                          (const uint8_t (*)[32])p->path, p->n_path, e);
+    return rc != BM_OK ? rc
+                       : bm_merkle_check_consistency(number(answer, "from"), p->root_from, number(answer, "to"), p->root_to,
+                                                     (const uint8_t(*)[32])p->path, p->n_path, e);
 }
 
 enum bm_rc bm_cli_log_proof(struct bm_cli *c, struct bm_error *e)
@@ -113,7 +116,7 @@ enum bm_rc bm_cli_log_proof(struct bm_cli *c, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- verify ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- verify ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc put_once(void *arg, struct bm_rd der, struct bm_error *e)
 {
     struct bm_buf *to = arg;
@@ -185,8 +188,8 @@ static enum bm_rc kept_read(const char *path, struct kept *ret, struct bm_error 
     return rc == BM_OK ? rc : bm_wrap(e, rc, "--against %s", path);
 }
 
-/* RFC 9162 section 4.10 TreeHeadDataV2: timestamp, tree_size, root_hash as a vector with one byte of length, extensions. What is signed
- * must be what the JSON beside it says. */
+/* RFC 9162 section 4.10 TreeHeadDataV2: timestamp, tree_size, root_hash as a vector with one byte of length, extensions. What is
+ * signed must be what the JSON beside it says. */
 static bool says_the_same(const struct kept *k)
 {
     struct bm_rd r = bm_buf_rd(&k->tbs), root;
@@ -237,7 +240,7 @@ static enum bm_rc kept_signature(const struct kept *k, struct bm_rd spki, struct
     return rc == BM_OK ? verify_head(key, digest_of(&parsed), bm_buf_rd(&k->tbs), bm_buf_rd(&k->head.signature), e) : rc;
 }
 
-/* After bm_audit_verify() every tile is known to be right, so the root at the earlier size tells whether the log still begins so. */
+/* After bm_audit_verify() every tile is known to be right: the root at the earlier size tells whether the log still begins so. */
 static enum bm_rc check_against(struct bm_store *s, const char *path, struct bm_rd spki, int64_t leaves, struct bm_error *e)
 {
     BM_CLEANUP(kept_done) struct kept k = { 0 };

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "factory/manifest.h"
 
-/* --- signer.c ------------------------------------------------------------------------------------------------------------------------ */
+/* --- signer.c ---------------------------------------------------------------------------------------------------------------- */
 struct bm_cli_signer {
     struct bm_key *key;
     struct bm_buf cert; /* DER */
@@ -14,7 +14,7 @@ struct bm_cli_signer {
 BM_MUST_USE enum bm_rc bm_cli_signer_open(struct bm_cli *c, struct bm_cli_signer *ret, struct bm_error *e);
 void bm_cli_signer_done(struct bm_cli_signer *s);
 
-/* --- source.c: a manifest file, block by block ------------------------------------------------------------------------------------------ */
+/* --- source.c: a manifest file, block by block ------------------------------------------------------------------------------- */
 struct bm_cli_source {
     int fd;
     bool eof;
@@ -27,7 +27,7 @@ void bm_cli_source_done(struct bm_cli_source *s);
 /* BM_NOTFOUND: that was the last. The block is good until the next call. */
 BM_MUST_USE enum bm_rc bm_cli_source_next(struct bm_cli_source *s, struct bm_manifest_block *ret, struct bm_error *e);
 
-/* --- progress: on a terminal, ten times a second ----------------------------------------------------------------------------------------- */
+/* --- progress: on a terminal, ten times a second ----------------------------------------------------------------------------- */
 struct bm_cli_progress {
     struct bm_cli *c;
     bool shown;

@@ -1,5 +1,5 @@
-/* manifest import: cuts the file into blocks and hands them to the keeper, which believes only the seals. Several blocks are on their way at
- * once; what was taken in stays, so an import that breaks off goes on when the same command runs again. */
+/* manifest import: cuts the file into blocks and hands them to the keeper, which believes only the seals. Several blocks are on
+ * their way at once; what was taken in stays, so an import that breaks off goes on when the same command runs again. */
 #include "cli/manifest.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ static int64_t number(const json_t *answer, const char *member)
     return json_integer_value(json_object_get(answer, member));
 }
 
-/* --- what was refused ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- what was refused -------------------------------------------------------------------------------------------------------- */
 static const char *text_of(const json_t *row, const char *member)
 {
     const char *s = json_string_value(json_object_get(row, member));
@@ -69,7 +69,8 @@ static void take_lines(struct import *m, const json_t *answer)
     size_t k;
 
     for (size_t i = 0; i < BM_COUNT(lists); i++) {
-        json_array_foreach (json_object_get(answer, lists[i].member), k, row) {
+        json_array_foreach(json_object_get(answer, lists[i].member), k, row)
+        {
             report_row(m, row, lists[i].what);
             if (lists[i].refused)
                 name_line(m, row, lists[i].what);
@@ -77,7 +78,7 @@ static void take_lines(struct import *m, const json_t *answer)
     }
 }
 
-/* --- blocks --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc take_answer(struct import *m, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *a = NULL;
@@ -141,7 +142,7 @@ static enum bm_rc all_blocks(struct import *m, struct bm_manifest_block *b, stru
     return drain(m, e);
 }
 
-/* --- begin --------------------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- begin ------------------------------------------------------------------------------------------------------------------- */
 static struct bm_rd first_line(struct bm_rd block)
 {
     const uint8_t *lf = block.n == 0 ? NULL : memchr(block.p, '\n', block.n);
@@ -184,14 +185,14 @@ static enum bm_rc open_report(struct import *m, struct bm_error *e)
     return m->report != NULL ? BM_OK : bm_fail(e, BM_IO, "--report %s: %s", path, strerror(errno));
 }
 
-/* --- totals ------------------------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- totals ------------------------------------------------------------------------------------------------------------------ */
 static void print_totals(struct import *m)
 {
-    BM_CLEANUP(bm_cli_unref) json_t *t =
-        json_pack("{sI,sI,sI,sI,sI,sI,sI,sI,sb}", "manifest", (json_int_t)m->id, "blocks", (json_int_t)m->blocks, "entries",
-                  (json_int_t)m->entries, "added", (json_int_t)m->added, "allocated", (json_int_t)m->allocated, "known",
-                  (json_int_t)m->known, "refused", (json_int_t)m->bad, "conflicts", (json_int_t)m->conflicts, "complete",
-                  m->complete || m->last);
+    BM_CLEANUP(bm_cli_unref)
+    json_t *t = json_pack("{sI,sI,sI,sI,sI,sI,sI,sI,sb}", "manifest", (json_int_t)m->id, "blocks", (json_int_t)m->blocks, "entries",
+                          (json_int_t)m->entries, "added", (json_int_t)m->added, "allocated", (json_int_t)m->allocated, "known",
+                          (json_int_t)m->known, "refused", (json_int_t)m->bad, "conflicts", (json_int_t)m->conflicts, "complete",
+                          m->complete || m->last);
 
     bm_cli_progress_end(&m->progress, t);
     if (m->dry_run)

@@ -48,7 +48,8 @@ static enum bm_rc add_pin(void *arg, struct bm_rd der, struct bm_error *e)
 }
 
 /* The pinned certificate itself, or the one offered when a pinned CA issued it. */
-static enum bm_rc signer(void *arg, const uint8_t sha256[32], struct bm_rd offered, int64_t at, struct bm_rd *ret_cert, struct bm_error *e)
+static enum bm_rc signer(void *arg, const uint8_t sha256[32], struct bm_rd offered, int64_t at, struct bm_rd *ret_cert,
+                         struct bm_error *e)
 {
     struct check *k = arg;
     struct bm_cert leaf, pinned;
@@ -118,11 +119,11 @@ static enum bm_rc all_blocks(struct check *k, struct bm_error *e)
 static void print_totals(struct check *k)
 {
     char created[24];
-    BM_CLEANUP(bm_cli_unref) json_t *t =
-        json_pack("{ss,ss,ss,ss,ss,ss,sI,sI}", "format", k->source.format->name, "id", k->header.id, "issuer", k->header.issuer, "product",
-                  k->header.product, "batch", k->header.batch, "created",
-                  k->header.created == 0 ? "" : bm_time_text(k->header.created, created), "entries", (json_int_t)k->entries, "refused",
-                  (json_int_t)k->bad);
+    BM_CLEANUP(bm_cli_unref)
+    json_t *t = json_pack("{ss,ss,ss,ss,ss,ss,sI,sI}", "format", k->source.format->name, "id", k->header.id, "issuer",
+                          k->header.issuer, "product", k->header.product, "batch", k->header.batch, "created",
+                          k->header.created == 0 ? "" : bm_time_text(k->header.created, created), "entries", (json_int_t)k->entries,
+                          "refused", (json_int_t)k->bad);
 
     bm_cli_progress_end(&k->progress, t);
     if (k->c->json)

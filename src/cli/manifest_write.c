@@ -23,7 +23,7 @@ struct making {
     struct bm_buf spki, birth, attributes; /* what an entry borrows */
 };
 
-/* --- the file --------------------------------------------------------------------------------------------------------------------------------- */
+/* --- the file ---------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc sink(void *arg, struct bm_rd block, struct bm_error *e)
 {
     struct making *m = arg;
@@ -82,7 +82,7 @@ static void making_done(struct making *m)
     bm_buf_done(&m->attributes);
 }
 
-/* --- header ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- header ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc header_of(const struct bm_cli *c, struct bm_manifest_header *ret, struct bm_error *e)
 {
     const struct {
@@ -129,7 +129,7 @@ static enum bm_rc making_begin(struct making *m, struct bm_cli *c, struct bm_err
     return bm_manifest_writer_new(&o, &m->writer, e);
 }
 
-/* --- an entry: a line of JSON and a row of device.list have the same members -------------------------------------------------------------------- */
+/* --- an entry: a line of JSON and a row of device.list have the same members ------------------------------------------------- */
 static enum bm_rc take_bytes(const json_t *row, const char *member, struct bm_buf *ret, struct bm_error *e)
 {
     const json_t *v = json_object_get(row, member);
@@ -181,7 +181,8 @@ static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error
     if (m->spki.n == 0)
         return bm_refuse(e, BM_MALFORMED, "entry-key", "\"key\" is missing: the device's SubjectPublicKeyInfo as base64url");
     if (rot == NULL || (size_t)snprintf(entry.rot, sizeof entry.rot, "%s", rot) >= sizeof entry.rot)
-        return bm_refuse(e, BM_MALFORMED, "entry-rot", "\"rot\" is missing: the kind of root of trust, as \"atecc608\" or \"software\"");
+        return bm_refuse(e, BM_MALFORMED, "entry-rot",
+                         "\"rot\" is missing: the kind of root of trust, as \"atecc608\" or \"software\"");
     if (udid != NULL && !bm_unhex(bm_rd_str(udid), entry.udid, sizeof entry.udid))
         return bm_refuse(e, BM_MALFORMED, "entry-udid", "\"udid\" must be 64 hex digits, or absent");
     entry.spki = bm_buf_rd(&m->spki);
@@ -192,11 +193,11 @@ static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error
     return rc;
 }
 
-/* --- the end --------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc making_end(struct making *m, struct bm_error *e)
 {
-    BM_CLEANUP(bm_cli_unref) json_t *totals = json_pack("{ss,sI,sI}", "manifest", m->path, "entries", (json_int_t)m->entries, "refused",
-                                                        (json_int_t)m->bad);
+    BM_CLEANUP(bm_cli_unref)
+    json_t *totals = json_pack("{ss,sI,sI}", "manifest", m->path, "entries", (json_int_t)m->entries, "refused", (json_int_t)m->bad);
     enum bm_rc rc = bm_manifest_writer_end(m->writer, e);
 
     if (rc == BM_OK)
@@ -215,14 +216,15 @@ static enum bm_rc making_end(struct making *m, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- make ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- make -------------------------------------------------------------------------------------------------------------------- */
 static const char *unknown_member(const json_t *row)
 {
     static const char *const known[] = { "udid", "key", "rot", "birth", "attributes" };
     const char *member;
     const json_t *v;
 
-    json_object_foreach ((json_t *)row, member, v) {
+    json_object_foreach((json_t *)row, member, v)
+    {
         bool found = false;
 
         for (size_t i = 0; i < BM_COUNT(known); i++)
@@ -241,10 +243,12 @@ static enum bm_rc add_line(struct making *m, const char *line, size_t n, struct 
     char safe[64];
 
     if (!json_is_object(row))
-        return bm_refuse(e, BM_MALFORMED, "entry-format", "not a JSON object%s%s", row == NULL ? ": " : "", row == NULL ? why.text : "");
+        return bm_refuse(e, BM_MALFORMED, "entry-format", "not a JSON object%s%s", row == NULL ? ": " : "",
+                         row == NULL ? why.text : "");
     unknown = unknown_member(row);
     if (unknown != NULL)
-        return bm_refuse(e, BM_MALFORMED, "entry-format", "unknown member \"%s\"", bm_text_escape(bm_rd_str(unknown), safe, sizeof safe));
+        return bm_refuse(e, BM_MALFORMED, "entry-format", "unknown member \"%s\"",
+                         bm_text_escape(bm_rd_str(unknown), safe, sizeof safe));
     return add_entry(m, row, e);
 }
 
@@ -256,9 +260,8 @@ static bool line_is_bad(enum bm_rc rc)
 
 static enum bm_rc one_line(struct making *m, const char *line, size_t n, int64_t number, struct bm_error *e)
 {
-    enum bm_rc rc = n > BM_MANIFEST_LINE_MAX
-                        ? bm_refuse(e, BM_LIMIT, "entry-format", "longer than %d bytes", BM_MANIFEST_LINE_MAX)
-                        : add_line(m, line, n, e);
+    enum bm_rc rc = n > BM_MANIFEST_LINE_MAX ? bm_refuse(e, BM_LIMIT, "entry-format", "longer than %d bytes", BM_MANIFEST_LINE_MAX)
+                                             : add_line(m, line, n, e);
 
     bm_cli_progress_add(&m->progress, 1);
     if (!line_is_bad(rc))
@@ -335,13 +338,14 @@ enum bm_rc bm_cli_manifest_make(struct bm_cli *c, struct bm_error *e)
     return rc == BM_OK ? making_end(&m, e) : rc;
 }
 
-/* --- export ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- export ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error *e)
 {
     const json_t *row;
     size_t i;
 
-    json_array_foreach (rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         enum bm_rc rc = add_entry(m, row, e);
 
         if (rc != BM_OK)
@@ -354,11 +358,13 @@ static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error
 enum bm_rc bm_cli_manifest_export(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(making_done) struct making m = { .c = c };
-    BM_CLEANUP(bm_cli_unref) json_t *request = json_pack("{ss,ss,sb,si}", "op", "device.list", "batch", bm_cli_text(c, "batch"), "full", 1,
-                                                         "limit", EXPORT_PAGE);
+    BM_CLEANUP(bm_cli_unref)
+    json_t *request =
+        json_pack("{ss,ss,sb,si}", "op", "device.list", "batch", bm_cli_text(c, "batch"), "full", 1, "limit", EXPORT_PAGE);
     BM_CLEANUP(bm_cli_unref) json_t *batch = NULL;
     bool more = true;
-    enum bm_rc rc = bm_cli_ask1(c, "batch.show", "name", bm_cli_text(c, "batch"), &batch, e); /* an unknown batch is not an empty one */
+    enum bm_rc rc =
+        bm_cli_ask1(c, "batch.show", "name", bm_cli_text(c, "batch"), &batch, e); /* an unknown batch is not an empty one */
 
     if (rc == BM_OK)
         rc = making_begin(&m, c, e);

@@ -13,7 +13,7 @@
 
 #define NEAREST_LEN 32
 
-/* --- the word that was meant --------------------------------------------------------------------------------------------------------- */
+/* --- the word that was meant ------------------------------------------------------------------------------------------------- */
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -72,7 +72,7 @@ static enum bm_rc unknown(const char *typed, const char *what, const char *const
     return bm_fail(e, BM_USAGE, "'%s' is no %s; '%s' shows them", safe, what, help);
 }
 
-/* --- values ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------------------ */
 enum bm_rc bm_cli_read(const char *path, struct bm_buf *ret, struct bm_error *e)
 {
     uint8_t part[4096];
@@ -225,7 +225,7 @@ static enum bm_rc take_value(struct bm_cli *c, const struct bm_word *w, const ch
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "%s%s", dashes, w->name);
 }
 
-/* --- the words of argv, one after the other -------------------------------------------------------------------------------------------- */
+/* --- the words of argv, one after the other ---------------------------------------------------------------------------------- */
 struct words {
     int argc, at;
     char **argv;
@@ -251,8 +251,9 @@ static enum bm_rc common_option(struct bm_cli *c, struct words *w, const char *n
         bool *flag;
         const char **text;
     } rows[] = {
-        { "data", NULL, &c->data_dir },  { "secret-file", NULL, &c->secret_file }, { "json", &c->json, NULL },
-        { "quiet", &c->quiet, NULL },    { "help", &c->help, NULL },
+        { "data", NULL, &c->data_dir }, { "secret-file", NULL, &c->secret_file },
+        { "json", &c->json, NULL },     { "quiet", &c->quiet, NULL },
+        { "help", &c->help, NULL },
     };
 
     for (size_t i = 0; i < BM_COUNT(rows); i++) {
@@ -337,7 +338,7 @@ static enum bm_rc next_plain(struct bm_cli *c, struct words *w, const char **ret
     return rc;
 }
 
-/* --- family and verb ----------------------------------------------------------------------------------------------------------------------- */
+/* --- family and verb --------------------------------------------------------------------------------------------------------- */
 static const struct bm_verb *find_family(const char *family)
 {
     for (const struct bm_verb *v = bm_verbs; v->family != NULL; v++) {

@@ -7,8 +7,9 @@
 
 enum { CELL_MAX = 512, COLUMNS_MAX = 16 };
 
-/* --- text ------------------------------------------------------------------------------------------------------------------------------ */
-/* Titles and refusals hold what other people wrote: no control character reaches the terminal (C0, DEL, and C1 as UTF-8 C2 80 to C2 9F). */
+/* --- text -------------------------------------------------------------------------------------------------------------------- */
+/* Titles and refusals hold what other people wrote: no control character reaches the terminal (C0, DEL, and C1, which is C2 80 to
+ * C2 9F in UTF-8). */
 static bool is_control(const unsigned char *p)
 {
     return *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f);
@@ -61,11 +62,13 @@ static void list_text(const json_t *list, struct bm_wr *w)
     const char *key;
     size_t i, n = 0;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         bm_wr_str(w, i == 0 ? "" : ", ");
         value_text(item, w);
     }
-    json_object_foreach ((json_t *)list, key, item) {
+    json_object_foreach((json_t *)list, key, item)
+    {
         bm_wr_str(w, n++ == 0 ? "" : ", ");
         bm_wr_str(w, key);
         bm_wr_str(w, " ");
@@ -93,7 +96,7 @@ static void pad(FILE *f, size_t n)
         fputc(' ', f);
 }
 
-/* --- tables ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------------------------------------------------ */
 struct column {
     char member[32], heading[32];
 };
@@ -109,7 +112,8 @@ static size_t columns_of(const char *text, struct column ret[COLUMNS_MAX])
         struct column *c = &ret[n++];
 
         snprintf(c->member, sizeof c->member, "%.*s", (int)(eq == NULL ? len : (size_t)(eq - text)), text);
-        snprintf(c->heading, sizeof c->heading, "%.*s", eq == NULL ? (int)len : (int)(text + len - eq - 1), eq == NULL ? text : eq + 1);
+        snprintf(c->heading, sizeof c->heading, "%.*s", eq == NULL ? (int)len : (int)(text + len - eq - 1),
+                 eq == NULL ? text : eq + 1);
         for (char *p = c->heading; *p != '\0'; p++)
             *p = *p == '_' ? ' ' : (char)toupper((unsigned char)*p);
         text += len + strspn(text + len, " ");
@@ -130,7 +134,8 @@ static void measure(struct bm_cli_table *t, const struct column *columns, size_t
 
     for (size_t k = 0; k < n; k++)
         t->width[k] = width_of(columns[k].heading);
-    json_array_foreach (rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         for (size_t k = 0; k < n; k++) {
             size_t w = width_of(cell_text(json_object_get(row, columns[k].member), cell));
 
@@ -174,7 +179,8 @@ static void json_rows(struct bm_cli_table *t, const json_t *rows)
     const json_t *row;
     size_t i;
 
-    json_array_foreach (rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         if (t->n_rows++ == 0)
             fprintf(t->c->out, "{\"%s\": [\n", t->rows);
         else
@@ -197,8 +203,7 @@ void bm_cli_table_rows(struct bm_cli_table *t, const json_t *rows)
         measure(t, columns, n, rows);
         heading(t, columns, n);
     }
-    json_array_foreach (rows, i, row)
-        one_row(t, columns, n, row);
+    json_array_foreach(rows, i, row) one_row(t, columns, n, row);
     t->n_rows += (int64_t)json_array_size(rows);
 }
 
@@ -217,7 +222,7 @@ void bm_cli_table_end(struct bm_cli_table *t, const json_t *next)
     }
 }
 
-/* --- records ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- records ----------------------------------------------------------------------------------------------------------------- */
 static bool is_table(const json_t *v)
 {
     return json_is_object(json_array_get(v, 0));
@@ -261,13 +266,14 @@ static void fields(struct bm_cli *c, const json_t *record, size_t indent)
     const char *key;
     const json_t *v;
 
-    json_object_foreach ((json_t *)record, key, v)
-        width = is_field(v) && strlen(key) > width ? strlen(key) : width;
-    json_object_foreach ((json_t *)record, key, v) {
+    json_object_foreach((json_t *)record, key, v) width = is_field(v) && strlen(key) > width ? strlen(key) : width;
+    json_object_foreach((json_t *)record, key, v)
+    {
         if (is_field(v))
             field(c, key, v, width, indent);
     }
-    json_object_foreach ((json_t *)record, key, v) {
+    json_object_foreach((json_t *)record, key, v)
+    {
         if (!is_group(v) || indent > 8)
             continue;
         pad(c->out, indent);
@@ -301,7 +307,8 @@ static void inner_table(struct bm_cli *c, const char *key, const json_t *rows)
     const json_t *v;
 
     w = bm_wr_of(columns, sizeof columns - 1);
-    json_object_foreach (json_array_get(rows, 0), member, v) {
+    json_object_foreach(json_array_get(rows, 0), member, v)
+    {
         if (is_block(v) || w.n + strlen(member) + 1 >= sizeof columns)
             continue;
         bm_wr_str(&w, w.n == 0 ? "" : " ");
@@ -320,11 +327,13 @@ void bm_cli_print_record(struct bm_cli *c, const json_t *record)
     const json_t *v;
 
     fields(c, record, 0);
-    json_object_foreach ((json_t *)record, key, v) {
+    json_object_foreach((json_t *)record, key, v)
+    {
         if (is_table(v))
             inner_table(c, key, v);
     }
-    json_object_foreach ((json_t *)record, key, v) {
+    json_object_foreach((json_t *)record, key, v)
+    {
         if (is_block(v))
             block(c, json_string_value(v));
     }

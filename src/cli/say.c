@@ -6,9 +6,17 @@
 enum bm_exit bm_cli_exit_of(enum bm_rc rc)
 {
     static const enum bm_exit rows[] = {
-        [BM_OK] = BM_EXIT_OK,           [BM_AGAIN] = BM_EXIT_FAILED,      [BM_MALFORMED] = BM_EXIT_FAILED,  [BM_LIMIT] = BM_EXIT_FAILED,
-        [BM_DENIED] = BM_EXIT_FAILED,   [BM_NOTFOUND] = BM_EXIT_NOTFOUND, [BM_CONFLICT] = BM_EXIT_CONFLICT, [BM_USAGE] = BM_EXIT_USAGE,
-        [BM_NOMEM] = BM_EXIT_IO,        [BM_IO] = BM_EXIT_IO,             [BM_BUG] = BM_EXIT_FAILED,
+        [BM_OK] = BM_EXIT_OK,
+        [BM_AGAIN] = BM_EXIT_FAILED,
+        [BM_MALFORMED] = BM_EXIT_FAILED,
+        [BM_LIMIT] = BM_EXIT_FAILED,
+        [BM_DENIED] = BM_EXIT_FAILED,
+        [BM_NOTFOUND] = BM_EXIT_NOTFOUND,
+        [BM_CONFLICT] = BM_EXIT_CONFLICT,
+        [BM_USAGE] = BM_EXIT_USAGE,
+        [BM_NOMEM] = BM_EXIT_IO,
+        [BM_IO] = BM_EXIT_IO,
+        [BM_BUG] = BM_EXIT_FAILED,
     };
 
     return (size_t)rc < BM_COUNT(rows) ? rows[rc] : BM_EXIT_FAILED;
@@ -28,14 +36,16 @@ static const struct hint {
     { "newer-schema", "this registry was opened by a newer birthmark: install that one" },
     { "not-a-registry", "bring the registry back from a copy, and look after the disk" },
     { "ca-revoked", "'birthmark ca default NAME' chooses another; 'birthmark ca list' shows which are active" },
-    { "issuer-expired", "'birthmark ca create NAME --parent PARENT' makes its successor, 'birthmark ca default NAME' puts it in force" },
+    { "issuer-expired",
+      "'birthmark ca create NAME --parent PARENT' makes its successor, 'birthmark ca default NAME' puts it in force" },
     { "quota-exhausted", "'birthmark batch set NAME --quota N' raises it" },
     { "quota-exceeded", "'birthmark batch show NAME' tells how many are used already" },
     { "batch-closed", "'birthmark batch open NAME' opens it again" },
     { "illegal-transition", "'birthmark device show UDID' tells the state it is in" },
     { "profile-not-ca", "'birthmark profile list' shows the profiles; one for a CA is issuing-ca" },
-    { "manifest-signer", "'birthmark org trust ORG CERT.pem --purpose manifest' pins the signer in a registry; --signer names it for "
-                         "'manifest verify'" },
+    { "manifest-signer",
+      "'birthmark org trust ORG CERT.pem --purpose manifest' pins the signer in a registry; --signer names it for "
+      "'manifest verify'" },
     { "manifest-issuer", "pin the signer for the organisation that issues the manifest, or have it issued under the right name" },
     { "manifest-batch", "give the batch the manifest is for, or none" },
     { "manifest-signature", "get the file again from where it came; if it is the same, ask its issuer" },
@@ -43,7 +53,8 @@ static const struct hint {
     { "manifest-cut-short", "the end of the file is missing: get it again and run the same command; it goes on where it stopped" },
     { "manifest-sequence", "give the file as a whole, as its issuer sent it" },
     { "manifest-format", "look at the line it names; --format tells the format when it is not recognised" },
-    { "log-changed", "history was rewritten or the disk is damaged: keep the folder as it is and bring a copy to whoever audits it" },
+    { "log-changed",
+      "history was rewritten or the disk is damaged: keep the folder as it is and bring a copy to whoever audits it" },
     { "log-truncated", "the end of the log is gone: keep the folder as it is and bring a copy to whoever audits it" },
 };
 

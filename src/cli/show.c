@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* --- ca export, cert export ------------------------------------------------------------------------------------------------------- */
+/* --- ca export, cert export -------------------------------------------------------------------------------------------------- */
 static enum bm_rc put_der(void *arg, struct bm_rd der, struct bm_error *e)
 {
     bm_buf_put(arg, der.p, der.n);
@@ -31,7 +31,8 @@ static enum bm_rc add_parents(struct bm_cli *c, json_t *ca, struct bm_buf *out, 
     const char *parent;
     enum bm_rc rc = BM_OK;
 
-    for (int depth = 0; depth < 16 && (parent = json_string_value(json_object_get(at, "parent"))) != NULL && *parent != '\0'; depth++) {
+    for (int depth = 0; depth < 16 && (parent = json_string_value(json_object_get(at, "parent"))) != NULL && *parent != '\0';
+         depth++) {
         json_t *next = NULL;
 
         rc = bm_cli_ask1(c, "ca.show", "name", parent, &next, e);
@@ -70,7 +71,7 @@ enum bm_rc bm_cli_export(struct bm_cli *c, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- why ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- why --------------------------------------------------------------------------------------------------------------------- */
 static const char *text_of(const json_t *o, const char *member)
 {
     const char *s = json_string_value(json_object_get(o, member));
@@ -99,10 +100,9 @@ static void print_story(struct bm_cli *c, const json_t *answer)
     fputc(' ', c->out);
     bm_cli_print_text(c->out, text_of(answer, "id"));
     fputc('\n', c->out);
-    json_array_foreach (story, i, event)
-        width = (int)strlen(text_of(event, "event")) > width ? (int)strlen(text_of(event, "event")) : width;
-    json_array_foreach (story, i, event)
-        print_event(c, event, width);
+    json_array_foreach(story, i, event) width =
+        (int)strlen(text_of(event, "event")) > width ? (int)strlen(text_of(event, "event")) : width;
+    json_array_foreach(story, i, event) print_event(c, event, width);
     if (json_array_size(story) == 0)
         fputs("  nothing is recorded about it\n", c->out);
 }
@@ -119,7 +119,7 @@ enum bm_rc bm_cli_why(struct bm_cli *c, struct bm_error *e)
     return rc;
 }
 
-/* --- profile show: what profile set takes ---------------------------------------------------------------------------------------------- */
+/* --- profile show: what profile set takes ------------------------------------------------------------------------------------ */
 enum bm_rc bm_cli_profile_show(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *answer = NULL;
@@ -130,7 +130,7 @@ enum bm_rc bm_cli_profile_show(struct bm_cli *c, struct bm_error *e)
     return rc;
 }
 
-/* --- status -------------------------------------------------------------------------------------------------------------------------- */
+/* --- status ------------------------------------------------------------------------------------------------------------------ */
 enum bm_rc bm_cli_status(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *answer = NULL;
@@ -148,7 +148,8 @@ enum bm_rc bm_cli_status(struct bm_cli *c, struct bm_error *e)
     warnings = json_incref(json_object_get(answer, "warnings"));
     json_object_del(answer, "warnings");
     bm_cli_print_record(c, answer);
-    json_array_foreach (warnings, i, w) {
+    json_array_foreach(warnings, i, w)
+    {
         fputs(i == 0 ? "\nTo be seen to\n  " : "  ", c->out);
         bm_cli_print_text(c->out, json_string_value(w) != NULL ? json_string_value(w) : "");
         fputc('\n', c->out);
@@ -156,7 +157,7 @@ enum bm_rc bm_cli_status(struct bm_cli *c, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- product create, product set: --policy is a whole policy, the other options change it, or the one that is there ---------------------- */
+/* --- product create, product set: --policy is a whole policy, the other options change it, or the one that is there ---------- */
 static enum bm_rc policy_to_change(struct bm_cli *c, json_t **ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *product = NULL;

@@ -19,7 +19,7 @@ void bm_cli_signer_done(struct bm_cli_signer *s)
     bm_buf_done(&s->cert);
 }
 
-/* --- from files ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- from files -------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc key_read(const char *path, struct bm_key **ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = KEY_FILE_MAX };
@@ -60,13 +60,17 @@ static enum bm_rc cert_read(const char *path, struct bm_buf *ret, struct bm_erro
     return rc;
 }
 
-/* --- made on the spot ------------------------------------------------------------------------------------------------------------------------- */
+/* --- made on the spot -------------------------------------------------------------------------------------------------------- */
 static enum bm_rc self_sign(const struct bm_key *key, const char *organisation, struct bm_buf *ret, struct bm_error *e)
 {
     struct bm_subject_words words = { .org = organisation };
     BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
     struct bm_issue issue = {
-        .issuer_key = key, .spki = bm_key_spki(key), .words = &words, .now = bm_clock_s(), .not_after_max = INT64_MAX,
+        .issuer_key = key,
+        .spki = bm_key_spki(key),
+        .words = &words,
+        .now = bm_clock_s(),
+        .not_after_max = INT64_MAX,
     };
     const struct bm_profile_builtin *b = bm_profiles_builtin;
     enum bm_rc rc;
@@ -142,8 +146,10 @@ static enum bm_rc signer_make(struct bm_cli *c, const char *dir, const char *org
         rc = write_pair(key_path, cert_path, key, bm_buf_rd(&ret->cert), e);
     EVP_PKEY_free(key);
     if (rc == BM_OK)
-        bm_cli_note(c, "New signer: key %s (keep it secret), certificate %s\n  whoever imports pins it: birthmark org trust %s %s "
-                       "--purpose manifest\n", key_path, cert_path, bm_cli_text(c, "issuer"), cert_path);
+        bm_cli_note(c,
+                    "New signer: key %s (keep it secret), certificate %s\n  whoever imports pins it: birthmark org trust %s %s "
+                    "--purpose manifest\n",
+                    key_path, cert_path, bm_cli_text(c, "issuer"), cert_path);
     return rc;
 }
 

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-/* --- a file in blocks --------------------------------------------------------------------------------------------------------------------- */
+/* --- a file in blocks -------------------------------------------------------------------------------------------------------- */
 static ssize_t read_chunk(int fd, uint8_t *to)
 {
     ssize_t n;
@@ -83,7 +83,7 @@ enum bm_rc bm_cli_source_next(struct bm_cli_source *s, struct bm_manifest_block 
     return rc;
 }
 
-/* --- progress ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- progress ---------------------------------------------------------------------------------------------------------------- */
 enum { TELL_EVERY_MS = 100 };
 
 static int64_t per_second(const struct bm_cli_progress *p, int64_t now)

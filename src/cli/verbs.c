@@ -4,6 +4,8 @@
 /* What a row does not name is zero, and that is the point. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
+/* A table reads by rows. */
+/* clang-format off */
 #define TITLE { "title", "a few words for people" }
 #define REASON { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ..." }
 #define AFTER { "after", "go on after this id", .kind = BM_WORD_INT }
@@ -14,9 +16,9 @@
 
 /* What a product's devices may be and get (keeper/policy.h). */
 #define POLICY                                                                                                                     \
-    { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                                            \
+    { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                       \
     { "rot", "roots of trust allowed: atecc608, tpm2 ...; default: any", .kind = BM_WORD_LIST, .member = "change.rot" },           \
-    { "protocols", "enrolment protocols allowed: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols" },\
+    { "protocols", "enrolment protocols: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols" },        \
     { "services", "services its devices get credentials for; the first is the default", .kind = BM_WORD_LIST,                      \
       .member = "change.services" },                                                                                               \
     { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
@@ -31,10 +33,22 @@
     TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
         { "endpoint", "URI the device connects to", .kind = BM_WORD_MANY, .member = "endpoints", .value = "URI" }
 
+/* What a manifest says of itself, and who signs it. */
+#define MANIFEST                                                                                                                   \
+    { "out", "the manifest", .needed = true, .value = "FILE" },                                                                    \
+    { "id", "its id, unique for the issuer; no blanks", .needed = true },                                                          \
+    { "issuer", "organisation, as the importer knows it", .needed = true },                                                        \
+    { "product", "name of the product" },                                                                                          \
+    { "key", "signing key, PEM", .value = "FILE" },                                                                                \
+    { "cert", "its certificate, PEM", .value = "FILE" },                                                                           \
+    { "new-signer", "make signing key and certificate in this folder first", .value = "DIR" },                                     \
+    { "organisation", "name in that certificate; default: --issuer" }
+
 const struct bm_verb bm_verbs[] = {
     { "init", "", NULL, "Make a registry: keys, certification authorities, audit log",
       .options = { { "organisation", "name in the subjects of its certificates", .needed = true },
-                   { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...", .value = "ALG" },
+                   { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...",
+                     .value = "ALG" },
                    { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
       .run = bm_cli_init },
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
@@ -52,14 +66,15 @@ const struct bm_verb bm_verbs[] = {
 
     { "org", "create", "org.create", "Add an organisation",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
-      .options = { { "role", "chip-maker, contract-manufacturer, oem, service-operator or auditor", .needed = true, .value = "ROLE" }, TITLE },
+      .options = { { "role", "chip-maker, contract-manufacturer, oem, service-operator or auditor", .needed = true }, TITLE },
       .next = "birthmark product create PRODUCT --org {}, or birthmark org trust {} CERT.pem --purpose manifest" },
     { "org", "list", "org.list", "List organisations",
       .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name role title created_at=CREATED" },
     { "org", "show", "org.show", "Show an organisation and whom it trusts", .args = NAME("the organisation") },
     { "org", "trust", "org.trust", "Trust certificates of an organisation",
-      .args = { { "org", "the organisation", .needed = true }, { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
+      .args = { { "org", "the organisation", .needed = true },
+                { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
       .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates", .needed = true } } },
 
     { "product", "create", "product.create", "Add a product: a device model and its policy",
@@ -71,6 +86,7 @@ const struct bm_verb bm_verbs[] = {
       .args = NAME("the product"), .options = { TITLE, POLICY },
       .prepare = bm_cli_merge_policy },
     { "product", "list", "product.list", "List products",
+      .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name org title created_at=CREATED" },
     { "product", "show", "product.show", "Show a product and its policy", .args = NAME("the product") },
 
@@ -82,13 +98,14 @@ const struct bm_verb bm_verbs[] = {
       .next = "birthmark manifest import FILE --batch {}" },
     { "batch", "set", "batch.set", "Change a batch; what is not named stays",
       .args = NAME("the batch"),
-      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed" }, { "ca", "issuing CA" } } },
+      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed" },
+                   { "ca", "issuing CA" } } },
     { "batch", "close", "batch.set", "Close a batch: no further device of it becomes active",
       .args = NAME("the batch"), .fixed = "state=closed" },
     { "batch", "open", "batch.set", "Open a closed batch again",
       .args = NAME("the batch"), .fixed = "state=open" },
     { "batch", "list", "batch.list", "List batches",
-      .options = { { "product", "only of this product" } },
+      .options = { { "product", "only of this product" }, AFTER, LIMIT },
       .rows = "rows", .columns = "name product state quota used ca created_at=CREATED" },
     { "batch", "show", "batch.show", "Show a batch", .args = NAME("the batch") },
 
@@ -99,6 +116,7 @@ const struct bm_verb bm_verbs[] = {
     { "service", "set", "service.set", "Change a service; what is not named stays",
       .args = NAME("the service"), .options = { { "kind", "mqtt, https ..." }, SERVICE } },
     { "service", "list", "service.list", "List services",
+      .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name kind profile endpoints title" },
     { "service", "show", "service.show", "Show a service", .args = NAME("the service") },
 
@@ -108,7 +126,8 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_profile_show },
     { "profile", "set", "profile.set", "Add or replace a certificate profile",
       .args = { { "name", "the profile", .needed = true }, { "file", "the profile, JSON", .kind = BM_WORD_BLOB, .needed = true } },
-      .notes = "'birthmark profile show ldevid > FILE' gives one to start from. Certificates that are issued already stay as they are." },
+      .notes = "'birthmark profile show ldevid > FILE' gives one to start from. Certificates that are\n"
+               "issued already stay as they are." },
 
     { "ca", "create", "ca.create", "Add an issuing certification authority",
       .args = { { "name", "a-z, 0-9, '.', '_' and '-'", .needed = true } },
@@ -118,6 +137,7 @@ const struct bm_verb bm_verbs[] = {
                    { "org", "organisation in its subject" } },
       .next = "birthmark ca default {}, or birthmark batch set BATCH --ca {}" },
     { "ca", "list", "ca.list", "List certification authorities",
+      .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name parent state key created_at=CREATED revoked_at=REVOKED" },
     { "ca", "show", "ca.show", "Show a certification authority", .args = NAME("the CA") },
     { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
@@ -130,21 +150,26 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_export },
 
     { "device", "list", "device.list", "List devices",
-      .options = { { "state", "registered, allocated, active, suspended, retired or compromised" }, { "batch", "only of this batch" },
+      .options = { { "state", "registered, allocated, active, suspended, retired or compromised" },
+                   { "batch", "only of this batch" },
                    { "product", "only of this product" }, AFTER, LIMIT },
       .rows = "rows", .columns = "id udid state rot product batch owner" },
     { "device", "show", "device.show", "Show a device and its credentials", .args = UDID },
     { "device", "allocate", "device.allocate", "Put a registered device into a batch",
       .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "batch", "the batch", .needed = true } } },
-    { "device", "suspend", "device.suspend", "Suspend a device: it gets nothing until it is resumed", .args = UDID, .options = { REASON } },
+    { "device", "suspend", "device.suspend", "Suspend a device: it gets nothing until it is resumed", .args = UDID,
+      .options = { REASON } },
     { "device", "resume", "device.resume", "Resume a suspended device", .args = UDID, .options = { REASON } },
-    { "device", "retire", "device.retire", "Retire a device for good; what it holds is revoked", .args = UDID, .options = { REASON } },
-    { "device", "compromise", "device.compromise", "Mark a device as compromised; what it holds is revoked", .args = UDID, .options = { REASON } },
+    { "device", "retire", "device.retire", "Retire a device for good; what it holds is revoked", .args = UDID,
+      .options = { REASON } },
+    { "device", "compromise", "device.compromise", "Mark a device as compromised; what it holds is revoked", .args = UDID,
+      .options = { REASON } },
     { "device", "transfer", "device.transfer", "Give a device to a new owner; what it holds is revoked and it enrols again",
       .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
 
     { "cert", "list", "cert.list", "List certificates of devices",
-      .options = { { "udid", "only of this device" }, { "state", "active or revoked" }, { "service", "only for this service" }, AFTER, LIMIT },
+      .options = { { "udid", "only of this device" }, { "state", "active or revoked" }, { "service", "only for this service" },
+                   AFTER, LIMIT },
       .rows = "rows", .columns = "id serial udid service state not_after=EXPIRES" },
     { "cert", "show", "cert.show", "Show a certificate", .args = { { "serial", "32 hex digits", .needed = true } } },
     { "cert", "revoke", "cert.revoke", "Revoke a certificate",
@@ -156,18 +181,11 @@ const struct bm_verb bm_verbs[] = {
 
     { "manifest", "make", NULL, "Sign a list of identities, for whoever imports it",
       .args = { { "file", "lines of JSON, \"-\" for standard input", .needed = true } },
-      .options = { { "out", "the manifest", .needed = true, .value = "FILE" },
-                   { "id", "its id, unique for the issuer; no blanks", .needed = true },
-                   { "issuer", "organisation, as the importer knows it", .needed = true },
-                   { "product", "name of the product" },
-                   { "batch", "name of the batch" },
-                   { "key", "signing key, PEM", .value = "FILE" },
-                   { "cert", "its certificate, PEM", .value = "FILE" },
-                   { "new-signer", "make signing key and certificate in this folder first", .value = "DIR" },
-                   { "organisation", "name in that certificate; default: --issuer" } },
+      .options = { MANIFEST, { "batch", "name of the batch" } },
       .run = bm_cli_manifest_make,
-      .notes = "A line holds {\"key\": SubjectPublicKeyInfo as base64url, \"rot\": kind} and may hold \"udid\", \"birth\" (certificate, base64url)\n"
-               "and \"attributes\" (an object). Bad lines are reported and left out; the exit status is 1 then." },
+      .notes = "A line holds {\"key\": SubjectPublicKeyInfo as base64url, \"rot\": kind} and may hold \"udid\",\n"
+               "\"birth\" (certificate, base64url) and \"attributes\" (an object). Bad lines are reported\n"
+               "and left out; the exit status is 1 then." },
     { "manifest", "import", NULL, "Register the devices of a manifest",
       .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
       .options = { { "batch", "put its devices into this batch" },
@@ -175,22 +193,16 @@ const struct bm_verb bm_verbs[] = {
                    { "dry-run", "check everything, change nothing", .kind = BM_WORD_FLAG },
                    { "report", "write every refused line to this file, as lines of JSON", .value = "FILE" } },
       .run = bm_cli_manifest_import,
-      .notes = "The signer must be pinned: 'birthmark org trust ORG CERT.pem --purpose manifest'. An import that was interrupted goes on where it stopped\n"
-               "when the same command runs again; nothing is counted twice. The exit status is 1 when any entry was refused." },
+      .notes = "The signer must be pinned: 'birthmark org trust ORG CERT.pem --purpose manifest'. \n"
+               "An import that was interrupted goes on where it stopped when the same command runs again; nothing is\n"
+               "counted twice. The exit status is 1 when any entry was refused." },
     { "manifest", "export", NULL, "Write the devices of a batch as a signed manifest",
-      .options = { { "batch", "the batch", .needed = true },
-                   { "out", "the manifest", .needed = true, .value = "FILE" },
-                   { "id", "its id, unique for the issuer; no blanks", .needed = true },
-                   { "issuer", "organisation, as the importer knows it", .needed = true },
-                   { "product", "name of the product" },
-                   { "key", "signing key, PEM", .value = "FILE" },
-                   { "cert", "its certificate, PEM", .value = "FILE" },
-                   { "new-signer", "make signing key and certificate in this folder first", .value = "DIR" },
-                   { "organisation", "name in that certificate; default: --issuer" } },
+      .options = { { "batch", "the batch", .needed = true }, MANIFEST },
       .run = bm_cli_manifest_export },
     { "manifest", "verify", NULL, "Check a manifest without a registry",
       .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
-      .options = { { "signer", "certificates to trust, PEM: the signer's own or that of its CA", .kind = BM_WORD_BLOB, .needed = true },
+      .options = { { "signer", "certificates to trust, PEM: the signer's own or that of its CA", .kind = BM_WORD_BLOB,
+                     .needed = true },
                    { "format", "auto (default), birthmark or microchip" } },
       .run = bm_cli_manifest_verify },
     { "manifest", "list", "manifest.list", "List imports",
@@ -198,10 +210,11 @@ const struct bm_verb bm_verbs[] = {
       .rows = "rows", .columns = "id org batch format entries bad complete created_at=STARTED" },
 
     { "log", "head", "log.head", "The audit log's signed head",
-      .notes = "Keep it ('birthmark log head --json > head.json') outside: 'birthmark log verify --against head.json' then proves that\n"
-               "nothing was taken out or changed since." },
+      .notes = "Keep it ('birthmark log head --json > head.json') outside: 'birthmark log verify --against head.json'\n"
+               "then proves that nothing was taken out or changed since." },
     { "log", "entries", "log.entries", "Print entries of the audit log",
-      .args = { { "from", "first entry; default 0", .kind = BM_WORD_INT }, { "to", "the entry after the last", .kind = BM_WORD_INT } },
+      .args = { { "from", "first entry; default 0", .kind = BM_WORD_INT },
+                { "to", "the entry after the last", .kind = BM_WORD_INT } },
       .rows = "entries", .columns = "index at data",
       .run = bm_cli_log_entries },
     { "log", "inclusion", "log.inclusion", "Prove that an entry is in the log, and check the proof",
@@ -214,10 +227,11 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_log_proof },
     { "log", "verify", NULL, "Compute the whole log again and check every signed head",
       .options = { { "key", "the log's public key, PEM; default: the one in the registry", .value = "FILE" },
-                   { "against", "a head kept from earlier ('birthmark log head --json'): must be part of the log", .value = "FILE" } },
+                   { "against", "a head kept from earlier ('birthmark log head --json'): must be part of the log",
+                     .value = "FILE" } },
       .run = bm_cli_log_verify,
-      .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not depend on what the registry says\n"
-               "about its own key." },
+      .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not\n"
+               "depend on what the registry says about its own key." },
 
     { "config", "check", NULL, "Check the configuration",
       .args = { { "file", "the file; default DIR/birthmark.conf" } },
