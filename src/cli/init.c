@@ -34,6 +34,7 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
     enum bm_rc rc = bm_cli_joined(c, "tls_host", hosts, sizeof hosts, e);
 
     o.ca_alg = o.ca_alg == NULL ? "EC:P-256" : o.ca_alg;
+    o.organisation = o.organisation == NULL ? "Birthmark" : o.organisation;
     if (rc == BM_OK)
         rc = bm_keeper_init(&o, e);
     if (rc == BM_OK)

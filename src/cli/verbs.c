@@ -46,7 +46,7 @@
 
 const struct bm_verb bm_verbs[] = {
     { "init", "", NULL, "Make a registry: keys, certification authorities, audit log",
-      .options = { { "organisation", "name in the subjects of its certificates", .needed = true },
+      .options = { { "organisation", "name in the subjects of its certificates; default Birthmark" },
                    { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...",
                      .value = "ALG" },
                    { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
