@@ -54,12 +54,15 @@ static void respond(struct bm_rd body)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = body.n + 1024 };
     struct bm_response r = { .status = body.n != 0 ? body.p[0] * 3 : 200, .content_type = "text/plain", .body = { .max = body.n } };
-    struct bm_response_head h = { .correlation = "0123456789abcdef", .keep_alive = (body.n & 1) != 0, .head_only = (body.n & 2) != 0 };
+    struct bm_response_head h = { .correlation = "0123456789abcdef",
+                                  .keep_alive = (body.n & 1) != 0,
+                                  .head_only = (body.n & 2) != 0 };
 
     bm_buf_put(&r.body, body.p, body.n);
     bm_response_write(&out, &r, &h);
     must(!out.bad && out.n > 9 && memcmp(out.p, "HTTP/1.1 ", 9) == 0);
-    must(h.head_only ? memcmp(out.p + out.n - 4, "\r\n\r\n", 4) == 0 : body.n == 0 || memcmp(out.p + out.n - body.n, body.p, body.n) == 0);
+    must(h.head_only ? memcmp(out.p + out.n - 4, "\r\n\r\n", 4) == 0
+                     : body.n == 0 || memcmp(out.p + out.n - body.n, body.p, body.n) == 0);
     bm_buf_done(&r.body);
 }
 

@@ -174,7 +174,7 @@ static void reads_again(void **state)
     (void)state;
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/birthmark.conf", dir);
-    assert_int_equal(bm_config_load(&c, dir, NULL, &e), BM_OK); /* none is fine */
+    assert_int_equal(bm_config_load(&c, dir, NULL, &e), BM_OK);    /* none is fine */
     assert_int_equal(bm_config_load(&c, dir, path, &e), BM_USAGE); /* unless it was named */
     write_file(path, "workers = 3\nlog_level = warn\nlisten = 127.0.0.1:1\n");
     assert_int_equal(bm_config_load(&c, dir, NULL, &e), BM_OK);
@@ -219,14 +219,10 @@ static void help_is_a_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_every_key),
-        cmocka_unit_test(takes_or_refuses_every_prefix),
-        cmocka_unit_test(has_defaults),
-        cmocka_unit_test(refuses),
-        cmocka_unit_test(refuses_long_values),
-        cmocka_unit_test(needs_certificate_and_key),
-        cmocka_unit_test(reads_again),
-        cmocka_unit_test(help_is_a_file),
+        cmocka_unit_test(takes_every_key),     cmocka_unit_test(takes_or_refuses_every_prefix),
+        cmocka_unit_test(has_defaults),        cmocka_unit_test(refuses),
+        cmocka_unit_test(refuses_long_values), cmocka_unit_test(needs_certificate_and_key),
+        cmocka_unit_test(reads_again),         cmocka_unit_test(help_is_a_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
