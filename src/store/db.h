@@ -134,6 +134,12 @@ BM_MUST_USE enum bm_rc bm_cols_check(const struct bm_cols *c, const char *what, 
 #define BM_COL_TEXT(c, array) bm_col_text((c), (array), sizeof(array))
 #define BM_COL_FIXED(c, array) bm_col_fixed((c), (array), sizeof(array))
 
+/* Ids of the credentials of the device that `which` picks, as a subquery: the chain from its last one back. prev_id < id ends it, whatever
+ * the rows say. */
+#define BM_CREDENTIALS_OF(which)                                                                                                   \
+    "WITH RECURSIVE chain (id) AS (SELECT last_credential FROM device WHERE " which " UNION ALL"                                   \
+    " SELECT k.prev_id FROM chain JOIN credential k ON k.id = chain.id WHERE k.prev_id < k.id) SELECT id FROM chain"
+
 /* The column of a short index over random bytes (migrations/0001_registry.sql): signed, so that it always takes four bytes. */
 static inline int64_t bm_short_key(const uint8_t p[4])
 {

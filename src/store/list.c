@@ -29,8 +29,6 @@ struct kind {
     struct filter filters[FILTERS_MAX];
 };
 
-#define DEVICE_IS "(SELECT id FROM device WHERE udid_key = ? AND udid = ?)"
-
 static const struct kind kinds[] = {
     { "org",
       "SELECT id, name, title, role, created_at FROM org",
@@ -121,7 +119,7 @@ static const struct kind kinds[] = {
         { "not_after", AS_TIME },
         { "revoked_at", AS_TIME },
         { "reason", AS_INT } },
-      { { "udid", "c.device_id = " DEVICE_IS, BY_UDID },
+      { { "udid", "c.id IN (" BM_CREDENTIALS_OF("udid_key = ? AND udid = ?") ")", BY_UDID },
         { "state", "c.state = ?", BY_TEXT },
         { "service", "v.name = ?", BY_TEXT },
         { "ca", "a.name = ?", BY_TEXT },

@@ -4,6 +4,9 @@
 -- udid_key and serial_key are four bytes of the (random) UDID and serial: an index over them has a third of the pages, and so a
 -- third of the write-ahead log per commit, of one over the whole. (key, tie) is unique; tie is 0 but for the few rows that share a
 -- key, so that the database, not the program, refuses a second row for the same UDID or serial.
+--
+-- A device's credentials form a chain: device.last_credential, then credential.prev_id back to the first. The device's row is written at
+-- enrolment anyhow, where an index over credential.device_id would be one more page of the log at a random place.
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
@@ -91,20 +94,21 @@ CREATE TABLE manifest (
 ) STRICT;
 
 CREATE TABLE device (
-    id           INTEGER PRIMARY KEY,
-    udid_key     INTEGER NOT NULL,
-    tie          INTEGER NOT NULL,
-    batch_id     INTEGER REFERENCES batch (id),
-    owner_id     INTEGER REFERENCES org (id),
-    manifest_id  INTEGER REFERENCES manifest (id),
-    state        TEXT NOT NULL,
-    created_at   INTEGER NOT NULL,
-    activated_at INTEGER NOT NULL,
-    udid         BLOB NOT NULL,
-    rot          TEXT NOT NULL,
-    spki         BLOB,
-    attributes   BLOB,
-    birth_cert   BLOB
+    id              INTEGER PRIMARY KEY,
+    udid_key        INTEGER NOT NULL,
+    tie             INTEGER NOT NULL,
+    batch_id        INTEGER REFERENCES batch (id),
+    owner_id        INTEGER REFERENCES org (id),
+    manifest_id     INTEGER REFERENCES manifest (id),
+    last_credential INTEGER,
+    state           TEXT NOT NULL,
+    created_at      INTEGER NOT NULL,
+    activated_at    INTEGER NOT NULL,
+    udid            BLOB NOT NULL,
+    rot             TEXT NOT NULL,
+    spki            BLOB,
+    attributes      BLOB,
+    birth_cert      BLOB
 ) STRICT;
 CREATE UNIQUE INDEX device_udid ON device (udid_key, tie);
 
@@ -113,6 +117,7 @@ CREATE TABLE credential (
     serial_key  INTEGER NOT NULL,
     tie         INTEGER NOT NULL,
     device_id   INTEGER REFERENCES device (id),
+    prev_id     INTEGER,
     service_id  INTEGER REFERENCES service (id),
     ca_id       INTEGER REFERENCES ca (id),
     state       TEXT NOT NULL,
@@ -127,7 +132,7 @@ CREATE TABLE credential (
     cert        BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX credential_serial ON credential (serial_key, tie);
-CREATE INDEX credential_device ON credential (device_id);
+CREATE INDEX credential_own ON credential (device_id) WHERE device_id IS NULL;
 
 CREATE TABLE refusal (
     id          INTEGER PRIMARY KEY,
