@@ -8,20 +8,21 @@
 /* A parsed certificate; everything borrows from the bytes given. */
 struct bm_cert {
     struct bm_rd whole, tbs, sig_alg, sig;
-    struct bm_rd serial;          /* contents of the INTEGER */
-    struct bm_rd issuer, subject; /* whole Name, DER */
-    struct bm_rd spki;            /* whole SubjectPublicKeyInfo, DER */
-    struct bm_rd san;             /* contents of the subjectAltName extension (a GeneralNames SEQUENCE, DER), or empty */
-    struct bm_rd skid, akid;      /* key identifiers, or empty */
-    int64_t not_before, not_after;/* Unix seconds; 99991231235959Z is INT64_MAX */
-    bool ca;                      /* basicConstraints cA */
-    int path_len;                 /* its pathLenConstraint; -1: none */
-    bool has_key_usage;           /* keyUsage is there */
-    uint8_t key_usage;            /* enum bm_key_usage, or'ed */
-    struct bm_rd eku;             /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
-    bool unknown_critical;        /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
+    struct bm_rd serial;           /* contents of the INTEGER */
+    struct bm_rd issuer, subject;  /* whole Name, DER */
+    struct bm_rd spki;             /* whole SubjectPublicKeyInfo, DER */
+    struct bm_rd san;              /* contents of the subjectAltName extension (a GeneralNames SEQUENCE, DER), or empty */
+    struct bm_rd skid, akid;       /* key identifiers, or empty */
+    int64_t not_before, not_after; /* Unix seconds; 99991231235959Z is INT64_MAX */
+    bool ca;                       /* basicConstraints cA */
+    int path_len;                  /* its pathLenConstraint; -1: none */
+    bool has_key_usage;            /* keyUsage is there */
+    uint8_t key_usage;             /* enum bm_key_usage, or'ed */
+    struct bm_rd eku;              /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
+    bool unknown_critical;         /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
 };
-enum bm_key_usage { /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
+/* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
+enum bm_key_usage {
     BM_KU_DIGITAL_SIGNATURE = 0x80,
     BM_KU_CONTENT_COMMITMENT = 0x40,
     BM_KU_KEY_ENCIPHERMENT = 0x20,
@@ -30,8 +31,8 @@ enum bm_key_usage { /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRIN
     BM_KU_CERT_SIGN = 0x04,
     BM_KU_CRL_SIGN = 0x02,
 };
-/* Strict DER, v3 (v1 for the self-made certificates of simple tools), every extension well-formed and at most once. Checks no signature and
- * no date. BM_MALFORMED, BM_LIMIT (over BM_CERT_MAX). */
+/* Strict DER, v3 (v1 for the self-made certificates of simple tools), every extension well-formed and at most once. Checks no
+ * signature and no date. BM_MALFORMED, BM_LIMIT (over BM_CERT_MAX). */
 BM_MUST_USE enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error *e);
 
 /* A parsed PKCS#10 request; borrows. Attributes other than extensionRequest and challengePassword are read past. */
@@ -39,7 +40,7 @@ struct bm_csr {
     struct bm_rd whole, info, sig_alg, sig;
     struct bm_rd subject; /* whole Name, DER */
     struct bm_rd spki;
-    struct bm_rd san;       /* as in bm_cert, from extensionRequest, or empty */
+    struct bm_rd san;                /* as in bm_cert, from extensionRequest, or empty */
     struct bm_rd challenge_password; /* contents, or empty */
 };
 BM_MUST_USE enum bm_rc bm_csr_parse(struct bm_rd der, struct bm_csr *ret, struct bm_error *e);
@@ -51,15 +52,18 @@ BM_MUST_USE enum bm_rc bm_csr_make(const struct bm_key *k, const char *subject, 
 /* Value of the first attribute `oid_der` (contents of the OID) in a Name; false when absent. */
 BM_MUST_USE bool bm_name_find(struct bm_rd name, struct bm_rd oid, struct bm_rd *ret);
 
-/* What a certificate is made from: the templates are filled in with these words: {udid} {serial} {product} {batch} {org} {service} {host} and
- * {attr:NAME} for a device attribute. An unknown or empty word in a template is BM_DENIED "profile-template". */
+/* What a certificate is made from: the templates are filled in with these words: {udid} {serial} {product} {batch} {org}
+ * {service} {host} and {attr:NAME} for a device attribute. {serial|udid} takes the first that is there, {service|=text} falls
+ * back to the text. An unknown or empty word in a template is BM_DENIED "profile-template". A CA's own name goes into
+ * service. */
 struct bm_subject_words {
     const char *udid, *serial, *product, *batch, *org, *service, *host; /* NULL: not there */
-    struct bm_rd attributes;                                      /* JSON object or empty */
+    struct bm_rd attributes;                                            /* JSON object or empty */
 };
 
-/* A certificate profile, compiled from its JSON (docs/profiles.md): validity, key usage, EKU, subject and SAN templates, CA constraints,
- * allowed subject key algorithms. Strict: an unknown member, or a profile that breaks RFC 5280 or IEEE 802.1AR, is BM_USAGE. */
+/* A certificate profile, compiled from its JSON (docs/profiles.md): validity, key usage, EKU, subject and SAN templates, CA
+ * constraints, allowed subject key algorithms. Strict: an unknown member, or a profile that breaks RFC 5280 or IEEE 802.1AR,
+ * is BM_USAGE. */
 struct bm_profile;
 BM_MUST_USE enum bm_rc bm_profile_parse(const char *name, struct bm_rd json, struct bm_profile **ret, struct bm_error *e);
 void bm_profile_free(struct bm_profile *p);
@@ -68,18 +72,22 @@ int64_t bm_profile_validity_s(const struct bm_profile *p); /* INT64_MAX: no end 
 bool bm_profile_is_ca(const struct bm_profile *p);
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
-/* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "issuing-ca", "manifest-signer". NULL-named row ends the table. */
+/* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
+ * "batch-ca", "manifest-signer". A NULL-named row ends the table. */
 struct bm_profile_builtin {
     const char *name, *json;
 };
 extern const struct bm_profile_builtin bm_profiles_builtin[];
 
-/* Issues: checks spki against the profile's allowed algorithms, fills the templates, signs.
- * issuer_cert  the CA's certificate, parsed (its subject becomes the issuer, its skid the akid); NULL: self-signed, issuer = subject.
+/* Issues: checks spki against the profile's allowed algorithms, fills the templates, signs. A point is not checked to be on its
+ * curve here: whoever brings the key has opened it (bm_csr_verify, bm_spki_open).
+ * issuer_cert  the CA's certificate, parsed (its subject becomes the issuer, its skid the akid); NULL: self-signed.
  * serial       16 random bytes; the top bit is cleared and the next set, so that it is always a positive 16-byte INTEGER.
- * notAfter is the earliest of the profile's validity, the issuer's notAfter and not_after_max (INT64_MAX: none). notBefore is now - BM_BACKDATE_S (now for CAs), and
- * never before the issuer's.
- * ret_der      appended to; ret_not_* may be NULL. */
+ * notAfter is the earliest of the profile's validity, the issuer's notAfter and not_after_max (INT64_MAX: none). notBefore is now
+ * - BM_BACKDATE_S (now for CAs), and never before the issuer's.
+ * ret_der      appended to; ret_not_* may be NULL.
+ * Codes of BM_DENIED: "key-algorithm", "profile-template", "bad-issuer" (no CA, or its path length leaves no room),
+ * "issuer-expired", "validity-over". BM_USAGE when the issuing key is not that of issuer_cert (or of spki, self-signed). */
 struct bm_issue {
     const struct bm_profile *profile;
     const struct bm_key *issuer_key;
@@ -89,10 +97,12 @@ struct bm_issue {
     uint8_t serial[16];
     int64_t now, not_after_max;
 };
-BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before, int64_t *ret_not_after,
-                                     struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before,
+                                     int64_t *ret_not_after, struct bm_error *e);
 
-/* Checks that cert is signed by issuer, within both validities at `at`, and issuer.ca. One link of a chain. */
+/* Checks that cert is signed by issuer, within both validities at `at`, and issuer.ca. One link of a chain.
+ * BM_DENIED: "bad-issuer" (no CA, no keyCertSign, an unknown critical extension, path length, another name or key identifier),
+ * "not-yet-valid", "expired", "bad-signature". */
 BM_MUST_USE enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e);
 
 /* Degenerate certs-only CMS SignedData (RFC 5652, RFC 7030 section 4.1.3) over n certificates. */

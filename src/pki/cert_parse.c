@@ -232,7 +232,8 @@ static enum bm_rc tbs_read(struct bm_cert *c, struct bm_error *e)
     if (tbs.n == 0)
         return BM_OK;
     /* issuerUniqueID and subjectUniqueID are not taken: RFC 5280 section 4.1.2.8 forbids writing them */
-    if (!v3 || !bm_der_take(&tbs, BM_DER_CTX_CONS(3), &box) || tbs.n != 0 || !bm_der_only(box, BM_DER_SEQUENCE, &list) || list.n == 0)
+    if (!v3 || !bm_der_take(&tbs, BM_DER_CTX_CONS(3), &box) || tbs.n != 0 || !bm_der_only(box, BM_DER_SEQUENCE, &list) ||
+        list.n == 0)
         return bm_fail(e, BM_MALFORMED, "certificate: what follows the public key is no extensions field");
     return extensions_read(list, c, e);
 }

@@ -35,7 +35,8 @@ static bool challenge_password(struct bm_rd value, struct bm_csr *c)
     uint8_t tag;
 
     return bm_der_any(&value, &tag, &c->challenge_password, NULL) && value.n == 0 &&
-           c->challenge_password.n <= CHALLENGE_PASSWORD_MAX && (tag == BM_DER_UTF8 || tag == BM_DER_PRINTABLE || tag == BM_DER_IA5);
+           c->challenge_password.n <= CHALLENGE_PASSWORD_MAX &&
+           (tag == BM_DER_UTF8 || tag == BM_DER_PRINTABLE || tag == BM_DER_IA5);
 }
 
 static const struct {
@@ -48,8 +49,8 @@ static bool attribute_read(struct bm_rd *attributes, unsigned *seen, struct bm_c
 {
     struct bm_rd attribute, oid, values;
 
-    if (!bm_der_take(attributes, BM_DER_SEQUENCE, &attribute) || !bm_der_take(&attribute, BM_DER_OID, &oid) || !bm_der_oid_ok(oid) ||
-        !bm_der_take(&attribute, BM_DER_SET, &values) || attribute.n != 0)
+    if (!bm_der_take(attributes, BM_DER_SEQUENCE, &attribute) || !bm_der_take(&attribute, BM_DER_OID, &oid) ||
+        !bm_der_oid_ok(oid) || !bm_der_take(&attribute, BM_DER_SET, &values) || attribute.n != 0)
         return false;
     for (unsigned i = 0; i < BM_COUNT(known); i++) {
         if (!bm_rd_eq(oid, *known[i].oid))

@@ -186,13 +186,12 @@ bool bm_der_time(struct bm_rd *r, int64_t *ret)
     year += tag == BM_DER_GENERALIZED_TIME ? century * 100 : year < 50 ? 2000 : 1900;
     if (!calendar_ok(year, f))
         return false;
-    *ret = bm_rd_eq(end, time_without_end) ? INT64_MAX
-                                           : days_of(year, f[0], f[1]) * 86400 + f[2] * 3600 + f[3] * 60 + f[4];
+    *ret = bm_rd_eq(end, time_without_end) ? INT64_MAX : days_of(year, f[0], f[1]) * 86400 + f[2] * 3600 + f[3] * 60 + f[4];
     *r = t;
     return true;
 }
 
-/* --- OID text ------------------------------------------------------------------------------------------------------------------ */
+/* --- OID text ----------------------------------------------------------------------------------------------------------------- */
 bool bm_der_oid_text(struct bm_rd v, char *ret, size_t ret_len)
 {
     uint8_t der[2 + 127];

@@ -1,5 +1,5 @@
-/* A small strict DER reader over bm_rd and a writer that fills a caller's buffer from its end towards its start, so that every length
- * is known when its header is written. X.690 (DER): definite minimal lengths, low tag numbers only. Pure, any thread. */
+/* A small strict DER reader over bm_rd and a writer that fills a caller's buffer from its end towards its start, so that every
+ * length is known when its header is written. X.690 (DER): definite minimal lengths, low tag numbers only. Pure, any thread. */
 #ifndef BM_PKI_DER_H
 #define BM_PKI_DER_H
 
@@ -24,9 +24,11 @@ enum bm_der_tag {
 #define BM_DER_CTX_CONS(n) ((uint8_t)(0xa0 | (n))) /* [n], constructed */
 
 /* Bytes of a string literal, for tables of OIDs. */
+/* clang-format off */
 #define BM_LIT(s) { (const uint8_t *)(s), sizeof(s) - 1 }
+/* clang-format on */
 
-/* --- reading: false leaves the reader and the outputs alone; every output may be NULL ------------------------------------------ */
+/* --- reading: false leaves the reader and the outputs alone; every output may be NULL ----------------------------------------- */
 /* The next element, whatever it is. whole: header and contents. */
 BM_MUST_USE bool bm_der_any(struct bm_rd *r, uint8_t *ret_tag, struct bm_rd *ret_value, struct bm_rd *ret_whole);
 /* The next element, which must have this tag: its contents / all of it. */
@@ -48,7 +50,7 @@ bool bm_der_oid_ok(struct bm_rd value);
 /* UTCTime or GeneralizedTime in the only forms RFC 5280 section 4.1.2.5 allows; 99991231235959Z is INT64_MAX. */
 BM_MUST_USE bool bm_der_time(struct bm_rd *r, int64_t *ret);
 
-/* --- dotted text of OIDs ---------------------------------------------------------------------------------------------------------- */
+/* --- dotted text of OIDs ---------------------------------------------------------------------------------------------------- */
 /* ret has room for ret_len characters; false when it does not fit. */
 BM_MUST_USE bool bm_der_oid_text(struct bm_rd value, char *ret, size_t ret_len);
 /* Contents of the OID written as "1.2.840..."; at most 32 bytes. */

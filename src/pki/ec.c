@@ -1,6 +1,6 @@
-/* The one file that calls OpenSSL's low-level EC functions. They are deprecated but present in every 3.x, and opening a P-256 key or
- * checking a signature with them costs the arithmetic and little else, while the provider's way rebuilds the curve for each key. When
- * the key is not theirs to have (an HSM's, or a library built without them) everything falls back to EVP. */
+/* The one file that calls OpenSSL's low-level EC functions. They are deprecated but present in every 3.x, and opening a P-256 key
+ * or checking a signature with them costs the arithmetic and little else, while the provider's way rebuilds the curve for
+ * each key. When the key is not theirs to have (an HSM's, or a library built without them) everything falls back to EVP. */
 #include "pki/impl.h"
 
 #include <openssl/core_names.h>
@@ -47,7 +47,8 @@ static EC_KEY *ec_key_of(enum bm_curve c, struct bm_rd point)
     const EC_GROUP *g = curve_group(c);
     EC_KEY *k = g != NULL ? EC_KEY_new() : NULL;
 
-    /* oct2key checks that the point is on the curve; the curves have cofactor 1, so nothing else is left to check (SEC 1, 3.2.2.1) */
+    /* oct2key checks that the point is on the curve; the curves have cofactor 1, so nothing else is left to check (SEC 1,
+     * 3.2.2.1) */
     if (k != NULL && EC_KEY_set_group(k, g) == 1 && EC_KEY_oct2key(k, point.p, point.n, NULL) == 1)
         return k;
     EC_KEY_free(k);
@@ -208,5 +209,6 @@ bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret)
 {
     struct bm_rd seq;
 
-    return bm_der_only(der, BM_DER_SEQUENCE, &seq) && int_to_raw(&seq, size, ret) && int_to_raw(&seq, size, ret + size) && seq.n == 0;
+    return bm_der_only(der, BM_DER_SEQUENCE, &seq) && int_to_raw(&seq, size, ret) && int_to_raw(&seq, size, ret + size) &&
+           seq.n == 0;
 }

@@ -7,7 +7,7 @@
 #include "pki/key.h"
 #include "pki/oid.h"
 
-/* --- digest.c: digests fetched once per process --------------------------------------------------------------------------------- */
+/* --- digest.c: digests fetched once per process ----------------------------------------------------------------------------- */
 enum bm_digest { BM_SHA256, BM_SHA384, BM_SHA512, BM_DIGEST_NONE };
 enum { BM_DIGEST_MAX = 64 };
 const EVP_MD *bm_digest_md(enum bm_digest d); /* NULL for BM_DIGEST_NONE */
@@ -15,12 +15,12 @@ const char *bm_digest_name(enum bm_digest d);
 /* Writes the digest, returns its length; 0 when the library failed. */
 size_t bm_digest_of(enum bm_digest d, struct bm_rd in, uint8_t ret[BM_DIGEST_MAX]);
 
-/* --- ec.c: elliptic curves through the library's low-level calls, which cost a fraction of the provider's ------------------------ */
+/* --- ec.c: elliptic curves through the library's low-level calls, which cost a fraction of the provider's ------------------- */
 enum bm_curve { BM_P256, BM_P384, BM_P521, BM_CURVE_NONE };
 BM_MUST_USE enum bm_rc bm_ec_open(enum bm_curve c, struct bm_rd point, EVP_PKEY **ret, struct bm_error *e);
-enum bm_curve bm_ec_curve(EVP_PKEY *key); /* BM_CURVE_NONE: another curve or no EC key */
+enum bm_curve bm_ec_curve(EVP_PKEY *key);     /* BM_CURVE_NONE: another curve or no EC key */
 enum bm_digest bm_ec_digest(enum bm_curve c); /* the hash that goes with the curve, RFC 7518 section 3.4 */
-size_t bm_ec_size(enum bm_curve c);       /* bytes of a coordinate */
+size_t bm_ec_size(enum bm_curve c);           /* bytes of a coordinate */
 bool bm_ec_verify(EVP_PKEY *key, struct bm_rd digest, struct bm_rd sig_der);
 /* Signature as DER; false when the key has no private half at hand (a token's) or the library failed. */
 bool bm_ec_sign(EVP_PKEY *key, struct bm_rd digest, uint8_t *ret, size_t *ret_len);
@@ -29,17 +29,20 @@ bool bm_ec_has_private(EVP_PKEY *key);
 bool bm_ec_raw_to_der(struct bm_rd raw, size_t size, struct bm_derw *w);
 bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret);
 
-/* --- verify.c ------------------------------------------------------------------------------------------------------------------- */
+/* --- verify.c --------------------------------------------------------------------------------------------------------------- */
 /* With a digest of the caller's choice (JWS). EC signatures are r||s. */
 BM_MUST_USE enum bm_rc bm_verify_raw_with(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, struct bm_rd sig, struct bm_error *e);
 
-/* --- spki.c --------------------------------------------------------------------------------------------------------------------- */
+/* --- spki.c ----------------------------------------------------------------------------------------------------------------- */
 /* SHA-256 of the key bits cut to 160 bits: RFC 7093 section 2, method 1. */
 void bm_key_id(struct bm_rd raw, uint8_t ret[20]);
 
-/* --- name.c, template.c --------------------------------------------------------------------------------------------------------- */
+/* --- name.c, template.c ----------------------------------------------------------------------------------------------------- */
 enum { BM_NAME_ATTRIBUTES_MAX = 8, BM_TEMPLATE_MAX = 160, BM_VALUE_MAX = 512 };
-enum bm_template_style { BM_TEMPLATE_PLAIN, BM_TEMPLATE_URI }; /* URI: what a word brings in is percent-encoded, RFC 3986 section 2 */
+enum bm_template_style {
+    BM_TEMPLATE_PLAIN,
+    BM_TEMPLATE_URI
+}; /* URI: what a word brings in is percent-encoded, RFC 3986 section 2 */
 
 /* Words known and braces in order? */
 BM_MUST_USE enum bm_rc bm_template_check(const char *text, struct bm_error *e);
@@ -64,7 +67,7 @@ BM_MUST_USE enum bm_rc bm_name_write(struct bm_derw *w, const struct bm_name_spe
 /* SEQUENCE of RDNs, each with well-formed attributes; `name` is the whole Name. */
 bool bm_name_valid(struct bm_rd name);
 
-/* --- profile.c ------------------------------------------------------------------------------------------------------------------ */
+/* --- profile.c -------------------------------------------------------------------------------------------------------------- */
 enum bm_san_kind { BM_SAN_URI, BM_SAN_DNS, BM_SAN_IP, BM_SAN_HARDWARE };
 enum { BM_SAN_ENTRIES_MAX = 8, BM_PROFILE_KEYS_MAX = 12 };
 struct bm_profile {
@@ -87,7 +90,7 @@ struct bm_profile {
     size_t fixed_len;
 };
 
-/* --- extension helpers shared by profile.c, issue.c and csr.c ---------------------------------------------------------------------- */
+/* --- extension helpers shared by profile.c, issue.c and csr.c --------------------------------------------------------------- */
 /* Extension ::= SEQUENCE { oid, critical, OCTET STRING { all written since mark } } */
 void bm_ext_end(struct bm_derw *w, size_t mark, struct bm_rd oid, bool critical);
 /* One Extension off the reader; false when malformed. */

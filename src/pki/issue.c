@@ -153,7 +153,8 @@ static enum bm_rc tbs_write(struct bm_derw *w, const struct bm_issue *i, struct 
     size_t mark = bm_derw_mark(w);
     enum bm_rc rc = bm_name_write(&n, &i->profile->subject, i->words, e);
 
-    if (rc == BM_OK && i->issuer_cert != NULL && bm_rd_eq(bm_derw_rd(&n), i->issuer_cert->subject)) /* it would pass for self-issued */
+    if (rc == BM_OK && i->issuer_cert != NULL &&
+        bm_rd_eq(bm_derw_rd(&n), i->issuer_cert->subject)) /* it would pass for self-issued */
         rc = bm_refuse(e, BM_DENIED, "profile-template", "certificate profile '%s' gives the issuer's own name", i->profile->name);
     if (rc == BM_OK)
         rc = extensions_write(w, i, key_bits, e);

@@ -11,7 +11,8 @@ enum {
     JWS_KEY_MAX = 128,
 };
 
-/* RFC 7518 section 3.1 and RFC 8037 section 3.1; an algorithm goes with one kind of key, and ECDSA with one curve (RFC 7518 section 3.4). */
+/* RFC 7518 section 3.1 and RFC 8037 section 3.1; an algorithm goes with one kind of key, and ECDSA with one curve (RFC 7518
+ * section 3.4). */
 static const struct jws_alg {
     const char *name;
     int key;
@@ -36,7 +37,7 @@ static const struct jws_alg *alg_find(const char *name)
     return NULL;
 }
 
-/* --- splitting ---------------------------------------------------------------------------------------------------------------------- */
+/* --- splitting -------------------------------------------------------------------------------------------------------------- */
 static bool part_ok(struct bm_rd r, bool may_be_empty)
 {
     for (size_t i = 0; i < r.n; i++) {
@@ -73,7 +74,7 @@ enum bm_rc bm_jws_split(struct bm_rd compact, struct bm_jws *ret, struct bm_erro
     return BM_OK;
 }
 
-/* --- the header ----------------------------------------------------------------------------------------------------------------------- */
+/* --- the header ------------------------------------------------------------------------------------------------------------- */
 void bm_jws_header_done(struct bm_jws_header *h)
 {
     bm_buf_done(&h->x5c);
@@ -173,7 +174,7 @@ enum bm_rc bm_jws_header_parse(struct bm_rd protected_b64, struct bm_jws_header 
     return rc;
 }
 
-/* --- verifying ------------------------------------------------------------------------------------------------------------------------ */
+/* --- verifying -------------------------------------------------------------------------------------------------------------- */
 enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf sig = { .max = BM_SIGNATURE_MAX };
@@ -192,7 +193,7 @@ enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error 
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "JWS");
 }
 
-/* --- signing --------------------------------------------------------------------------------------------------------------------------- */
+/* --- signing ---------------------------------------------------------------------------------------------------------------- */
 static bool put_base64(json_t *root, const char *name, struct bm_rd raw, bool in_list)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = BM_CERT_MAX * 2 };
@@ -242,8 +243,8 @@ static void charsp_free(char **s)
     free(*s);
 }
 
-enum bm_rc bm_jws_sign(const struct bm_key *k, const char *typ, struct bm_rd cert, bool with_x5c, struct bm_rd payload, struct bm_buf *out,
-                       struct bm_error *e)
+enum bm_rc bm_jws_sign(const struct bm_key *k, const char *typ, struct bm_rd cert, bool with_x5c, struct bm_rd payload,
+                       struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(charsp_free) char *header = NULL;
     const char *alg = alg_of_key(k);

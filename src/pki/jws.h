@@ -1,6 +1,7 @@
-/* JSON Web Signatures (RFC 7515) in compact form, with the algorithms of RFC 7518 section 3.1 that are signatures by a key pair, and EdDSA
- * (RFC 8037): ES256 ES384 ES512 RS256 RS384 RS512 EdDSA. libjose has no EdDSA and copies each key through JSON; a verification here is
- * the signature check and little else. Never `none`, never HMAC, never a key taken from the header unchecked. */
+/* JSON Web Signatures (RFC 7515) in compact form, with the algorithms of RFC 7518 section 3.1 that are signatures by a key pair,
+ * and EdDSA (RFC 8037): ES256 ES384 ES512 RS256 RS384 RS512 EdDSA. libjose has no EdDSA and copies each key through JSON; a
+ * verification here is the signature check and little else. Never `none`, never HMAC, never a key taken from the header
+ * unchecked. */
 #ifndef BM_PKI_JWS_H
 #define BM_PKI_JWS_H
 
@@ -12,9 +13,11 @@ struct bm_jws {
     struct bm_rd signed_part; /* "header.payload" */
 };
 BM_MUST_USE enum bm_rc bm_jws_split(struct bm_rd compact, struct bm_jws *ret, struct bm_error *e);
-/* Verifies with key; the header's alg must be one of the above and fit the key; `crit` is refused. header_json: decoded, appended. */
+/* Verifies with key; the header's alg must be one of the above and fit the key; `crit` is refused. BM_DENIED,
+ * BM_MALFORMED. */
 BM_MUST_USE enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error *e);
-/* The decoded protected header, parsed strictly, for the caller to choose the key by (kid, x5t#S256, x5c). Empty members stay empty. */
+/* The decoded protected header, parsed strictly, for the caller to choose the key by (kid, x5t#S256, x5c). Empty members stay
+ * empty. */
 struct bm_jws_header {
     char alg[8];
     char kid[128];
@@ -25,7 +28,8 @@ struct bm_jws_header {
 };
 void bm_jws_header_done(struct bm_jws_header *h);
 BM_MUST_USE enum bm_rc bm_jws_header_parse(struct bm_rd protected_b64, struct bm_jws_header *ret, struct bm_error *e);
-/* Signs payload; cert (DER, may be empty) goes into the header as x5t#S256, and as x5c when with_x5c. typ may be NULL. Appends the compact form. */
+/* Signs payload; cert (DER, may be empty) goes into the header as x5t#S256, and as x5c when with_x5c. typ may be NULL. Appends
+ * the compact form. */
 BM_MUST_USE enum bm_rc bm_jws_sign(const struct bm_key *k, const char *typ, struct bm_rd cert, bool with_x5c, struct bm_rd payload,
                                    struct bm_buf *out, struct bm_error *e);
 

@@ -1,5 +1,5 @@
-/* Keys. Public keys as SubjectPublicKeyInfo and verified with; private keys behind a table of drivers, so that a PKCS#11 token is one
- * more row. Algorithms go by OpenSSL's names, so that what the library underneath knows (ML-DSA from 3.5) works here. */
+/* Keys. Public keys as SubjectPublicKeyInfo and verified with; private keys behind a table of drivers, so that a PKCS#11 token is
+ * one more row. Algorithms go by OpenSSL's names, so that what the library underneath knows (ML-DSA from 3.5) works here. */
 #ifndef BM_PKI_KEY_H
 #define BM_PKI_KEY_H
 
@@ -8,14 +8,14 @@
 
 #include <openssl/evp.h>
 
-/* --- public ------------------------------------------------------------------------------------------------------------------ */
+/* --- public ------------------------------------------------------------------------------------------------------------------- */
 /* UDID: SHA-256 over the DER SubjectPublicKeyInfo. */
 void bm_udid_of(struct bm_rd spki, uint8_t ret[32]);
 
-/* What a SubjectPublicKeyInfo holds; borrows from the bytes given. alg: "P-256", "P-384", "P-521", "Ed25519", "RSA", or the dotted OID of others.
- * raw: the contents of the BIT STRING (EC: the point). bits: RSA modulus length, else 0.
- * Strict DER; EC points uncompressed only; RSA 2048 to 4096 bits with odd exponent over 65535; leftovers refused. Does not check that a
- * point is on its curve: bm_spki_open() does. */
+/* What a SubjectPublicKeyInfo holds; borrows from the bytes given. alg: "P-256", "P-384", "P-521", "Ed25519", "RSA", or the
+ * dotted OID of others. raw: the contents of the BIT STRING (EC: the point). bits: RSA modulus length, else 0.
+ * Strict DER; EC points uncompressed only; RSA 2048 to 4096 bits with odd exponent over 65535; leftovers refused. Does not check
+ * that a point is on its curve: bm_spki_open() does. */
 struct bm_spki {
     char alg[48];
     struct bm_rd raw, whole;
@@ -30,13 +30,15 @@ void bm_evp_freep(EVP_PKEY **k);
 /* Verifies an X.509 style signature: sig_alg is the DER AlgorithmIdentifier that came with it and must fit the key.
  * BM_DENIED (code "bad-signature") when it does not verify; BM_MALFORMED for an algorithm we do not take (SHA-1, MD5, unknown). */
 BM_MUST_USE enum bm_rc bm_verify_x509(EVP_PKEY *key, struct bm_rd sig_alg, struct bm_rd tbs, struct bm_rd sig, struct bm_error *e);
-/* Verifies raw r||s (ECDSA with the curve's own hash: P-256 SHA-256, P-384 SHA-384), or Ed25519 / RSA PKCS#1 v1.5 SHA-256 bytes as they are: the form of Onboard and JOSE. */
+/* Verifies raw r||s (ECDSA with the curve's own hash: P-256 SHA-256, P-384 SHA-384), or Ed25519 / RSA PKCS#1 v1.5 SHA-256 bytes
+ * as they are: the form of Onboard and JOSE. */
 BM_MUST_USE enum bm_rc bm_verify_raw(EVP_PKEY *key, struct bm_rd msg, struct bm_rd sig, struct bm_error *e);
 
-/* --- private ----------------------------------------------------------------------------------------------------------------- */
+/* --- private ------------------------------------------------------------------------------------------------------------------ */
 struct bm_key; /* an opened private key */
 
-/* Where private keys live. secret: what seals them at rest (32 bytes or a passphrase); borrowed while the ring is open, locked in memory by its owner. */
+/* Where private keys live. secret: what seals them at rest (32 bytes or a passphrase); borrowed while the ring is open, locked in
+ * memory by its owner. */
 struct bm_keyring {
     char dir[512]; /* folder of the file driver, mode 0700 */
     struct bm_rd secret;
@@ -44,7 +46,8 @@ struct bm_keyring {
 
 struct bm_key_driver {
     const char *scheme; /* of the key URI: "file" */
-    /* Makes a key of OpenSSL's name ("EC:P-256", "EC:P-384", "ED25519", "RSA:3072", "ML-DSA-65" ...) called `name`; BM_CONFLICT if there is one. */
+    /* Makes a key of OpenSSL's name ("EC:P-256", "EC:P-384", "ED25519", "RSA:3072", "ML-DSA-65" ...) called `name`; BM_CONFLICT
+     * if there is one. */
     enum bm_rc (*generate)(const struct bm_keyring *ring, const char *name, const char *alg, struct bm_error *e);
     enum bm_rc (*open)(const struct bm_keyring *ring, const char *name, struct bm_key **ret, struct bm_error *e);
 };
@@ -58,7 +61,8 @@ BM_MUST_USE enum bm_rc bm_key_of_evp(EVP_PKEY *take, struct bm_key **ret, struct
 void bm_key_free(struct bm_key *k); /* NULL is fine */
 void bm_key_freep(struct bm_key **k);
 
-/* PKCS#8 DER of the private key, for the one key that must leave the keeper: the TLS server's. BM_DENIED when its driver does not let it. */
+/* PKCS#8 DER of the private key, for the one key that must leave the keeper: the TLS server's. BM_DENIED when its driver does not
+ * let it. */
 BM_MUST_USE enum bm_rc bm_key_export(const struct bm_key *k, struct bm_buf *ret, struct bm_error *e);
 
 struct bm_rd bm_key_spki(const struct bm_key *k);    /* lent: DER SubjectPublicKeyInfo */

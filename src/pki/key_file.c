@@ -17,9 +17,9 @@
 enum {
     KEY_FILE_MAX = 64 * 1024,
     KEY_SALT_LEN = 16,
-    KEY_RANDOM_SECRET_LEN = 32,        /* a secret of this length is random bytes, not words */
-    KEY_ITERATIONS_RANDOM = 10000,     /* nothing to guess: stretching buys nothing */
-    KEY_ITERATIONS_PASSPHRASE = 600000,/* OWASP Password Storage Cheat Sheet, PBKDF2-HMAC-SHA256 */
+    KEY_RANDOM_SECRET_LEN = 32,         /* a secret of this length is random bytes, not words */
+    KEY_ITERATIONS_RANDOM = 10000,      /* nothing to guess: stretching buys nothing */
+    KEY_ITERATIONS_PASSPHRASE = 600000, /* OWASP Password Storage Cheat Sheet, PBKDF2-HMAC-SHA256 */
 };
 
 static enum bm_rc key_path(const struct bm_keyring *ring, const char *name, char *ret, size_t ret_len, struct bm_error *e)
@@ -34,7 +34,7 @@ static enum bm_rc key_path(const struct bm_keyring *ring, const char *name, char
     return bm_path_join(ring->dir, file, ret, ret_len, e);
 }
 
-/* --- making ---------------------------------------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------------------------------------- */
 /* What may follow the colon of "RSA:3072" or "EC:P-256". */
 static bool keygen_option(EVP_PKEY_CTX *ctx, const char *type, const char *option)
 {
@@ -129,7 +129,8 @@ static enum bm_rc key_try(EVP_PKEY *key, const char *alg, struct bm_error *e)
 
     bm_text_escape(bm_rd_str(alg), safe, sizeof safe);
     if (key == NULL)
-        return bm_fail(e, BM_USAGE, "this OpenSSL makes no key of algorithm '%s'; try EC:P-256, EC:P-384, ED25519 or RSA:3072", safe);
+        return bm_fail(e, BM_USAGE, "this OpenSSL makes no key of algorithm '%s'; try EC:P-256, EC:P-384, ED25519 or RSA:3072",
+                       safe);
     if (EVP_PKEY_up_ref(key) != 1)
         return bm_fail(e, BM_NOMEM, "key");
     return bm_key_of_evp(key, &k, e) == BM_OK ? BM_OK : bm_wrap(e, BM_USAGE, "key of algorithm '%s'", safe);
@@ -155,7 +156,7 @@ static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name,
     return rc;
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc key_unseal(struct bm_rd pem, struct bm_rd secret, const char *name, EVP_PKEY **ret, struct bm_error *e)
 {
     BIO *in = BIO_new_mem_buf(pem.p, (int)pem.n);
@@ -171,7 +172,8 @@ static enum bm_rc key_unseal(struct bm_rd pem, struct bm_rd secret, const char *
     if (plain != NULL)
         key = EVP_PKCS82PKEY(plain);
     if (rc == BM_OK && key == NULL) /* CBC has no tag: a wrong secret is bad padding or, once in 256, bad DER */
-        rc = bm_refuse(e, BM_DENIED, "wrong-secret", "key '%s' does not open: the secret is another one, or the file is damaged", name);
+        rc = bm_refuse(e, BM_DENIED, "wrong-secret", "key '%s' does not open: the secret is another one, or the file is damaged",
+                       name);
     PKCS8_PRIV_KEY_INFO_free(plain);
     X509_SIG_free(sealed);
     BIO_free(in);

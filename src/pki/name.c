@@ -30,7 +30,8 @@ static bool country_ok(struct bm_rd v)
     return v.n == 2 && v.p[0] >= 'A' && v.p[0] <= 'Z' && v.p[1] >= 'A' && v.p[1] <= 'Z';
 }
 
-/* Length of the UTF-8 character at the front, 0 when there is none: RFC 3629, shortest forms, no surrogates, no control characters. */
+/* Length of the UTF-8 character at the front, 0 when there is none: RFC 3629, shortest forms, no surrogates, no control
+ * characters. */
 static size_t utf8_char(struct bm_rd v)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -136,10 +137,11 @@ static enum bm_rc value_check(const struct bm_attribute_type *t, struct bm_rd v,
     char safe[80];
 
     if (!t->ok(v))
-        return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s cannot hold '%s'", t->name, bm_text_escape(v, safe, sizeof safe));
-    if (char_count(v) > t->chars_max)
-        return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s takes %zu characters and '%s' is longer", t->name, t->chars_max,
+        return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s cannot hold '%s'", t->name,
                          bm_text_escape(v, safe, sizeof safe));
+    if (char_count(v) > t->chars_max)
+        return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s takes %zu characters and '%s' is longer", t->name,
+                         t->chars_max, bm_text_escape(v, safe, sizeof safe));
     return BM_OK;
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* --- judging: one row per rule, true when it is broken ------------------------------------------------------------------------------- */
+/* --- judging: one row per rule, true when it is broken ---------------------------------------------------------------------- */
 static const struct bm_rd kp_server = BM_LIT(OID_KP_SERVER), kp_client = BM_LIT(OID_KP_CLIENT), kp_time = BM_LIT(OID_KP_TIME);
 
 static bool oids_have(const struct draft_oids *list, struct bm_rd oid)
@@ -101,7 +101,8 @@ static const struct {
     { leaf_can_sign, "key usage keyCertSign needs \"ca\" (RFC 5280 section 4.2.1.9)" },
     { ca_without_name, "a CA needs a subject (RFC 5280 section 4.1.2.6)" },
     { nobody_named, "an empty subject needs \"san\" (RFC 5280 section 4.1.2.6)" },
-    { idevid_without_serial, "a device certificate without end is an IDevID and needs serialNumber= in its subject (IEEE 802.1AR 8.6)" },
+    { idevid_without_serial,
+      "a device certificate without end is an IDevID and needs serialNumber= in its subject (IEEE 802.1AR 8.6)" },
     { hardware_without_type, "\"hardware-module\" and \"hw_type\" belong together" },
     { server_without_host, "serverAuth needs a dns: or ip: alternative name (RFC 9525)" },
     { tls_without_usage, "clientAuth and serverAuth need digitalSignature, keyEncipherment or keyAgreement (RFC 5280 4.2.1.12)" },
@@ -117,7 +118,7 @@ enum bm_rc draft_lint(const struct draft *d, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- compiling: each writes a whole Extension or nothing ---------------------------------------------------------------------------- */
+/* --- compiling: each writes a whole Extension or nothing -------------------------------------------------------------------- */
 enum { GN_URI = 6 };
 
 static void put_uri(struct bm_derw *w, const char *uri)
@@ -246,7 +247,7 @@ enum bm_rc draft_compile(struct draft *d, struct bm_error *e)
     return BM_OK;
 }
 
-/* --- the profile ------------------------------------------------------------------------------------------------------------------- */
+/* --- the profile ------------------------------------------------------------------------------------------------------------ */
 static void json_freep(json_t **v)
 {
     json_decref(*v);

@@ -14,15 +14,15 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
     { "tls-server", "{\"validity\":\"90d\"," SIGN_USAGE "\"eku\":[\"serverAuth\"],"
                     "\"subject\":\"CN={host}\",\"san\":[\"dns:{host}\",\"ip:{host}\"]}" },
     { "root-ca", "{\"validity\":\"20y\"," CA_USAGE "\"subject\":\"CN={org} {service|=Root} CA,OU=Root CA,O={org}\",\"ca\":{}}" },
-    { "intermediate-ca", "{\"validity\":\"15y\"," CA_USAGE
-                         "\"subject\":\"CN={org} {service|batch|=Intermediate} CA,OU=Intermediate CA,O={org}\",\"ca\":{\"path_len\":1}}" },
+    { "intermediate-ca",
+      "{\"validity\":\"15y\"," CA_USAGE
+      "\"subject\":\"CN={org} {service|batch|=Intermediate} CA,OU=Intermediate CA,O={org}\",\"ca\":{\"path_len\":1}}" },
     { "issuing-ca", "{\"validity\":\"10y\"," CA_USAGE
                     "\"subject\":\"CN={org} {service|batch|=Issuing} CA,OU=Issuing CA,O={org}\",\"ca\":{\"path_len\":0}}" },
     { "device-root-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
                         "\"subject\":\"CN={org} {service|=Device} CA,OU=Device Root CA,O={org}\",\"ca\":{}}" },
     { "batch-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
                   "\"subject\":\"CN={org} {service|batch} CA,OU=Batch CA,O={org}\",\"ca\":{\"path_len\":0}}" },
-    { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE
-                         "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
+    { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
     { NULL, NULL },
 };

@@ -16,7 +16,8 @@ static enum bm_rc list_each(const char *what, const json_t *list, struct draft *
 
     if (json_array_size(list) == 0)
         return bm_fail(e, BM_USAGE, "%s: an empty list", what);
-    json_array_foreach(list, i, v) {
+    json_array_foreach(list, i, v)
+    {
         enum bm_rc rc;
 
         if (!json_is_string(v))
@@ -35,7 +36,7 @@ static enum bm_rc unknown(const char *text, const char *what, struct bm_error *e
     return bm_fail(e, BM_USAGE, "'%s' is no %s", bm_text_escape(bm_rd_str(text), safe, sizeof safe), what);
 }
 
-/* --- time -------------------------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc read_validity(struct draft *d, const json_t *v, struct bm_error *e)
 {
     if (!bm_duration_parse(json_string_value(v), &d->p->validity_s))
@@ -49,7 +50,8 @@ static enum bm_rc read_validity(struct draft *d, const json_t *v, struct bm_erro
 static enum bm_rc read_not_after(struct draft *d, const json_t *v, struct bm_error *e)
 {
     if (strcmp(json_string_value(v), "99991231235959Z") != 0)
-        return bm_fail(e, BM_USAGE, "only \"99991231235959Z\" (no end, RFC 5280 section 4.1.2.5) is taken; give \"validity\" instead");
+        return bm_fail(e, BM_USAGE,
+                       "only \"99991231235959Z\" (no end, RFC 5280 section 4.1.2.5) is taken; give \"validity\" instead");
     d->p->validity_s = INT64_MAX;
     d->has_end = true;
     return BM_OK;
@@ -63,17 +65,21 @@ static enum bm_rc read_backdate(struct draft *d, const json_t *v, struct bm_erro
     return BM_OK;
 }
 
-/* --- usage ------------------------------------------------------------------------------------------------------------------------- */
+/* --- usage ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc usage_item(struct draft *d, const char *text, struct bm_error *e)
 {
     static const struct {
         const char *name;
         enum bm_key_usage bit;
     } names[] = {
-        { "digitalSignature", BM_KU_DIGITAL_SIGNATURE }, { "nonRepudiation", BM_KU_CONTENT_COMMITMENT },
-        { "contentCommitment", BM_KU_CONTENT_COMMITMENT }, { "keyEncipherment", BM_KU_KEY_ENCIPHERMENT },
-        { "dataEncipherment", BM_KU_DATA_ENCIPHERMENT }, { "keyAgreement", BM_KU_KEY_AGREEMENT },
-        { "keyCertSign", BM_KU_CERT_SIGN },              { "cRLSign", BM_KU_CRL_SIGN },
+        { "digitalSignature", BM_KU_DIGITAL_SIGNATURE },
+        { "nonRepudiation", BM_KU_CONTENT_COMMITMENT },
+        { "contentCommitment", BM_KU_CONTENT_COMMITMENT },
+        { "keyEncipherment", BM_KU_KEY_ENCIPHERMENT },
+        { "dataEncipherment", BM_KU_DATA_ENCIPHERMENT },
+        { "keyAgreement", BM_KU_KEY_AGREEMENT },
+        { "keyCertSign", BM_KU_CERT_SIGN },
+        { "cRLSign", BM_KU_CRL_SIGN },
     };
 
     for (size_t i = 0; i < BM_COUNT(names); i++) {
@@ -118,9 +124,9 @@ static enum bm_rc eku_item(struct draft *d, const char *text, struct bm_error *e
         const char *name;
         struct bm_rd oid;
     } names[] = {
-        { "serverAuth", BM_LIT(OID_KP_SERVER) },  { "clientAuth", BM_LIT(OID_KP_CLIENT) },
-        { "codeSigning", BM_LIT(OID_KP_CODE) },   { "emailProtection", BM_LIT(OID_KP_EMAIL) },
-        { "timeStamping", BM_LIT(OID_KP_TIME) },  { "OCSPSigning", BM_LIT(OID_KP_OCSP) },
+        { "serverAuth", BM_LIT(OID_KP_SERVER) }, { "clientAuth", BM_LIT(OID_KP_CLIENT) },
+        { "codeSigning", BM_LIT(OID_KP_CODE) },  { "emailProtection", BM_LIT(OID_KP_EMAIL) },
+        { "timeStamping", BM_LIT(OID_KP_TIME) }, { "OCSPSigning", BM_LIT(OID_KP_OCSP) },
     };
 
     for (size_t i = 0; i < BM_COUNT(names); i++)
@@ -144,7 +150,7 @@ static enum bm_rc read_policies(struct draft *d, const json_t *v, struct bm_erro
     return list_each("policies", v, d, policy_item, e);
 }
 
-/* --- names ------------------------------------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc read_subject(struct draft *d, const json_t *v, struct bm_error *e)
 {
     return bm_name_spec_parse(json_string_value(v), true, &d->p->subject, e);
@@ -190,7 +196,7 @@ static enum bm_rc read_hw_type(struct draft *d, const json_t *v, struct bm_error
     return BM_OK;
 }
 
-/* --- keys, CA, places to look ------------------------------------------------------------------------------------------------------- */
+/* --- keys, CA, places to look ----------------------------------------------------------------------------------------------- */
 static enum bm_rc key_item(struct draft *d, const char *text, struct bm_error *e)
 {
     for (size_t i = 0; i < profile_keys_count; i++) {
@@ -273,13 +279,20 @@ static const struct member {
     json_type type;
     enum bm_rc (*read)(struct draft *d, const json_t *v, struct bm_error *e);
 } members[] = {
-    { "validity", JSON_STRING, read_validity }, { "not_after", JSON_STRING, read_not_after },
-    { "backdate", JSON_STRING, read_backdate }, { "key_usage", JSON_ARRAY, read_key_usage },
-    { "eku", JSON_ARRAY, read_eku },            { "subject", JSON_STRING, read_subject },
-    { "san", JSON_ARRAY, read_san },            { "hw_type", JSON_STRING, read_hw_type },
-    { "keys", JSON_ARRAY, read_keys },          { "ca", JSON_OBJECT, read_ca },
-    { "policies", JSON_ARRAY, read_policies },  { "crl", JSON_ARRAY, read_crl },
-    { "ocsp", JSON_ARRAY, read_ocsp },          { "issuers", JSON_ARRAY, read_issuers },
+    { "validity", JSON_STRING, read_validity },
+    { "not_after", JSON_STRING, read_not_after },
+    { "backdate", JSON_STRING, read_backdate },
+    { "key_usage", JSON_ARRAY, read_key_usage },
+    { "eku", JSON_ARRAY, read_eku },
+    { "subject", JSON_STRING, read_subject },
+    { "san", JSON_ARRAY, read_san },
+    { "hw_type", JSON_STRING, read_hw_type },
+    { "keys", JSON_ARRAY, read_keys },
+    { "ca", JSON_OBJECT, read_ca },
+    { "policies", JSON_ARRAY, read_policies },
+    { "crl", JSON_ARRAY, read_crl },
+    { "ocsp", JSON_ARRAY, read_ocsp },
+    { "issuers", JSON_ARRAY, read_issuers },
 };
 
 static const struct member *member_find(const char *name)
@@ -295,7 +308,8 @@ enum bm_rc draft_read(struct draft *d, const json_t *profile, struct bm_error *e
     const char *name;
     json_t *v;
 
-    json_object_foreach((json_t *)profile, name, v) {
+    json_object_foreach((json_t *)profile, name, v)
+    {
         const struct member *m = member_find(name);
         enum bm_rc rc;
 

@@ -51,7 +51,8 @@ static bool uri_ok(struct bm_rd v)
 {
     size_t scheme = 0;
 
-    while (scheme < v.n && (label_ok(bm_rd_of(v.p + scheme, 1)) || (scheme > 0 && strchr("+-.", v.p[scheme]) != NULL && v.p[scheme] != 0)))
+    while (scheme < v.n &&
+           (label_ok(bm_rd_of(v.p + scheme, 1)) || (scheme > 0 && strchr("+-.", v.p[scheme]) != NULL && v.p[scheme] != 0)))
         scheme++;
     if (scheme == 0 || scheme + 1 >= v.n || v.p[scheme] != ':' || (v.p[0] | 0x20) < 'a')
         return false;
@@ -70,7 +71,8 @@ static enum bm_rc bad_value(const char *kind, struct bm_rd v, struct bm_error *e
 {
     char safe[96];
 
-    return bm_refuse(e, BM_DENIED, "profile-template", "alternative name: '%s' is no %s", bm_text_escape(v, safe, sizeof safe), kind);
+    return bm_refuse(e, BM_DENIED, "profile-template", "alternative name: '%s' is no %s", bm_text_escape(v, safe, sizeof safe),
+                     kind);
 }
 
 static enum bm_rc ip_write(struct bm_derw *w, struct bm_rd v, struct bm_error *e)
@@ -158,7 +160,8 @@ static enum bm_rc hosts_write(struct bm_derw *w, enum bm_san_kind kind, const ch
 }
 
 /* otherName [0] { id-on-hardwareModuleName, [0] EXPLICIT SEQUENCE { hwType OID, hwSerialNum OCTET STRING } } */
-static enum bm_rc hardware_write(struct bm_derw *w, const struct bm_profile *p, const struct bm_subject_words *words, struct bm_error *e)
+static enum bm_rc hardware_write(struct bm_derw *w, const struct bm_profile *p, const struct bm_subject_words *words,
+                                 struct bm_error *e)
 {
     static const struct bm_rd id = BM_LIT(OID_HARDWARE_MODULE_NAME);
     size_t mark = bm_derw_mark(w);

@@ -66,7 +66,8 @@ static enum bm_rc rsa_check(const struct spki_alg *a, struct bm_spki *k, struct 
     struct bm_rd seq, n;
     uint64_t exponent;
 
-    if (!bm_der_only(k->raw, BM_DER_SEQUENCE, &seq) || !bm_der_take(&seq, BM_DER_INTEGER, &n) || !bm_der_int_ok(n) || n.p[0] >= 0x80)
+    if (!bm_der_only(k->raw, BM_DER_SEQUENCE, &seq) || !bm_der_take(&seq, BM_DER_INTEGER, &n) || !bm_der_int_ok(n) ||
+        n.p[0] >= 0x80)
         return bm_fail(e, BM_MALFORMED, "public key: bad %s modulus", a->alg);
     if (!bm_der_uint(&seq, &exponent) || seq.n != 0)
         return bm_fail(e, BM_MALFORMED, "public key: bad %s exponent", a->alg);

@@ -104,7 +104,7 @@ bool bm_template_has(const char *text, const char *word)
     return false;
 }
 
-/* --- filling --------------------------------------------------------------------------------------------------------------------- */
+/* --- filling ---------------------------------------------------------------------------------------------------------------- */
 static void put_percent(struct bm_wr *out, struct bm_rd v)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
@@ -144,7 +144,8 @@ static bool put_attribute(struct bm_wr *out, struct bm_rd name, struct bm_rd jso
     if (json_is_string(v) && json_string_length(v) != 0)
         put_styled(out, bm_rd_of(json_string_value(v), json_string_length(v)), style);
     else if (json_is_integer(v))
-        put_styled(out, bm_rd_of(number, (size_t)snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(v))), style);
+        put_styled(out, bm_rd_of(number, (size_t)snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(v))),
+                   style);
     else
         found = false;
     json_decref(all);
@@ -173,8 +174,8 @@ static bool put_word(struct bm_wr *out, struct bm_rd word, const struct bm_subje
     return false;
 }
 
-static enum bm_rc put_braces(struct bm_wr *out, struct bm_rd inner, const struct bm_subject_words *words, enum bm_template_style style,
-                             struct bm_error *e)
+static enum bm_rc put_braces(struct bm_wr *out, struct bm_rd inner, const struct bm_subject_words *words,
+                             enum bm_template_style style, struct bm_error *e)
 {
     struct bm_rd rest = inner;
     char safe[80];

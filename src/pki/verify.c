@@ -76,7 +76,8 @@ enum bm_rc bm_verify_x509(EVP_PKEY *key, struct bm_rd sig_alg, struct bm_rd tbs,
     const struct sig_alg *a = sig_alg_find(sig_alg);
 
     if (a == NULL)
-        return bm_fail(e, BM_MALFORMED, "signature algorithm is not one we take (ECDSA or RSA with SHA-256 and up, Ed25519, ML-DSA)");
+        return bm_fail(e, BM_MALFORMED,
+                       "signature algorithm is not one we take (ECDSA or RSA with SHA-256 and up, Ed25519, ML-DSA)");
     if (!key_fits(key, a))
         return bm_fail(e, BM_MALFORMED, "signature algorithm is for %s keys and the key is another", a->key_name);
     if (a->key == EVP_PKEY_EC)

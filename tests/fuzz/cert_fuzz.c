@@ -25,7 +25,8 @@ static void check(struct bm_rd der)
         return;
     }
     must(inside(c.tbs, der) && inside(c.sig_alg, der) && inside(c.sig, der) && inside(c.serial, c.tbs) && inside(c.issuer, c.tbs));
-    must(inside(c.subject, c.tbs) && inside(c.spki, c.tbs) && inside(c.san, c.tbs) && inside(c.skid, c.tbs) && inside(c.akid, c.tbs));
+    must(inside(c.subject, c.tbs) && inside(c.spki, c.tbs) && inside(c.san, c.tbs) && inside(c.skid, c.tbs) &&
+         inside(c.akid, c.tbs));
     must(c.not_before <= c.not_after && c.serial.n != 0 && (c.ca || c.path_len == -1));
     must(!bm_name_find(c.subject, bm_rd_of("\x55\x04\x03", 3), &v) || inside(v, c.subject));
     must(bm_cert_check_link(&c, &c, c.not_before, &e) == BM_OK || e.rc == BM_DENIED || e.rc == BM_MALFORMED || e.rc == BM_LIMIT);

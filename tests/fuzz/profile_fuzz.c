@@ -24,10 +24,19 @@ static void issue(const struct bm_profile *p, const char *word)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CERT_MAX };
     struct bm_subject_words words = { .udid = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
-                                      .serial = word, .product = word, .batch = word, .org = word, .service = word, .host = word,
+                                      .serial = word,
+                                      .product = word,
+                                      .batch = word,
+                                      .org = word,
+                                      .service = word,
+                                      .host = word,
                                       .attributes = bm_rd_str(word) };
-    struct bm_issue i = { .profile = p, .issuer_key = signer(), .spki = bm_key_spki(signer()), .words = &words,
-                          .now = 1790000000, .not_after_max = INT64_MAX };
+    struct bm_issue i = { .profile = p,
+                          .issuer_key = signer(),
+                          .spki = bm_key_spki(signer()),
+                          .words = &words,
+                          .now = 1790000000,
+                          .not_after_max = INT64_MAX };
     int64_t before, after;
     struct bm_error e;
     struct bm_cert c;

@@ -129,8 +129,9 @@ static void prefixes(void **state)
 }
 
 /* --- certificates made by hand, one thing wrong with each --------------------------------------------------------------------------- */
-#define SPKI \
-    "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00 04 6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 " \
+#define SPKI                                                                                                                       \
+    "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00 04 "                                                              \
+    "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 "                                                            \
     "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 #define ALG "300a 0608 2a8648ce3d040302"
 #define NAME "300c 310a 3008 0603 550403 0c01 61"
@@ -155,7 +156,8 @@ static const struct by_hand hands[] = {
     { "unknown extension", GOOD, "300a 0603 2a0304 0403 020101", BM_OK },
     { "FALSE written out", GOOD, "300d 0603 2a0304 010100 0403 020101", BM_OK },
     { "empty subject", V3, "0201 05", ALG, NAME, DATES, "3000" SPKI, BC, BM_OK },
-    { "no end", V3, "0201 05", ALG, NAME, "3020 170d 3236303130313030303030305a 180f 39393939313233313233353935395a", NAME SPKI, BC, BM_OK },
+    { "no end", V3, "0201 05", ALG, NAME, "3020 170d 3236303130313030303030305a 180f 39393939313233313233353935395a", NAME SPKI, BC,
+      BM_OK },
     { "v1 with extensions", "", "0201 05", ALG, NAME, DATES, NAME SPKI, BC, BM_MALFORMED },
     { "v2", "a003 0201 01", "0201 05", ALG, NAME, DATES, NAME SPKI, NULL, BM_MALFORMED },
     { "v4", "a003 0201 03", "0201 05", ALG, NAME, DATES, NAME SPKI, NULL, BM_MALFORMED },
@@ -168,8 +170,8 @@ static const struct by_hand hands[] = {
     { "issuer no name", V3, "0201 05", ALG, "3002 3100", DATES, NAME SPKI, BC, BM_MALFORMED },
     { "issuer with three in an attribute", V3, "0201 05", ALG, "300f 310d 300b 0603 550403 0c01 61 0c01 62", DATES, NAME SPKI, BC,
       BM_MALFORMED },
-    { "end before start", V3, "0201 05", ALG, NAME, "301e 170d 3336303130313030303030305a 170d 3236303130313030303030305a", NAME SPKI, BC,
-      BM_MALFORMED },
+    { "end before start", V3, "0201 05", ALG, NAME, "301e 170d 3336303130313030303030305a 170d 3236303130313030303030305a",
+      NAME SPKI, BC, BM_MALFORMED },
     { "one date", V3, "0201 05", ALG, NAME, "300f 170d 3236303130313030303030305a", NAME SPKI, BC, BM_MALFORMED },
     { "unique identifier", V3, "0201 05", ALG, NAME, DATES, NAME SPKI "8102 0001", BC, BM_MALFORMED },
     { "empty extensions", GOOD, "", BM_MALFORMED },
@@ -246,8 +248,10 @@ static void rows_by_hand(void **state)
 
 static void what_is_read(void **state)
 {
-    static const struct by_hand h = { "", GOOD, "3012 0603 551d13 0101ff 0408 3006 0101ff 020103" KU "300d 0603 2a0304 0101ff 0403 020101"
-                                                "3016 0603 551d25 040f 300d 0603 2a0305 0606 2b0601050507", BM_OK };
+    static const struct by_hand h = { "", GOOD,
+                                      "3012 0603 551d13 0101ff 0408 3006 0101ff 020103" KU "300d 0603 2a0304 0101ff 0403 020101"
+                                      "3016 0603 551d25 040f 300d 0603 2a0305 0606 2b0601050507",
+                                      BM_OK };
     uint8_t room[2048];
     struct bm_cert c;
 
@@ -292,10 +296,10 @@ static void links_refused(void **state)
     issue(&ca, "issuing-ca", root_key, &root, ca_key);
     issue(&leaf, "ldevid", ca_key, &ca, leaf_key);
     assert_ok(bm_cert_check_link(&leaf.cert, &ca.cert, NOW, &err));
-#define REFUSED(cert, issuer, at, word) \
-    do { \
-        assert_int_equal(bm_cert_check_link(cert, issuer, at, &err), BM_DENIED); \
-        assert_string_equal(err.code, word); \
+#define REFUSED(cert, issuer, at, word)                                                                                            \
+    do {                                                                                                                           \
+        assert_int_equal(bm_cert_check_link(cert, issuer, at, &err), BM_DENIED);                                                   \
+        assert_string_equal(err.code, word);                                                                                       \
     } while (0)
     REFUSED(&leaf.cert, &root.cert, NOW, "bad-issuer");
     REFUSED(&ca.cert, &leaf.cert, NOW, "bad-issuer");
@@ -413,11 +417,16 @@ static void names_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_algorithm_and_leaf), cmocka_unit_test(serial_is_positive_and_fixed),
-        cmocka_unit_test(prefixes),                 cmocka_unit_test(rows_by_hand),
-        cmocka_unit_test(what_is_read),             cmocka_unit_test(limits),
-        cmocka_unit_test(links_refused),            cmocka_unit_test(microchip),
-        cmocka_unit_test(library_made),             cmocka_unit_test(names_found),
+        cmocka_unit_test(every_algorithm_and_leaf),
+        cmocka_unit_test(serial_is_positive_and_fixed),
+        cmocka_unit_test(prefixes),
+        cmocka_unit_test(rows_by_hand),
+        cmocka_unit_test(what_is_read),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(links_refused),
+        cmocka_unit_test(microchip),
+        cmocka_unit_test(library_made),
+        cmocka_unit_test(names_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

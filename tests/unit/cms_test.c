@@ -36,7 +36,7 @@ static void in_the_library(void **state)
     for (size_t n = 0; n <= BM_COUNT(certs); n++) {
         BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = 65536 };
         const uint8_t *p, *q;
-        STACK_OF(X509) *found;
+        STACK_OF(X509) * found;
         CMS_ContentInfo *cms;
         PKCS7 *p7;
 
@@ -129,8 +129,8 @@ static void pem_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(in_the_library), cmocka_unit_test(refused), cmocka_unit_test(pem_there_and_back),
-                                        cmocka_unit_test(pem_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(in_the_library), cmocka_unit_test(refused),
+                                        cmocka_unit_test(pem_there_and_back), cmocka_unit_test(pem_refused) };
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -30,7 +30,10 @@ static struct bm_rd library_csr(EVP_PKEY *k, bool with_attributes, uint8_t **ret
 
 static EVP_PKEY *kind(int i)
 {
-    return i == 0 ? EVP_EC_gen("P-256") : i == 1 ? EVP_EC_gen("P-384") : i == 2 ? EVP_RSA_gen(2048) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    return i == 0   ? EVP_EC_gen("P-256")
+           : i == 1 ? EVP_EC_gen("P-384")
+           : i == 2 ? EVP_RSA_gen(2048)
+                    : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 }
 
 static void of_the_library(void **state)
@@ -47,7 +50,8 @@ static void of_the_library(void **state)
         assert_int_equal(c.san.n != 0, i % 2);
         assert_true(bm_rd_eq(c.challenge_password, bm_rd_str(i % 2 == 1 ? "secret" : "")));
         if (i % 2 == 1)
-            assert_true(bm_rd_eq(c.san, bm_rd_str("\x30\x14\x82\x09" "a.example\x86\x07urn:x:y")));
+            assert_true(bm_rd_eq(c.san, bm_rd_str("\x30\x14\x82\x09"
+                                                  "a.example\x86\x07urn:x:y")));
         OPENSSL_free(der);
     }
 }
@@ -84,10 +88,21 @@ static void subjects_refused(void **state)
         const char *subject;
         enum bm_rc want;
     } rows[] = {
-        { "CN", BM_USAGE },       { "CN=", BM_USAGE },       { "CN=a,", BM_USAGE },      { ",CN=a", BM_USAGE },
-        { "XX=a", BM_USAGE },     { "cn=a", BM_USAGE },      { "CN=a,,O=b", BM_USAGE },  { "C=Germany", BM_DENIED },
-        { "C=de", BM_DENIED },    { "CN=a\nb", BM_DENIED },  { "CN=\xff", BM_DENIED },   { "CN=\xc0\x80", BM_DENIED },
-        { "CN=\xed\xa0\x80", BM_DENIED }, { "CN=\xe2\x82", BM_DENIED }, { "serialNumber=a@b", BM_DENIED },
+        { "CN", BM_USAGE },
+        { "CN=", BM_USAGE },
+        { "CN=a,", BM_USAGE },
+        { ",CN=a", BM_USAGE },
+        { "XX=a", BM_USAGE },
+        { "cn=a", BM_USAGE },
+        { "CN=a,,O=b", BM_USAGE },
+        { "C=Germany", BM_DENIED },
+        { "C=de", BM_DENIED },
+        { "CN=a\nb", BM_DENIED },
+        { "CN=\xff", BM_DENIED },
+        { "CN=\xc0\x80", BM_DENIED },
+        { "CN=\xed\xa0\x80", BM_DENIED },
+        { "CN=\xe2\x82", BM_DENIED },
+        { "serialNumber=a@b", BM_DENIED },
         { "serialNumber=caf\xc3\xa9", BM_DENIED },
         { "CN=12345678901234567890123456789012345678901234567890123456789012345", BM_DENIED },
         { "CN=1,CN=2,CN=3,CN=4,CN=5,CN=6,CN=7,CN=8,CN=9", BM_USAGE },
@@ -129,8 +144,9 @@ static void prefixes_and_flips(void **state)
     OPENSSL_free(der);
 }
 
-#define SPKI \
-    "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00 04 6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 " \
+#define SPKI                                                                                                                       \
+    "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00 04 "                                                              \
+    "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 "                                                            \
     "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 #define NAME "300c 310a 3008 0603 550403 0c01 61"
 #define PASSWORD "3012 0609 2a864886f70d010907 3105 0c03 616263"
@@ -158,7 +174,8 @@ static void rows_by_hand(void **state)
         { "request without value", "0201 00", NAME, EXTENSIONS("0d", "3100"), BM_MALFORMED },
         { "alternative names twice", "0201 00", NAME,
           EXTENSIONS("2b", "311e 301c 300c 0603 551d11 0405 3003 8201 61 300c 0603 551d11 0405 3003 8201 61"), BM_MALFORMED },
-        { "alternative name that is none", "0201 00", NAME, EXTENSIONS("1d", "3110 300e 300c 0603 551d11 0405 3003 0c01 61"), BM_MALFORMED },
+        { "alternative name that is none", "0201 00", NAME, EXTENSIONS("1d", "3110 300e 300c 0603 551d11 0405 3003 0c01 61"),
+          BM_MALFORMED },
         { "attribute left over", "0201 00", NAME, "300a 0602 2a03 3102 0500 0500", BM_MALFORMED },
         { "attribute no SET", "0201 00", NAME, "3008 0602 2a03 3002 0500", BM_MALFORMED },
         { "attribute with bad OID", "0201 00", NAME, "3008 0602 2a83 3102 0500", BM_MALFORMED },

@@ -143,8 +143,13 @@ static void object_identifiers(void **state)
 
 static void object_identifier_text_refused(void **state)
 {
-    static const char *const rows[] = { "", "1", "commonName", "CN", "1.2.", "3.1", "1.40.1", "1.2.a", " 1.2.3",
-                                        "1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17.18.19.20.21.22.23.24.25.26.27.28.29.30.31.32.33.34.35" };
+    static const char *const rows[] = {
+        "",           "1",
+        "commonName", "CN",
+        "1.2.",       "3.1",
+        "1.40.1",     "1.2.a",
+        " 1.2.3",     "1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17.18.19.20.21.22.23.24.25.26.27.28.29.30.31.32.33.34.35"
+    };
     uint8_t der[32];
     size_t n;
 
@@ -245,11 +250,9 @@ static void writer_is_sticky(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elements),           cmocka_unit_test(long_lengths),
-        cmocka_unit_test(integers),           cmocka_unit_test(bit_strings),
-        cmocka_unit_test(object_identifiers), cmocka_unit_test(object_identifier_text_refused),
-        cmocka_unit_test(times),              cmocka_unit_test(times_written),
-        cmocka_unit_test(writer_is_sticky),
+        cmocka_unit_test(elements),    cmocka_unit_test(long_lengths),       cmocka_unit_test(integers),
+        cmocka_unit_test(bit_strings), cmocka_unit_test(object_identifiers), cmocka_unit_test(object_identifier_text_refused),
+        cmocka_unit_test(times),       cmocka_unit_test(times_written),      cmocka_unit_test(writer_is_sticky),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,10 @@ static void there_and_back(void **state)
 {
     static const struct {
         const char *type, *option, *alg;
-    } rows[] = { { "EC", "P-256", "ES256" }, { "EC", "P-384", "ES384" }, { "EC", "P-521", "ES512" }, { "ED25519", NULL, "EdDSA" },
+    } rows[] = { { "EC", "P-256", "ES256" },
+                 { "EC", "P-384", "ES384" },
+                 { "EC", "P-521", "ES512" },
+                 { "ED25519", NULL, "EdDSA" },
                  { "RSA", "2048", "RS256" } };
 
     (void)state;
@@ -57,9 +60,10 @@ static void split_rows(void **state)
         const char *text;
         enum bm_rc want;
     } rows[] = {
-        { "e30.YQ.YQ", BM_OK },          { "e30..YQ", BM_OK },           { "", BM_MALFORMED },       { "e30", BM_MALFORMED },
-        { "e30.YQ", BM_MALFORMED },      { ".YQ.YQ", BM_MALFORMED },     { "e30.YQ.", BM_MALFORMED }, { "..", BM_MALFORMED },
-        { "e30.YQ.YQ.YQ", BM_MALFORMED }, { "e30.YQ.YQ.", BM_MALFORMED }, { "e30.Y Q.YQ", BM_MALFORMED }, { "e30.YQ==.YQ", BM_MALFORMED },
+        { "e30.YQ.YQ", BM_OK },          { "e30..YQ", BM_OK },           { "", BM_MALFORMED },
+        { "e30", BM_MALFORMED },         { "e30.YQ", BM_MALFORMED },     { ".YQ.YQ", BM_MALFORMED },
+        { "e30.YQ.", BM_MALFORMED },     { "..", BM_MALFORMED },         { "e30.YQ.YQ.YQ", BM_MALFORMED },
+        { "e30.YQ.YQ.", BM_MALFORMED },  { "e30.Y Q.YQ", BM_MALFORMED }, { "e30.YQ==.YQ", BM_MALFORMED },
         { "e30.YQ.YQ\n", BM_MALFORMED }, { "e30.Y+.YQ", BM_MALFORMED },  { " e30.YQ.YQ", BM_MALFORMED },
     };
 
@@ -177,7 +181,8 @@ static void published(void **state)
         const char *jws, *spki;
     } rows[] = {
         { es256, "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00 04"
-                 "7fcdce2770f6c45d4183cbee6fdb4b7b580733357be9ef13bacf6e3c7bd15445 c7f144cd1bbd9b7e872cdfedb9eeb9f4b3695d6ea90b24ad8a4623288588e5ad" },
+                 "7fcdce2770f6c45d4183cbee6fdb4b7b580733357be9ef13bacf6e3c7bd15445 "
+                 "c7f144cd1bbd9b7e872cdfedb9eeb9f4b3695d6ea90b24ad8a4623288588e5ad" },
         { eddsa, "302a 3005 0603 2b6570 0321 00 d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a" },
     };
 
@@ -281,8 +286,10 @@ static void sign_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there_and_back), cmocka_unit_test(split_rows), cmocka_unit_test(header_rows), cmocka_unit_test(algorithm_goes_with_key),
-        cmocka_unit_test(published),      cmocka_unit_test(microchip),  cmocka_unit_test(sign_refused),
+        cmocka_unit_test(there_and_back), cmocka_unit_test(split_rows),
+        cmocka_unit_test(header_rows),    cmocka_unit_test(algorithm_goes_with_key),
+        cmocka_unit_test(published),      cmocka_unit_test(microchip),
+        cmocka_unit_test(sign_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,20 +158,13 @@ static void refused(void **state)
         const char *uri, *alg;
         enum bm_rc generate, open;
     } rows[] = {
-        { "file:bad-alg", "EC:P-999", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "EC", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "RSA:1024", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "RSA:12", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "RSA:0999", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "ED25519:x", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "no-such", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "", BM_USAGE, BM_NOTFOUND },
-        { "file:bad-alg", "X25519", BM_USAGE, BM_NOTFOUND },
-        { "file:", "ED25519", BM_USAGE, BM_USAGE },
-        { "file:../x", "ED25519", BM_USAGE, BM_USAGE },
-        { "file:.x", "ED25519", BM_USAGE, BM_USAGE },
-        { "file:A", "ED25519", BM_USAGE, BM_USAGE },
-        { "pkcs11:x", "ED25519", BM_USAGE, BM_USAGE },
+        { "file:bad-alg", "EC:P-999", BM_USAGE, BM_NOTFOUND }, { "file:bad-alg", "EC", BM_USAGE, BM_NOTFOUND },
+        { "file:bad-alg", "RSA:1024", BM_USAGE, BM_NOTFOUND }, { "file:bad-alg", "RSA:12", BM_USAGE, BM_NOTFOUND },
+        { "file:bad-alg", "RSA:0999", BM_USAGE, BM_NOTFOUND }, { "file:bad-alg", "ED25519:x", BM_USAGE, BM_NOTFOUND },
+        { "file:bad-alg", "no-such", BM_USAGE, BM_NOTFOUND },  { "file:bad-alg", "", BM_USAGE, BM_NOTFOUND },
+        { "file:bad-alg", "X25519", BM_USAGE, BM_NOTFOUND },   { "file:", "ED25519", BM_USAGE, BM_USAGE },
+        { "file:../x", "ED25519", BM_USAGE, BM_USAGE },        { "file:.x", "ED25519", BM_USAGE, BM_USAGE },
+        { "file:A", "ED25519", BM_USAGE, BM_USAGE },           { "pkcs11:x", "ED25519", BM_USAGE, BM_USAGE },
         { "nothing", "ED25519", BM_USAGE, BM_USAGE },
     };
     const struct bm_keyring *ring = *state;
@@ -254,9 +247,14 @@ static void algorithms_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_kind_signs), cmocka_unit_test(raw_signatures_are_padded), cmocka_unit_test(file_is_private_and_sealed),
-        cmocka_unit_test(passphrase),      cmocka_unit_test(refused),                   cmocka_unit_test(file_of_junk),
-        cmocka_unit_test(export),          cmocka_unit_test(algorithms_refused),
+        cmocka_unit_test(each_kind_signs),
+        cmocka_unit_test(raw_signatures_are_padded),
+        cmocka_unit_test(file_is_private_and_sealed),
+        cmocka_unit_test(passphrase),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(file_of_junk),
+        cmocka_unit_test(export),
+        cmocka_unit_test(algorithms_refused),
     };
 
     return cmocka_run_group_tests(tests, ring_setup, ring_teardown);

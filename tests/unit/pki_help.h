@@ -116,7 +116,8 @@ static UNUSED void made_done(struct made *m)
     bm_buf_done(&m->der);
 }
 
-static UNUSED void issue(struct made *m, const char *profile, const struct bm_key *issuer, const struct made *ca, const struct bm_key *subject)
+static UNUSED void issue(struct made *m, const char *profile, const struct bm_key *issuer, const struct made *ca,
+                         const struct bm_key *subject)
 {
     struct bm_profile *p = builtin(profile);
     struct bm_issue i = { .profile = p,

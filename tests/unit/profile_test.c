@@ -17,12 +17,15 @@ static void rows_parse(void **state)
         { "{\"validity\":\"10y\"," CA ",\"subject\":\"CN=a\",\"ca\":{\"path_len\":3}}", BM_OK },
         { "{\"not_after\":\"99991231235959Z\"," DS ",\"subject\":\"serialNumber={serial}\"}", BM_OK },
         { "{\"validity\":\"1m\"," DS ",\"subject\":\"CN=a\",\"backdate\":\"0s\",\"eku\":[\"1.2.3.4\",\"clientAuth\"]}", BM_OK },
-        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"san\":[\"hardware-module\"],\"hw_type\":\"1.3.6.1.4.1.99999.1\"}", BM_OK },
-        { "{\"validity\":\"30d\",\"key_usage\":[\"digitalSignature\",\"keyEncipherment\"],\"subject\":\"CN=a\",\"keys\":[\"RSA\"]}", BM_OK },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"san\":[\"hardware-module\"],\"hw_type\":\"1.3.6.1.4.1.99999.1\"}",
+          BM_OK },
+        { "{\"validity\":\"30d\",\"key_usage\":[\"digitalSignature\",\"keyEncipherment\"],\"subject\":\"CN=a\",\"keys\":[\"RSA\"]}",
+          BM_OK },
         { "{\"validity\":\"30d\",\"key_usage\":[\"keyAgreement\"],\"subject\":\"CN=a\",\"keys\":[\"P-256\",\"P-384\"]}", BM_OK },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"eku\":[\"timeStamping\"]}", BM_OK },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"policies\":[\"1.3.6.1.4.1.99999.2\"],\"crl\":[\"http://a/b\"],"
-          "\"ocsp\":[\"http://a/o\"],\"issuers\":[\"http://a/i\"]}", BM_OK },
+          "\"ocsp\":[\"http://a/o\"],\"issuers\":[\"http://a/i\"]}",
+          BM_OK },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN={service|batch|=Device} {attr:colour}\"}", BM_OK },
         { "", BM_USAGE },
         { "[]", BM_USAGE },
@@ -210,12 +213,15 @@ static void what_is_issued(void **state)
         { "first host", "\"subject\":\"CN={host}\"", NID_undef, "CN=iot.example.com" },
         { "hosts", "\"subject\":\"CN=a\",\"san\":[\"dns:{host}\",\"dns:www.{host}\",\"ip:{host}\"]", NID_subject_alt_name,
           "DNS:iot.example.com, DNS:www.iot.example.com, IP Address:10.0.0.1, IP Address:2001:DB8:0:0:0:0:0:1" },
-        { "URI", "\"subject\":\"CN=a\",\"san\":[\"uri:urn:birthmark:udid:{udid}\"]", NID_subject_alt_name, "URI:urn:birthmark:udid:" UDID },
-        { "URI is escaped", "\"subject\":\"CN=a\",\"san\":[\"uri:urn:x:{org}\"]", NID_subject_alt_name, "URI:urn:x:Example%20GmbH" },
+        { "URI", "\"subject\":\"CN=a\",\"san\":[\"uri:urn:birthmark:udid:{udid}\"]", NID_subject_alt_name,
+          "URI:urn:birthmark:udid:" UDID },
+        { "URI is escaped", "\"subject\":\"CN=a\",\"san\":[\"uri:urn:x:{org}\"]", NID_subject_alt_name,
+          "URI:urn:x:Example%20GmbH" },
         { "no alternative names", "\"subject\":\"CN=a\"", NID_subject_alt_name, NULL },
         { "no constraints on a leaf", "\"subject\":\"CN=a\"", NID_basic_constraints, NULL },
         { "usage", "\"subject\":\"CN=a\"", NID_key_usage, "Digital Signature" },
-        { "extended usage", "\"subject\":\"CN=a\",\"eku\":[\"clientAuth\",\"emailProtection\",\"codeSigning\",\"OCSPSigning\",\"1.2.3.4\"]",
+        { "extended usage",
+          "\"subject\":\"CN=a\",\"eku\":[\"clientAuth\",\"emailProtection\",\"codeSigning\",\"OCSPSigning\",\"1.2.3.4\"]",
           NID_ext_key_usage, "TLS Web Client Authentication, E-mail Protection, Code Signing, OCSP Signing, 1.2.3.4" },
         { "policies", "\"subject\":\"CN=a\",\"policies\":[\"1.2.3.4\",\"1.2.3.5\"]", NID_certificate_policies,
           "Policy: 1.2.3.4\nPolicy: 1.2.3.5" },
@@ -289,7 +295,8 @@ static void templates_refused(void **state)
 static void hardware_module(void **state)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CERT_MAX };
-    struct bm_profile *p = profile_of("{\"validity\":\"30d\"," DS ",\"san\":[\"hardware-module\"],\"hw_type\":\"1.3.6.1.4.1.99999.1\"}");
+    struct bm_profile *p =
+        profile_of("{\"validity\":\"30d\"," DS ",\"san\":[\"hardware-module\"],\"hw_type\":\"1.3.6.1.4.1.99999.1\"}");
     struct bm_issue o = order(p, &words_all);
     GENERAL_NAMES *names;
     int critical;
@@ -303,7 +310,8 @@ static void hardware_module(void **state)
     assert_int_equal(critical, 1);
     assert_int_equal(sk_GENERAL_NAME_num(names), 1);
     assert_int_equal(sk_GENERAL_NAME_value(names, 0)->type, GEN_OTHERNAME);
-    assert_memory_equal(ASN1_STRING_get0_data(sk_GENERAL_NAME_value(names, 0)->d.otherName->value->value.sequence), want, sizeof want - 1);
+    assert_memory_equal(ASN1_STRING_get0_data(sk_GENERAL_NAME_value(names, 0)->d.otherName->value->value.sequence), want,
+                        sizeof want - 1);
     GENERAL_NAMES_free(names);
     X509_free(x);
     bm_profile_free(p);
@@ -323,7 +331,8 @@ static void windows(void **state)
         { "cut by the issuer", "\"validity\":\"1h\"", NOW, INT64_MAX, NOW + 70, NOW - BM_BACKDATE_S, NOW + 70, NULL },
         { "no end", "\"not_after\":\"99991231235959Z\"", NOW, INT64_MAX, INT64_MAX, NOW - BM_BACKDATE_S, INT64_MAX, NULL },
         { "no end, cut", "\"not_after\":\"99991231235959Z\"", NOW, INT64_MAX, NOW + 70, NOW - BM_BACKDATE_S, NOW + 70, NULL },
-        { "not before the issuer", "\"validity\":\"1h\"", NOW - 1000000 + 5, INT64_MAX, INT64_MAX, NOW - 1000000, NOW - 1000000 + 3605, NULL },
+        { "not before the issuer", "\"validity\":\"1h\"", NOW - 1000000 + 5, INT64_MAX, INT64_MAX, NOW - 1000000,
+          NOW - 1000000 + 3605, NULL },
         { "issuer over", "\"validity\":\"1h\"", NOW, INT64_MAX, NOW - 1, 0, 0, "issuer-expired" },
         { "issuer's last second", "\"validity\":\"1h\"", NOW, INT64_MAX, NOW, 0, 0, "validity-over" },
         { "issuer not yet", "\"validity\":\"1h\"", NOW - 1000001, INT64_MAX, INT64_MAX, 0, 0, "issuer-expired" },
@@ -363,7 +372,8 @@ static void windows(void **state)
 /* --- who may be issued what ------------------------------------------------------------------------------------------------------------- */
 static void orders_refused(void **state)
 {
-    struct bm_profile *leaf = profile_of("{\"validity\":\"30d\"," DS ",\"subject\":\"CN={udid}\",\"keys\":[\"P-384\",\"Ed25519\"]}");
+    struct bm_profile *leaf =
+        profile_of("{\"validity\":\"30d\"," DS ",\"subject\":\"CN={udid}\",\"keys\":[\"P-384\",\"Ed25519\"]}");
     struct bm_profile *any = builtin("ldevid"), *ca = builtin("issuing-ca"), *mid = builtin("intermediate-ca");
     struct bm_profile *twin = profile_of("{\"validity\":\"30d\"," DS ",\"subject\":\"CN={org} mqtt CA,OU=Issuing CA,O={org}\"}");
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CERT_MAX }, small = { .max = 64 };
@@ -438,9 +448,9 @@ static void csrattrs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_parse),        cmocka_unit_test(builtins),        cmocka_unit_test(names_and_sizes_refused),
-        cmocka_unit_test(what_is_issued),    cmocka_unit_test(templates_refused), cmocka_unit_test(hardware_module),
-        cmocka_unit_test(windows),           cmocka_unit_test(orders_refused),  cmocka_unit_test(csrattrs),
+        cmocka_unit_test(rows_parse),     cmocka_unit_test(builtins),          cmocka_unit_test(names_and_sizes_refused),
+        cmocka_unit_test(what_is_issued), cmocka_unit_test(templates_refused), cmocka_unit_test(hardware_module),
+        cmocka_unit_test(windows),        cmocka_unit_test(orders_refused),    cmocka_unit_test(csrattrs),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,8 +1,9 @@
 #include "pki_help.h"
 
 #define P256_HEAD "3059 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0342 00"
-#define P256_POINT \
-    "04 6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+#define P256_POINT                                                                                                                 \
+    "04 6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 "                                                         \
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 #define ED_KEY "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a" /* RFC 8032 section 7.1 */
 
 static void rows_parse(void **state)
@@ -18,8 +19,10 @@ static void rows_parse(void **state)
         { "secp256k1 by its curve", "3016 3010 0607 2a8648ce3d0201 0605 2b8104000a 0302 00 04", BM_OK, "1.3.132.0.10" },
         { "nothing", "", BM_MALFORMED, NULL },
         { "one byte left over", P256_HEAD P256_POINT "00", BM_MALFORMED, NULL },
-        { "compressed point", "3039 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0322 00 03"
-                              "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296", BM_MALFORMED, NULL },
+        { "compressed point",
+          "3039 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0322 00 03"
+          "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+          BM_MALFORMED, NULL },
         { "infinity", "3018 3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107 0301 00", BM_MALFORMED, NULL },
         { "point of P-256 under P-384", "3056 3010 0607 2a8648ce3d0201 0605 2b81040022 0342 00" P256_POINT, BM_MALFORMED, NULL },
         { "no curve", "300f 3009 0607 2a8648ce3d0201 0302 00 04", BM_MALFORMED, NULL },
@@ -56,8 +59,9 @@ static void each_kind_opens(void **state)
         const char *type, *option, *alg;
         int bits;
     } rows[] = {
-        { "EC", "P-256", "P-256", 0 },         { "EC", "P-384", "P-384", 0 }, { "EC", "P-521", "P-521", 0 },
-        { "EC", "secp256k1", "1.3.132.0.10", 0 }, { "ED25519", NULL, "Ed25519", 0 }, { "RSA", "2048", "RSA", 2048 },
+        { "EC", "P-256", "P-256", 0 },     { "EC", "P-384", "P-384", 0 },
+        { "EC", "P-521", "P-521", 0 },     { "EC", "secp256k1", "1.3.132.0.10", 0 },
+        { "ED25519", NULL, "Ed25519", 0 }, { "RSA", "2048", "RSA", 2048 },
         { "RSA", "3072", "RSA", 3072 },
     };
 
