@@ -254,7 +254,7 @@ static const char settings[] = "PRAGMA page_size = 4096;"
                                "PRAGMA secure_delete = OFF;"
                                "PRAGMA cache_size = -65536;";
 static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
-                                      "PRAGMA wal_autocheckpoint = 8000;";
+                                      "PRAGMA wal_autocheckpoint = 16000;";
 static const char new_settings[] = "PRAGMA application_id = 0x424d524b;";
 
 enum { BUSY_MS = 500 };
