@@ -129,8 +129,7 @@ static enum bm_rc open_keeper(struct here *h, const char *data_dir, const char *
     o.tls_cert_file = unless_empty(h->config.tls_cert_file);
     o.tls_key_file = unless_empty(h->config.tls_key_file);
     o.tls_hosts = unless_empty(h->config.tls_hosts);
-    rc = bm_keeper_open(&o, &h->keeper, e);
-    return rc == BM_NOTFOUND ? bm_refuse(e, rc, "no-registry", "there is no registry in %s", data_dir) : rc;
+    return bm_keeper_open(&o, &h->keeper, e);
 }
 
 static enum bm_rc open_here(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)

@@ -168,6 +168,7 @@ static enum bm_rc take_attributes(const json_t *row, struct bm_buf *ret, struct 
 
 static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error *e)
 {
+    static const uint8_t zero[sizeof((struct bm_manifest_entry *)0)->udid]; /* the writer's word for "not given" */
     struct bm_manifest_entry entry = { 0 };
     const char *udid = json_string_value(json_object_get(row, "udid")), *rot = json_string_value(json_object_get(row, "rot"));
     enum bm_rc rc = take_bytes(row, "key", &m->spki, e);
@@ -183,7 +184,7 @@ static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error
     if (rot == NULL || (size_t)snprintf(entry.rot, sizeof entry.rot, "%s", rot) >= sizeof entry.rot)
         return bm_refuse(e, BM_MALFORMED, "entry-rot",
                          "\"rot\" is missing: the kind of root of trust, as \"atecc608\" or \"software\"");
-    if (udid != NULL && !bm_unhex(bm_rd_str(udid), entry.udid, sizeof entry.udid))
+    if (udid != NULL && (!bm_unhex(bm_rd_str(udid), entry.udid, sizeof entry.udid) || memcmp(entry.udid, zero, sizeof zero) == 0))
         return bm_refuse(e, BM_MALFORMED, "entry-udid", "\"udid\" must be 64 hex digits, or absent");
     entry.spki = bm_buf_rd(&m->spki);
     entry.birth_cert = bm_buf_rd(&m->birth);
