@@ -36,18 +36,17 @@ static enum bm_rc present(const struct bm_evidence *v, struct presented *ret, st
     return BM_OK;
 }
 
-bool bm_evidence_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN])
+/* The UDID that the device says is its own: in so many words, or as the common name of its certificate. */
+static bool goes_by(const struct bm_enrol *c, const struct presented *p, uint8_t ret[BM_UDID_LEN])
 {
-    struct presented p;
+    static const uint8_t oid_cn[] = { 0x55, 0x04, 0x03 };
+    struct bm_rd cn;
 
     if (c->claimed_udid.n == BM_UDID_LEN) {
         memcpy(ret, c->claimed_udid.p, BM_UDID_LEN);
         return true;
     }
-    if (present(&c->evidence, &p, NULL) != BM_OK)
-        return false;
-    memcpy(ret, p.udid, BM_UDID_LEN);
-    return true;
+    return p->cert.whole.n != 0 && bm_name_find(p->cert.subject, bm_rd_of(oid_cn, sizeof oid_cn), &cn) && bm_unhex(cn, ret, BM_UDID_LEN);
 }
 
 static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, struct bm_rd spki, int64_t now,
@@ -137,18 +136,11 @@ static enum bm_rc find_credential(struct bm_keeper *k, const struct presented *p
 /* A stranger. When it goes by the name of a device we know, that is a copy of a genuine one, and is called so. */
 static enum bm_rc refuse_stranger(struct bm_keeper *k, const struct bm_enrol *c, const struct presented *p, struct bm_error *e)
 {
-    static const uint8_t oid_cn[] = { 0x55, 0x04, 0x03 };
     uint8_t name[BM_UDID_LEN];
     int64_t id, batch;
-    struct bm_rd cn;
-    bool named = c->claimed_udid.n == BM_UDID_LEN;
     enum bm_rc rc;
 
-    if (named)
-        memcpy(name, c->claimed_udid.p, sizeof name);
-    else if (p->cert.whole.n != 0 && bm_name_find(p->cert.subject, bm_rd_of(oid_cn, sizeof oid_cn), &cn))
-        named = bm_unhex(cn, name, sizeof name);
-    if (named && memcmp(name, p->udid, sizeof name) != 0) {
+    if (goes_by(c, p, name) && memcmp(name, p->udid, sizeof name) != 0) {
         rc = bm_device_peek(k->store, name, &id, &batch, e);
         if (rc == BM_OK)
             return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims the UDID of a registered device but holds another key: a copy");
@@ -196,4 +188,22 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     if (c->claimed_udid.n != 0 && memcmp(c->claimed_udid.p, ret->device.udid, BM_UDID_LEN) != 0)
         return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims one UDID and proves to be another");
     return BM_OK;
+}
+
+/* By its certificate if that is one of ours, else by the name it gives itself, else by its key: so that the story of a device also tells of
+ * what was refused to its LDevID and to its copies. */
+bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN])
+{
+    BM_CLEANUP(bm_proven_done) struct bm_proven who = { 0 };
+    struct presented p = { 0 };
+    bool known = present(&c->evidence, &p, NULL) == BM_OK;
+
+    if (known && p.cert.whole.n != 0 && find_credential(k, &p, &who, NULL) == BM_OK) {
+        memcpy(ret, who.device.udid, BM_UDID_LEN);
+        return true;
+    }
+    if (goes_by(c, &p, ret))
+        return true;
+    memcpy(ret, p.udid, known ? BM_UDID_LEN : 0);
+    return known;
 }

@@ -98,7 +98,7 @@ void bm_proven_done(struct bm_proven *p);
 BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
                                          struct bm_error *e);
 /* udid that the refusal is about, as far as it is known; for the record. */
-bool bm_evidence_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
+bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
 
 /* enrol.c, status.c, view.c: payload in, payload out */
 BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);

@@ -54,7 +54,7 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
     memcpy(r.peer, c->peer, sizeof r.peer);
     snprintf(r.code, sizeof r.code, "%s", bm_error_code(why));
     snprintf(r.what, sizeof r.what, "%s", why->what);
-    r.has_udid = bm_evidence_udid(c, r.udid);
+    r.has_udid = bm_evidence_udid(k, c, r.udid);
     return bm_refusal_add(k->store, &r, e);
 }
 
