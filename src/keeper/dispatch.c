@@ -19,10 +19,41 @@ static bool listed(const char *list, const char *word)
 {
     size_t n = strlen(word);
 
+    if (n == 0 || strpbrk(word, " |") != NULL)
+        return false;
     for (const char *p = list; (p = strstr(p, word)) != NULL; p += n)
-        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0') && n != 0 && word[0] != '|')
+        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0'))
             return true;
     return false;
+}
+
+/* What a member may be, for all operations alike; what is not here is text. A value of the wrong kind is never taken for an absent one. */
+enum kind { TEXT, WHOLE, YES_NO, MAP, LIST, KINDS };
+
+static const struct {
+    const char *member;
+    enum kind kind;
+} kinds[] = {
+    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE },
+    { "to", WHOLE },    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO },    { "dry_run", YES_NO },
+    { "policy", MAP },  { "endpoints", LIST },
+};
+
+static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
+
+static enum kind kind_of(const char *member)
+{
+    for (size_t i = 0; i < BM_COUNT(kinds); i++)
+        if (strcmp(kinds[i].member, member) == 0)
+            return kinds[i].kind;
+    return TEXT;
+}
+
+static bool is_kind(const json_t *v, enum kind kind)
+{
+    const bool is[KINDS] = { json_is_string(v), json_is_integer(v), json_is_boolean(v), json_is_object(v), json_is_array(v) };
+
+    return is[kind];
 }
 
 static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, struct bm_error *e)
@@ -34,6 +65,8 @@ static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, 
     json_object_foreach ((json_t *)(uintptr_t)in, member, v) {
         if (strcmp(member, "op") != 0 && !listed(op->members, member))
             return bm_fail(e, BM_USAGE, "%s does not take '%.40s'", op->name, member);
+        if (!is_kind(v, kind_of(member)))
+            return bm_fail(e, BM_USAGE, "%s: '%s' must be %s", op->name, member, kind_words[kind_of(member)]);
     }
     while (*p != '\0' && *p != '|') {
         char word[32];
@@ -183,11 +216,13 @@ static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c,
     enum bm_rc rc = bm_enrol_parse(c->payload, &cmd, e), wrote;
     struct bm_error lost;
 
-    if (rc == BM_OK)
-        rc = bm_keeper_now(k, &now, e);
     if (rc != BM_OK)
         return rc;
-    rc = run(k, &cmd, now, out, e);
+    rc = bm_keeper_now(k, &now, e);
+    if (rc == BM_OK)
+        rc = run(k, &cmd, now, out, e);
+    else
+        now = k->clock_high; /* the refusal is kept under the last time that was believed */
     if (rc == BM_OK || rc == BM_IO)
         return rc;
     wrote = bm_record_refusal(k, &cmd, now, e, &lost);
