@@ -188,21 +188,37 @@ static enum bm_rc make_secret(const struct bm_init_options *o, struct bm_error *
         return rc;
     if (RAND_priv_bytes(secret, sizeof secret) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
-    rc = bm_file_write(path, bm_rd_of(secret, sizeof secret), 0400, e);
+    rc = bm_file_write(path, bm_rd_of(secret, sizeof secret), 0400, e); /* there was none: check_empty() */
     bm_wipe(secret, sizeof secret);
     return rc;
+}
+
+/* What init makes. One of them left over may be all that is left of a registry, and the keys under an old secret are worth keeping. */
+static const char *const made[] = { "registry.db",       "registry.db-wal",      "registry.db-shm", "secret", "keys/root.key.pem",
+                                    "keys/issuing.key.pem", "keys/log.key.pem" };
+
+static enum bm_rc check_empty(const struct bm_init_options *o, struct bm_error *e)
+{
+    char path[PATH_LEN];
+
+    for (size_t i = 0; i < BM_COUNT(made); i++) {
+        enum bm_rc rc = bm_path_join(o->data_dir, made[i], path, sizeof path, e);
+
+        if (rc != BM_OK)
+            return rc;
+        if (access(path, F_OK) == 0)
+            return bm_refuse(e, BM_CONFLICT, "already-there",
+                             "%s already holds a registry or what is left of one (%s); choose another folder, or start it with 'birthmark serve'",
+                             o->data_dir, made[i]);
+    }
+    return BM_OK;
 }
 
 static enum bm_rc make_folders(const struct bm_init_options *o, struct bm_error *e)
 {
     char path[PATH_LEN];
-    enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
+    enum bm_rc rc = check_empty(o, e);
 
-    if (rc == BM_OK)
-        rc = bm_path_join(o->data_dir, "registry.db", path, sizeof path, e);
-    if (rc == BM_OK && access(path, F_OK) == 0)
-        return bm_refuse(e, BM_CONFLICT, "already-there", "%s already holds a registry; choose another folder, or start it with 'birthmark serve'",
-                         o->data_dir);
     if (rc == BM_OK)
         rc = bm_path_join(o->data_dir, "keys", path, sizeof path, e);
     return rc == BM_OK ? bm_dir_make(path, 0700, e) : rc;
@@ -255,11 +271,10 @@ static enum bm_rc fill(struct bm_keeper *k, const struct bm_init_options *o, str
     return rc;
 }
 
-/* A half-made registry is worse than none: what init began, a failed init takes away. Keys of a broken run stay; a new init needs
- * another folder or an empty one. */
+/* A half-made registry is worse than none, and in the way of the next try: what init began, a failed init takes away. None of it was there
+ * before. */
 static void take_back(const struct bm_init_options *o)
 {
-    static const char *const made[] = { "registry.db", "registry.db-wal", "registry.db-shm", "keys/root.key", "keys/issuing.key", "keys/log.key" };
     char path[PATH_LEN];
 
     for (size_t i = 0; i < BM_COUNT(made); i++)
@@ -267,27 +282,34 @@ static void take_back(const struct bm_init_options *o)
             (void)unlink(path);
 }
 
+static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_options *o, struct bm_error *e)
+{
+    enum bm_rc rc = make_secret(o, e);
+
+    if (rc == BM_OK)
+        rc = read_secret(k, e);
+    if (rc == BM_OK)
+        rc = open_store(k, true, e);
+    if (rc == BM_OK)
+        rc = open_log(k, e);
+    return rc == BM_OK ? fill(k, o, e) : rc;
+}
+
 enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
 {
     struct bm_keeper_options ko = { .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts };
     BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
-    enum bm_rc rc = make_folders(o, e);
+    enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
 
-    if (rc == BM_OK)
-        rc = make_secret(o, e);
     if (rc == BM_OK)
         rc = keeper_new(&ko, &k, e);
     if (rc == BM_OK)
-        rc = take_lock(k, e);
+        rc = take_lock(k, e); /* before the look around: two at once must not take each other's away */
     if (rc == BM_OK)
-        rc = read_secret(k, e);
+        rc = make_folders(o, e);
     if (rc != BM_OK)
         return rc;
-    rc = open_store(k, true, e);
-    if (rc == BM_OK)
-        rc = open_log(k, e);
-    if (rc == BM_OK)
-        rc = fill(k, o, e);
+    rc = make_registry(k, o, e);
     if (rc != BM_OK) {
         bm_store_close(BM_MOVE(k->store));
         take_back(o);
