@@ -30,6 +30,22 @@ static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const
     return bm_cert_issue(&i, &ca->cert, NULL, NULL, e);
 }
 
+/* Key files outlive a transaction that is rolled back. One that is there without a CA row stays what it is: the new CA's key gets a name of
+ * its own. */
+static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret, struct bm_error *e)
+{
+    uint8_t r[4];
+    enum bm_rc rc;
+
+    snprintf(ca->key_uri, sizeof ca->key_uri, "file:%s", s->name);
+    rc = bm_key_generate(&k->ring, ca->key_uri, s->alg, e);
+    if (rc == BM_CONFLICT && RAND_bytes(r, sizeof r) == 1) {
+        snprintf(ca->key_uri, sizeof ca->key_uri, "file:%.55s-%02x%02x%02x%02x", s->name, r[0], r[1], r[2], r[3]);
+        rc = bm_key_generate(&k->ring, ca->key_uri, s->alg, e);
+    }
+    return rc == BM_OK ? bm_key_open(&k->ring, ca->key_uri, ret, e) : rc;
+}
+
 enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
@@ -48,10 +64,7 @@ enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t n
         ca.parent_id = up.id;
     }
     snprintf(ca.name, sizeof ca.name, "%s", s->name);
-    snprintf(ca.key_uri, sizeof ca.key_uri, "file:%s", s->name);
-    rc = bm_key_generate(&k->ring, ca.key_uri, s->alg, e);
-    if (rc == BM_OK)
-        rc = bm_key_open(&k->ring, ca.key_uri, &key, e);
+    rc = make_key(k, s, &ca, &key, e);
     if (rc == BM_OK)
         rc = certify(k, s, key, parent, now, &ca, e);
     if (rc == BM_OK)
