@@ -27,6 +27,20 @@ BM_ADMIN_HANDLER(bm_admin_profile_show)
     return BM_OK;
 }
 
+/* Products, services and CAs refer to a profile by its name and have been checked against what it was. */
+static enum bm_rc check_same_kind(struct bm_keeper *k, const char *name, const struct bm_profile *p, struct bm_error *e)
+{
+    BM_CLEANUP(bm_profile_freep) struct bm_profile *was = NULL;
+    enum bm_rc rc = bm_profile_open(k, name, &was, e);
+
+    if (rc == BM_NOTFOUND)
+        return BM_OK;
+    if (rc == BM_OK && bm_profile_is_ca(was) != bm_profile_is_ca(p))
+        return bm_fail(e, BM_CONFLICT, "profile '%s' is there and %sfor certification authorities; give the new one a name of its own", name,
+                       bm_profile_is_ca(was) ? "" : "not ");
+    return rc;
+}
+
 BM_ADMIN_HANDLER(bm_admin_profile_set)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
@@ -39,6 +53,8 @@ BM_ADMIN_HANDLER(bm_admin_profile_set)
         rc = bm_fail(e, BM_LIMIT, "a profile may have %d bytes", BM_PROFILE_MAX);
     if (rc == BM_OK)
         rc = bm_profile_parse(name, blob, &p, e);
+    if (rc == BM_OK)
+        rc = check_same_kind(k, name, p, e);
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
     if (rc == BM_OK)

@@ -2,6 +2,7 @@
 #include "keeper/internal.h"
 
 #include "base/text.h"
+#include "factory/manifest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,8 @@ static enum bm_rc take_service(struct bm_keeper *k, const json_t *in, struct bm_
         rc = bm_fail(e, BM_USAGE, "'kind' must be a word, like mqtt, https, aws-iot, azure-dps, lorawan or generic");
     if (rc == BM_OK && profile != NULL && profile[0] != '\0')
         rc = bm_profile_open(k, profile, &p, e);
+    if (rc == BM_OK && p != NULL && bm_profile_is_ca(p))
+        rc = bm_fail(e, BM_USAGE, "profile '%s' is for certification authorities", profile);
     if (rc != BM_OK)
         return rc;
     if (kind != NULL)
@@ -150,6 +153,9 @@ static enum bm_rc check_policy(struct bm_keeper *k, const char *json, struct bm_
         rc = bm_profile_open(k, p.profile, &profile, e);
     if (rc == BM_OK && bm_profile_is_ca(profile))
         rc = bm_fail(e, BM_USAGE, "policy: profile '%s' is for certification authorities", p.profile);
+    for (size_t i = 0; rc == BM_OK && i < p.n_rot; i++)
+        if (bm_rot_kind_find(bm_rd_str(p.rot[i])) == NULL)
+            rc = bm_fail(e, BM_USAGE, "policy: no root of trust is called '%s'", p.rot[i]);
     for (size_t i = 0; rc == BM_OK && i < p.n_services; i++) {
         struct bm_service s;
 

@@ -122,6 +122,16 @@ enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_prof
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "certificate profile '%s'", name);
 }
 
+/* A device's certificate is never a CA's, whatever the profile it was given has become since. */
+static enum bm_rc open_for_devices(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_profile_open(k, name, ret, e);
+
+    if (rc == BM_OK && bm_profile_is_ca(*ret))
+        return bm_refuse(e, BM_DENIED, "profile-is-ca", "certificate profile '%s' is for certification authorities, not for devices", name);
+    return rc;
+}
+
 static enum bm_rc ca_id_of(struct bm_keeper *k, const char *name, int64_t *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
@@ -161,7 +171,7 @@ static enum bm_rc load_services(struct bm_keeper *k, struct bm_line *l, struct b
 
         rc = bm_service_get(k->store, l->policy.services[i], &s->row, e);
         if (rc == BM_OK && s->row.profile[0] != '\0')
-            rc = bm_profile_open(k, s->row.profile, &s->profile, e);
+            rc = open_for_devices(k, s->row.profile, &s->profile, e);
         if (rc != BM_OK)
             return bm_wrap(e, rc, "service '%s'", l->policy.services[i]);
     }
@@ -184,7 +194,7 @@ static enum bm_rc load_line(struct bm_keeper *k, int64_t batch_id, struct bm_lin
     if (rc == BM_OK)
         rc = bm_issuer_get(k, ca_id, &l->issuer, e);
     if (rc == BM_OK)
-        rc = bm_profile_open(k, l->policy.profile, &l->profile, e);
+        rc = open_for_devices(k, l->policy.profile, &l->profile, e);
     return rc == BM_OK ? load_services(k, l, e) : rc;
 }
 

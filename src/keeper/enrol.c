@@ -216,7 +216,8 @@ static enum bm_rc activate(struct bm_keeper *k, const struct bm_proven *who, str
     if (rc != BM_OK)
         return rc;
     l->batch.used++; /* the cache is dropped when the transaction is lost */
-    return bm_device_set_state(k->store, who->device.id, bm_state_name(BM_ACTIVE), now, e);
+    rc = bm_device_set_state(k->store, who->device.id, bm_state_name(BM_ACTIVE), now, e);
+    return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "activating the device");
 }
 
 static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
@@ -235,10 +236,10 @@ static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, co
         memcpy(cr->correlation, c->correlation, sizeof cr->correlation);
         snprintf(cr->state, sizeof cr->state, "active");
         rc = bm_credential_put(k->store, cr, e);
-        if (rc == BM_CONFLICT)
-            rc = bm_wrap(e, BM_IO, "serial number drawn twice");
         if (rc == BM_OK)
             rc = record_issued(k, c, who, l, &orders->of[i], now, e);
+        if (rc != BM_OK) /* whatever it is: rows have been written, so the transaction must go */
+            rc = bm_wrap(e, BM_IO, "writing credential %zu", i + 1);
     }
     return rc;
 }
