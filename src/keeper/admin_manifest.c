@@ -84,11 +84,13 @@ static enum bm_rc begin_row(struct bm_keeper *k, const json_t *in, struct bm_rd 
         rc = bm_fail(e, BM_USAGE, "no manifest format '%.30s'; there are birthmark and microchip", format != NULL ? format : "");
     if (rc == BM_OK && first_line.n == 0)
         rc = bm_fail(e, BM_USAGE, "the first line of the manifest is needed");
-    if (rc == BM_OK && batch != NULL)
+    if (rc != BM_OK)
+        return rc;
+    if (batch != NULL)
         rc = bm_batch_get(k->store, batch, &b, e);
     if (rc != BM_OK)
-        return batch != NULL ? bm_wrap(e, rc, "batch '%.64s'", batch) : rc;
-    bm_udid_of(first_line, ret->digest); /* plain SHA-256 */
+        return bm_wrap(e, rc, "batch '%.64s'", batch);
+    bm_manifest_digest(first_line, ret->digest);
     snprintf(ret->format, sizeof ret->format, "%s", format);
     ret->batch_id = b.id;
     return BM_OK;
@@ -115,7 +117,7 @@ BM_ADMIN_HANDLER(bm_admin_manifest_begin)
     if (dry)
         row = (struct bm_manifest_row){ .id = -++k->dry_runs, .batch_id = row.batch_id, .created_at = row.created_at };
     if (dry)
-        snprintf(row.format, sizeof row.format, "%s", bm_arg_text(in, "format")), bm_udid_of(blob, row.digest);
+        snprintf(row.format, sizeof row.format, "%s", bm_arg_text(in, "format")), bm_manifest_digest(blob, row.digest);
     rc = import_find(k, row.id) != NULL ? BM_OK : import_open(k, &row, &import, e);
     if (rc != BM_OK)
         return rc;
@@ -254,6 +256,25 @@ static void name_known(struct taking *t, const struct bm_manifest_entry *m)
     json_array_append_new(t->known_names, json_pack("{s:I, s:s}", "line", (json_int_t)m->line, "udid", udid));
 }
 
+/* A device without a batch gets this one, unless its life has gone another way: one that was marked compromised stays so. */
+static enum bm_rc allocate(struct taking *t, const struct bm_manifest_entry *m, struct bm_error *e)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    enum bm_state from;
+    char reason[64];
+    enum bm_rc rc = bm_device_get(t->k->store, m->udid, &d, e);
+
+    if (rc != BM_OK)
+        return rc;
+    if (!bm_state_parse(d.state, &from) || bm_state_move(from, BM_ALLOCATED, NULL) != BM_OK) {
+        snprintf(reason, sizeof reason, "the device is %s", d.state);
+        name_conflict(t, m, reason);
+        return BM_OK;
+    }
+    t->allocated++;
+    return t->dry ? BM_OK : bm_device_set_batch(t->k->store, d.id, t->import->row.batch_id, bm_state_name(BM_ALLOCATED), e);
+}
+
 /* The device is in the registry. The same batch: imported before. None yet: this manifest gives it one. Another: somebody sold it twice. */
 static enum bm_rc meet_again(struct taking *t, const struct bm_manifest_entry *m, struct bm_error *e)
 {
@@ -268,10 +289,8 @@ static enum bm_rc meet_again(struct taking *t, const struct bm_manifest_entry *m
         name_known(t, m);
         return BM_OK;
     }
-    if (batch_id == 0) {
-        t->allocated++;
-        return t->dry ? BM_OK : bm_device_set_batch(t->k->store, id, t->import->row.batch_id, bm_state_name(BM_ALLOCATED), e);
-    }
+    if (batch_id == 0)
+        return allocate(t, m, e);
     rc = bm_batch_by_id(t->k->store, batch_id, &other, e);
     if (rc != BM_OK)
         return rc;
@@ -393,7 +412,9 @@ BM_ADMIN_HANDLER(bm_admin_manifest_block)
         rc = import_of(k, bm_arg_int(in, "manifest", 0), &t.import, e);
     if (rc != BM_OK)
         return rc;
-    t.dry |= t.import->row.id < 0;
+    if (t.dry && t.import->row.id > 0) /* where the import stands would move on without its rows */
+        return bm_fail(e, BM_USAGE, "this import was not begun as a dry run");
+    t.dry = t.import->row.id < 0;
     json_object_set_new(out, "bad", t.bad = json_array());
     json_object_set_new(out, "conflicts", t.conflicts = json_array());
     json_object_set_new(out, "duplicates", t.known_names = json_array());
