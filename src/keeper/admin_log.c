@@ -77,9 +77,9 @@ BM_ADMIN_HANDLER(bm_admin_log_entries)
     (void)blob;
     json_object_set_new(out, "entries", entries);
     to = to > k->audit.on_disk.size ? k->audit.on_disk.size : to;
-    to = to > from + ENTRIES_MAX ? from + ENTRIES_MAX : to;
     if (from < 0 || from > to)
         return bm_fail(e, BM_USAGE, "the log has entries 0 to %lld", (long long)k->audit.on_disk.size - 1);
+    to = to - from > ENTRIES_MAX ? from + ENTRIES_MAX : to;
     return bm_audit_leaf_each(k->store, from, to, add_leaf, entries, e);
 }
 

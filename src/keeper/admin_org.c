@@ -20,6 +20,8 @@ BM_ADMIN_HANDLER(bm_admin_org_create)
         ;
     if (rc == BM_OK && i == BM_COUNT(roles))
         rc = bm_fail(e, BM_USAGE, "'role' must be chip-maker, contract-manufacturer, oem, service-operator or auditor");
+    if (rc == BM_OK && title != NULL && strlen(title) >= sizeof o.title)
+        rc = bm_fail(e, BM_LIMIT, "'title' may have %zu bytes", sizeof o.title - 1);
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &o.created_at, e);
     if (rc != BM_OK)
