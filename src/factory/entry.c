@@ -137,8 +137,11 @@ enum bm_rc bm_entry_parse_native(struct bm_manifest_run *run, struct bm_rd line,
     struct bm_error why = { 0 };
     size_t found = 3; /* members that must be there, and so are once all of them were taken */
     struct bm_rd rot;
-    enum bm_rc rc = bm_json_object(line, &j, &why);
+    enum bm_rc rc;
 
+    if (line.n > BM_MANIFEST_LINE_MAX)
+        return bm_refuse(e, BM_LIMIT, "entry-format", "an entry of %zu bytes; at most %d are taken", line.n, BM_MANIFEST_LINE_MAX);
+    rc = bm_json_object(line, &j, &why);
     if (rc != BM_OK)
         return bm_refuse(e, rc, "entry-format", "%s", why.what);
     rc = take_key(j, run->r, ret, e);

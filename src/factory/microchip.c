@@ -213,24 +213,25 @@ static enum bm_rc take_birth(struct bm_manifest_run *run, const json_t *jwk, int
 {
     const json_t *x5c = json_object_get(jwk, "x5c");
     BM_CLEANUP(bm_buf_done) struct bm_buf issuer_der = { .max = BM_CERT_MAX };
+    struct bm_cert device = { 0 }, issuer = { 0 };
     struct bm_error why = { 0 };
-    struct bm_cert device, issuer;
+    bool with_issuer = json_array_size(x5c) == 2;
     enum bm_rc rc;
 
     if (x5c == NULL)
         return BM_OK;
-    if (!json_is_array(x5c) || json_array_size(x5c) < 1 || json_array_size(x5c) > 2)
+    if (!with_issuer && json_array_size(x5c) != 1) /* 0 for what is no array */
         return bm_refuse(e, BM_MALFORMED, "entry-birth", "x5c must hold the device's certificate and its issuer's");
     rc = decode_cert(json_array_get(x5c, 0), &run->r->birth, &device, e);
-    if (rc == BM_OK && json_array_size(x5c) == 2)
+    if (rc == BM_OK && with_issuer)
         rc = decode_cert(json_array_get(x5c, 1), &issuer_der, &issuer, e);
     if (rc != BM_OK)
         return rc;
     m->birth_cert = bm_buf_rd(&run->r->birth);
-    if (json_array_size(x5c) == 2)
+    if (with_issuer)
         rc = bm_cert_check_link(&device, &issuer, at, &why);
     if (rc == BM_OK && run->h->birth != NULL)
-        rc = run->h->birth(run->h->arg, json_array_size(x5c) == 2 ? issuer.whole : device.whole, at, &why);
+        rc = run->h->birth(run->h->arg, with_issuer ? issuer.whole : device.whole, at, &why);
     return rc == BM_OK ? BM_OK : birth_refused(rc, &why, e);
 }
 

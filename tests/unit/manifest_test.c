@@ -659,7 +659,8 @@ static void test_sizes(void **state)
         const char *code;
     } rows[] = { { "4096 bytes", 4096 - 8, "" },
                  { "4097 bytes", 4096 - 7, "entry-attributes" },
-                 { "15 kB", 15000, "entry-attributes" } };
+                 { "15 kB", 15000, "entry-attributes" },
+                 { "17 kB", 17000, "entry-format" } };
     char code[32];
 
     (void)state;
@@ -820,6 +821,31 @@ static void test_seals(void **state)
         assert_int_not_equal(read_block(bm_buf_rd(&block), bm_buf_rd(&world.signer.cert), FIXTURE_CREATED, &heard, &e), BM_OK);
         if (strcmp(e.code, seal_rows[i].code) != 0 || heard != 0)
             fail_msg("%s: %s %s", seal_rows[i].name, e.code, e.what);
+    }
+}
+
+/* What a seal says, written and read, and every proper prefix of it. */
+static void test_seal_prefixes(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 4096 };
+    struct bm_seal s = { .manifest = "lot-4711", .seq = 7, .entries = 3, .first = 99, .total = 70, .has_prev = true, .last = true },
+                   got;
+
+    (void)state;
+    memset(s.digest, 1, 32);
+    memset(s.prev, 2, 32);
+    bm_seal_write(&s, &text);
+    assert_int_equal(bm_seal_parse(bm_buf_rd(&text), &got, NULL), BM_OK);
+    assert_string_equal(got.manifest, s.manifest);
+    assert_true(got.seq == 7 && got.entries == 3 && got.first == 99 && got.total == 70 && got.has_prev && got.last);
+    assert_memory_equal(got.digest, s.digest, 32);
+    assert_memory_equal(got.prev, s.prev, 32);
+    for (size_t n = 0; n < text.n; n++) {
+        uint8_t *exact = malloc(n != 0 ? n : 1);
+
+        memcpy(exact, text.p, n);
+        assert_int_not_equal(bm_seal_parse(bm_rd_of(exact, n), &got, NULL), BM_OK);
+        free(exact);
     }
 }
 
@@ -1233,6 +1259,7 @@ int main(void)
         cmocka_unit_test(test_bad_among_good),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_seals),
+        cmocka_unit_test(test_seal_prefixes),
         cmocka_unit_test(test_sealed_nonsense),
         cmocka_unit_test(test_signers),
         cmocka_unit_test(test_trust_taken_away),
