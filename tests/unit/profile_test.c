@@ -188,6 +188,8 @@ static void assert_printed(struct bm_rd der, int nid, const char *want)
     BIO_write(out, "", 1);
     n = BIO_get_mem_data(out, &text);
     assert_true(n > 0);
+    if (n > 1 && text[n - 2] == '\n') /* 3.5 ends some lines that 3.0 does not */
+        text[n - 2] = '\0';
     if (want == NULL)
         assert_int_equal(at, -1);
     else
