@@ -92,7 +92,9 @@ struct bm_manifest_hooks {
     /* Was this certificate, the last of a birth certificate's chain, issued by an anchor of birth certificates, checked at `at`?
      * BM_DENIED: no, and the entry is bad. NULL: that link is not checked. Only foreign formats that bring chains ask. */
     enum bm_rc (*birth)(void *arg, struct bm_rd cert, int64_t at, struct bm_error *e);
-    /* The block is genuine and its first entry comes next; entries and bad are not counted yet. May be NULL. */
+    /* The block is genuine and its first entry comes next; entries and bad are not counted yet. May be NULL. The place to see that
+     * the signer speaks for header.issuer, and in later blocks for the same organisation as in block 0: another one that is
+     * trusted could otherwise go on with a manifest that is not its own. */
     enum bm_rc (*sealed)(void *arg, const struct bm_manifest_summary *s, struct bm_error *e);
     enum bm_rc (*entry)(void *arg, const struct bm_manifest_entry *m, struct bm_error *e);
     /* A line inside a genuine block that is not a good entry. May be NULL. */
