@@ -1,5 +1,7 @@
 #include "server/tls.h"
 
+#include "server/tls_provider.h"
+
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -157,15 +159,16 @@ static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
     SSL_CTX_set_security_level(ctx, 2);
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
-        SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 || SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1 ||
-        SSL_CTX_set_num_tickets(ctx, 0) != 1 || SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"birthmark", 9) != 1)
+        SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
+        SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1 || SSL_CTX_set_num_tickets(ctx, 0) != 1 ||
+        SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"birthmark", 9) != 1)
         return ssl_fail(e, "TLS settings");
     return BM_OK;
 }
 
 enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_error *e)
 {
-    BM_CLEANUP(ctx_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    BM_CLEANUP(ctx_freep) SSL_CTX *ctx = SSL_CTX_new_ex(bm_tls_library(), NULL, TLS_server_method());
     uint8_t keys[TICKET_KEY_LEN];
     struct bm_rd in = v->ticket_key;
     enum bm_rc rc;
