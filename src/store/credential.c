@@ -92,6 +92,8 @@ enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct
 
     if (rc == BM_CONFLICT)
         rc = put_beside(s, args, c->serial, &c->id, e);
+    if (rc == BM_OK)
+        rc = bm_db_tally(s, "credential", 1, e);
     if (rc != BM_OK || c->device_id == 0)
         return rc;
     return bm_db_update(s, &link, BM_ARGS(bm_arg_int(c->id), bm_arg_int(c->device_id)), "device", e);

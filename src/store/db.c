@@ -14,12 +14,22 @@ struct slot {
     bool busy;
 };
 
+/* Rows counted in this transaction, told to the tally table once, at its end. */
+enum { TALLIES = 16 };
+
+struct tally {
+    char name[40];
+    int64_t n;
+};
+
 /* doomed: a statement failed in a way that may have undone the transaction behind our back; only rollback helps. */
 struct bm_store {
     const struct bm_db_driver *driver;
     struct bm_db *db;
     bool in_transaction, doomed, read_only;
     struct slot slots[SLOTS];
+    struct tally tallies[TALLIES];
+    size_t n_tallies;
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------ */
@@ -117,6 +127,42 @@ void bm_store_close(struct bm_store *s)
     free(s);
 }
 
+/* --- tallies ------------------------------------------------------------------------------------------------------------------- */
+static const struct bm_sql add_tally = {
+    "INSERT INTO tally (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = tally.n + excluded.n"
+};
+
+static enum bm_rc tell_tallies(struct bm_store *s, struct bm_error *e)
+{
+    enum bm_rc rc = BM_OK;
+
+    for (size_t i = 0; rc == BM_OK && i < s->n_tallies; i++)
+        if (s->tallies[i].n != 0)
+            rc = bm_db_run(s, &add_tally, BM_ARGS(bm_arg_text(s->tallies[i].name), bm_arg_int(s->tallies[i].n)), e);
+    s->n_tallies = 0;
+    return rc;
+}
+
+enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct bm_error *e)
+{
+    enum bm_rc rc = BM_OK;
+    size_t i = 0;
+
+    while (i < s->n_tallies && strcmp(s->tallies[i].name, name) != 0)
+        i++;
+    if (i == TALLIES) {
+        rc = tell_tallies(s, e);
+        i = 0;
+    }
+    if (i == s->n_tallies) {
+        snprintf(s->tallies[i].name, sizeof s->tallies[i].name, "%s", name);
+        s->tallies[i].n = 0;
+        s->n_tallies++;
+    }
+    s->tallies[i].n += n;
+    return rc;
+}
+
 /* --- transactions ------------------------------------------------------------------------------------------------------------- */
 enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e)
 {
@@ -140,7 +186,9 @@ enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e)
         return bm_fail(e, BM_BUG, "store: no transaction is open");
     if (s->doomed)
         return bm_fail(e, BM_IO, "store: the transaction failed before and must be rolled back");
-    rc = s->driver->commit(s->db, e);
+    rc = tell_tallies(s, e);
+    if (rc == BM_OK)
+        rc = s->driver->commit(s->db, e);
     s->in_transaction = rc != BM_OK;
     s->doomed = rc != BM_OK;
     return rc;
@@ -151,6 +199,7 @@ void bm_store_rollback(struct bm_store *s)
     if (s->in_transaction)
         s->driver->rollback(s->db);
     s->in_transaction = s->doomed = false;
+    s->n_tallies = 0;
 }
 
 void bm_store_tidy(struct bm_store *s)
@@ -246,19 +295,26 @@ enum bm_rc bm_query_one(struct bm_store *s, const struct bm_sql *sql, struct bm_
     return rc;
 }
 
-enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_error *e)
+enum bm_rc bm_db_may_change(const struct bm_store *s, struct bm_error *e)
 {
-    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
-    bool row;
-    enum bm_rc rc;
-
     if (!s->in_transaction)
         return bm_fail(e, BM_BUG, "store: a change outside a transaction");
     if (s->doomed)
         return bm_fail(e, BM_IO, "store: the transaction failed before and must be rolled back");
-    rc = bm_query_start(s, sql, args, &q, e);
+    return BM_OK;
+}
+
+enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    bool row;
+    enum bm_rc rc = bm_db_may_change(s, e);
+
     if (rc == BM_OK)
-        rc = s->driver->step(q.st, &row, e);
+        rc = bm_query_start(s, sql, args, &q, e);
+    if (rc != BM_OK)
+        return rc;
+    rc = s->driver->step(q.st, &row, e);
     note_failure(s, rc);
     return rc;
 }

@@ -106,6 +106,8 @@ void bm_query_done(struct bm_query *q);
 /* Start and first row in one; `what` names the thing in "no such <what>". */
 BM_MUST_USE enum bm_rc bm_query_one(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
                                     struct bm_query *ret, struct bm_error *e);
+/* BM_BUG outside a transaction, BM_IO in one that can only be rolled back. */
+BM_MUST_USE enum bm_rc bm_db_may_change(const struct bm_store *s, struct bm_error *e);
 /* One statement that changes something: needs a transaction. BM_NOTFOUND: it refers to a row that is not there. */
 BM_MUST_USE enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *q, struct bm_args args, struct bm_error *e);
 /* An INSERT ... ON CONFLICT DO NOTHING: BM_CONFLICT "<what> is already there" when it did nothing. ret_id may be NULL. */
@@ -115,6 +117,8 @@ BM_MUST_USE enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *q, 
 BM_MUST_USE enum bm_rc bm_db_update(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
                                     struct bm_error *e);
 int64_t bm_db_changes(struct bm_store *s);
+/* Counts n rows more (or fewer) of a large table under a name, so that nobody has to count them: bm_store_counts(). Inside a transaction. */
+BM_MUST_USE enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct bm_error *e);
 
 /* Reads a row's columns from left to right. Sticky, like bm_wr: read freely, ask once with bm_cols_check(). */
 struct bm_cols {

@@ -1,5 +1,7 @@
 #include "store/db.h"
 
+#include <stdio.h>
+
 #define VALUES                                                                                                                     \
     "INSERT INTO device (udid_key, tie, batch_id, owner_id, manifest_id, state, created_at, activated_at, udid, rot, spki, attributes," \
     " birth_cert) VALUES (?, "
@@ -11,6 +13,7 @@ static const struct bm_sql put_tied = { VALUES "(SELECT max(tie) + 1 FROM device
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM device WHERE udid_key = ? AND udid = ?" };
 static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM device WHERE id = ?" };
 static const struct bm_sql peek = { "SELECT id, batch_id FROM device WHERE udid_key = ? AND udid = ?" };
+static const struct bm_sql get_state = { "SELECT state FROM device WHERE id = ?" };
 static const struct bm_sql set_state = { "UPDATE device SET state = ? WHERE id = ?" };
 static const struct bm_sql set_active = { "UPDATE device SET state = ?, activated_at = ? WHERE id = ?" };
 static const struct bm_sql set_owner = { "UPDATE device SET owner_id = ? WHERE id = ?" };
@@ -22,6 +25,14 @@ void bm_device_done(struct bm_device *d)
     bm_buf_done(&d->birth_cert);
     bm_buf_done(&d->attributes);
     *d = (struct bm_device){ 0 };
+}
+
+static enum bm_rc tally(struct bm_store *s, const char *state, int64_t n, struct bm_error *e)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "device:%s", state);
+    return bm_db_tally(s, name, n, e);
 }
 
 static struct bm_arg udid_key(const uint8_t udid[BM_UDID_LEN])
@@ -55,7 +66,9 @@ enum bm_rc bm_device_put(struct bm_store *s, struct bm_device *d, struct bm_erro
                                   bm_arg_buf(&d->attributes), bm_arg_buf(&d->birth_cert));
     enum bm_rc rc = bm_db_insert(s, &put, args, "device", &d->id, e);
 
-    return rc == BM_CONFLICT ? put_beside(s, args, d->udid, &d->id, e) : rc;
+    if (rc == BM_CONFLICT)
+        rc = put_beside(s, args, d->udid, &d->id, e);
+    return rc == BM_OK ? tally(s, d->state, 1, e) : rc;
 }
 
 static enum bm_rc one(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_device *ret, struct bm_error *e)
@@ -113,16 +126,40 @@ enum bm_rc bm_device_peek(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], i
     return BM_OK;
 }
 
+/* Every change of state passes here, for the tally. */
+static enum bm_rc change(struct bm_store *s, int64_t id, const char *state, const struct bm_sql *sql, struct bm_args args,
+                         struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    struct bm_cols c;
+    char old[16];
+    enum bm_rc rc = bm_db_may_change(s, e);
+
+    if (rc == BM_OK)
+        rc = bm_query_one(s, &get_state, BM_ARGS(bm_arg_int(id)), "device", &q, e);
+    if (rc != BM_OK)
+        return rc;
+    c = bm_query_cols(&q);
+    BM_COL_TEXT(&c, old);
+    rc = bm_cols_check(&c, "device", e);
+    bm_query_done(&q); /* no row in hand while it is changed */
+    if (rc == BM_OK)
+        rc = bm_db_update(s, sql, args, "device", e);
+    if (rc == BM_OK)
+        rc = tally(s, old, -1, e);
+    return rc == BM_OK ? tally(s, state, 1, e) : rc;
+}
+
 enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state, int64_t activated_at, struct bm_error *e)
 {
     if (activated_at == 0)
-        return bm_db_update(s, &set_state, BM_ARGS(bm_arg_text(state), bm_arg_int(id)), "device", e);
-    return bm_db_update(s, &set_active, BM_ARGS(bm_arg_text(state), bm_arg_int(activated_at), bm_arg_int(id)), "device", e);
+        return change(s, id, state, &set_state, BM_ARGS(bm_arg_text(state), bm_arg_int(id)), e);
+    return change(s, id, state, &set_active, BM_ARGS(bm_arg_text(state), bm_arg_int(activated_at), bm_arg_int(id)), e);
 }
 
 enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e)
 {
-    return bm_db_update(s, &set_batch, BM_ARGS(bm_arg_ref(batch_id), bm_arg_text(state), bm_arg_int(id)), "device", e);
+    return change(s, id, state, &set_batch, BM_ARGS(bm_arg_ref(batch_id), bm_arg_text(state), bm_arg_int(id)), e);
 }
 
 enum bm_rc bm_device_set_owner(struct bm_store *s, int64_t id, int64_t org_id, struct bm_error *e)

@@ -345,10 +345,11 @@ static const struct bm_sql count_rows = {
     "SELECT 'org', count(*) FROM org UNION ALL SELECT 'trust', count(*) FROM trust UNION ALL SELECT 'ca', count(*) FROM ca"
     " UNION ALL SELECT 'profile', count(*) FROM profile UNION ALL SELECT 'service', count(*) FROM service"
     " UNION ALL SELECT 'product', count(*) FROM product UNION ALL SELECT 'batch', count(*) FROM batch"
-    " UNION ALL SELECT 'device', count(*) FROM device UNION ALL SELECT 'credential', count(*) FROM credential"
+    " UNION ALL SELECT 'device', COALESCE(sum(n), 0) FROM tally WHERE name LIKE 'device:%'"
+    " UNION ALL SELECT 'credential', COALESCE(sum(n), 0) FROM tally WHERE name = 'credential'"
     " UNION ALL SELECT 'manifest', count(*) FROM manifest UNION ALL SELECT 'refusal', count(*) FROM refusal"
 };
-static const struct bm_sql count_states = { "SELECT state, count(*) FROM device GROUP BY state ORDER BY state" };
+static const struct bm_sql count_states = { "SELECT substr(name, 8), n FROM tally WHERE name LIKE 'device:%' AND n <> 0 ORDER BY name" };
 
 static enum bm_rc count_into(struct bm_store *s, const struct bm_sql *sql, json_t *to, struct bm_error *e)
 {

@@ -253,8 +253,7 @@ static const char settings[] = "PRAGMA page_size = 4096;"
                                "PRAGMA temp_store = MEMORY;"
                                "PRAGMA secure_delete = OFF;"
                                "PRAGMA cache_size = -65536;";
-static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
-                                      "PRAGMA wal_autocheckpoint = 16000;";
+static const char writer_settings[] = "PRAGMA wal_autocheckpoint = 16000;";
 static const char new_settings[] = "PRAGMA application_id = 0x424d524b;";
 
 enum { BUSY_MS = 500 };
@@ -271,6 +270,21 @@ static enum bm_rc connect(struct bm_db *db, const char *path, struct bm_store_op
     sqlite3_db_config(db->h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(db->h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     return script(db, settings, e);
+}
+
+/* SQLite answers with the mode it is in, which is another when this one cannot be had (a file system without shared memory). */
+static enum bm_rc use_wal(struct bm_db *db, struct bm_error *e)
+{
+    struct bm_stmt *st = NULL;
+    bool row = false;
+    enum bm_rc rc = prepare(db, "PRAGMA journal_mode = WAL", &st, e);
+
+    if (rc == BM_OK)
+        rc = step(st, &row, e);
+    if (rc == BM_OK && (!row || !bm_rd_eq(col_bytes(st, 0), bm_rd_str("wal"))))
+        rc = bm_refuse(e, BM_IO, "cannot-open", "the file system does not take a write-ahead log");
+    drop(st);
+    return rc;
 }
 
 static enum bm_rc prepare_own(struct bm_db *db, struct bm_error *e)
@@ -338,6 +352,8 @@ static enum bm_rc open_db(const char *path, struct bm_store_options how, struct 
         rc = bm_refuse(e, BM_MALFORMED, "not-a-registry", "is empty: not a registry");
     if (rc == BM_OK && how.create && empty)
         rc = script(db, new_settings, e);
+    if (rc == BM_OK && !how.read_only)
+        rc = use_wal(db, e);
     if (rc == BM_OK && !how.read_only)
         rc = script(db, writer_settings, e);
     if (rc == BM_OK)

@@ -95,6 +95,11 @@ static int teardown(void **state)
     return 0;
 }
 
+static bool holds(const struct bm_buf *text, const char *part)
+{
+    return memmem(text->p, text->n, part, strlen(part)) != NULL;
+}
+
 static void in_transaction(void (*act)(void))
 {
     OK(bm_store_begin(s, &e));
@@ -184,7 +189,7 @@ static void test_outside_transaction(void **state)
     IS(bm_audit_tile_add(s, 8, 0, (const uint8_t[32]){ 0 }, &e), BM_BUG);
     IS(bm_tree_head_add(s, &h, &e), BM_BUG);
     OK(bm_store_counts(s, &json, &e));
-    assert_non_null(memmem(json.p, json.n, "\"org\":1,", 8));
+    assert_true(holds(&json, "\"org\":1,"));
     bm_buf_done(&json);
 }
 
@@ -501,9 +506,13 @@ static void test_device_changes(void **state)
     bm_device_done(&got);
     OK(bm_device_set_batch(s, d.id, 0, "registered", &e));
     IS(bm_device_set_batch(s, d.id, 4711, "allocated", &e), BM_NOTFOUND);
+    IS(bm_device_set_owner(s, d.id, 4711, &e), BM_NOTFOUND);
+    IS(bm_device_set_owner(s, 4711, org.id, &e), BM_NOTFOUND);
+    OK(bm_device_set_owner(s, d.id, 0, &e));
     IS(bm_device_set_batch(s, 4711, batch.id, "allocated", &e), BM_NOTFOUND);
     OK(bm_device_by_id(s, d.id, &got, &e));
     assert_int_equal(got.batch_id, 0);
+    assert_int_equal(got.owner_id, 0);
     bm_device_done(&got);
     OK(bm_device_set_batch(s, d.id, batch.id, "allocated", &e));
     OK(bm_store_commit(s, &e));
@@ -945,6 +954,38 @@ static void test_counts(void **state)
     json_decref(j);
 }
 
+/* The tallies follow every way a transaction can end, and more states than are held back at a time. */
+static void test_counts_follow(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { 0 };
+    int64_t first = 0;
+    char word[16];
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    for (int i = 0; i < 40; i++) {
+        struct bm_device d = device_of(i);
+
+        snprintf(d.state, sizeof d.state, "s%d", i);
+        OK(bm_device_put(s, &d, &e));
+        first = i == 0 ? d.id : first;
+    }
+    OK(bm_store_commit(s, &e));
+    OK(bm_store_begin(s, &e));
+    for (int i = 0; i < 40; i++) {
+        snprintf(word, sizeof word, "t%d", i % 20);
+        OK(bm_device_set_state(s, first + i, word, 0, &e));
+    }
+    bm_store_rollback(s);
+    OK(bm_store_begin(s, &e));
+    for (int i = 0; i < 40; i++)
+        OK(bm_device_set_state(s, first + i, i < 30 ? "active" : "retired", 0, &e));
+    OK(bm_store_commit(s, &e));
+    OK(bm_store_counts(s, &text, &e));
+    assert_true(holds(&text, "\"device\":40,"));
+    assert_true(holds(&text, "{\"active\":30,\"retired\":10}"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -953,7 +994,7 @@ int main(void)
         T(test_trust),        T(test_ca),               T(test_profile),             T(test_service),        T(test_product),
         T(test_batch),        T(test_device),           T(test_device_changes),      T(test_same_short_key), T(test_credential),
         T(test_manifest),     T(test_refusals_kept),    T(test_audit_rows),          T(test_tree_heads),     T(test_lists),
-        T(test_list_refusals), T(test_list_pages),      T(test_counts),
+        T(test_list_refusals), T(test_list_pages),      T(test_counts),         T(test_counts_follow),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

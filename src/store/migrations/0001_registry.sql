@@ -134,6 +134,12 @@ CREATE TABLE credential (
 CREATE UNIQUE INDEX credential_serial ON credential (serial_key, tie);
 CREATE INDEX credential_own ON credential (device_id) WHERE device_id IS NULL;
 
+-- How many rows the two large tables have: "credential", and a device's state for each state.
+CREATE TABLE tally (
+    name TEXT NOT NULL PRIMARY KEY,
+    n    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE refusal (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,
