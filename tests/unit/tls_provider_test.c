@@ -16,9 +16,8 @@ static const struct {
     const char *type, *curve;
     bool served;
 } kinds[] = {
-    { "EC", "P-256", true },   { "EC", "P-384", true },   { "RSA", NULL, true },
-    { "RSA-PSS", NULL, true }, { "ED25519", NULL, true }, { "ED448", NULL, true },
-    { "X25519", NULL, false }, { "X448", NULL, false },   { "SM2", NULL, false },
+    { "EC", "P-256", true }, { "EC", "P-384", true },   { "RSA", NULL, true },   { "ED25519", NULL, true },
+    { "ED448", NULL, true }, { "X25519", NULL, false }, { "X448", NULL, false }, { "SM2", NULL, false },
 };
 
 static EVP_PKEY *make_key(const char *type, const char *curve)
@@ -27,7 +26,7 @@ static EVP_PKEY *make_key(const char *type, const char *curve)
 
     if (curve != NULL)
         return EVP_PKEY_Q_keygen(NULL, NULL, type, curve);
-    if (type[0] == 'R')
+    if (type[0] == 'R') /* RSA */
         return EVP_PKEY_Q_keygen(NULL, NULL, type, bits);
     return EVP_PKEY_Q_keygen(NULL, NULL, type);
 }
