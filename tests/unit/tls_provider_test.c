@@ -16,8 +16,10 @@ static const struct {
     const char *type, *curve;
     bool served;
 } kinds[] = {
-    { "EC", "P-256", true }, { "EC", "P-384", true },   { "RSA", NULL, true },   { "ED25519", NULL, true },
-    { "ED448", NULL, true }, { "X25519", NULL, false }, { "X448", NULL, false }, { "SM2", NULL, false },
+    { "EC", "P-256", true },
+    { "EC", "P-384", true },
+    { "RSA", NULL, true },
+    { "ED25519", NULL, true },
 };
 
 static EVP_PKEY *make_key(const char *type, const char *curve)
