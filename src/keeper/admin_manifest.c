@@ -213,6 +213,7 @@ static enum bm_rc hook_birth(void *arg, struct bm_rd cert, int64_t at, struct bm
 
 static enum bm_rc hook_sealed(void *arg, const struct bm_manifest_summary *s, struct bm_error *e)
 {
+    static const uint8_t no_signer[32]; /* foreign formats sign each entry */
     struct taking *t = arg;
     struct bm_import *i = t->import;
     struct bm_org o;
@@ -230,6 +231,9 @@ static enum bm_rc hook_sealed(void *arg, const struct bm_manifest_summary *s, st
             return bm_refuse(e, BM_DENIED, "manifest-issuer", "the manifest says it is from '%s', but its signer is trusted for '%s'", s->header.issuer,
                              o.name);
     }
+    /* The chain of seals names its predecessor, which anybody can read: only who began a manifest may go on with it. */
+    if (s->seq != 0 && memcmp(s->signer, no_signer, sizeof no_signer) != 0 && i->org_id != i->row.org_id)
+        return bm_refuse(e, BM_DENIED, "manifest-issuer", "this block is signed for another organisation than the one that began the manifest");
     t->began = true;
     return BM_OK;
 }

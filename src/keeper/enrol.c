@@ -121,6 +121,14 @@ static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *wh
     return BM_OK;
 }
 
+/* O= has room for 64 characters (RFC 5280 appendix A.1, ub-organization-name); a longer title stays in the registry. */
+static const char *org_of(const struct bm_line *l)
+{
+    size_t n = strlen(l->owner.title);
+
+    return n != 0 && n <= 64 ? l->owner.title : l->owner.name;
+}
+
 static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct bm_line *l, const struct bm_csr *csr, int64_t now,
                        struct order *o, struct bm_error *e)
 {
@@ -129,7 +137,7 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct 
         .udid = udid,
         .product = l->product.name,
         .batch = l->batch.name,
-        .org = l->owner.title[0] != '\0' ? l->owner.title : l->owner.name,
+        .org = org_of(l),
         .service = o->service != NULL ? o->service->row.name : NULL,
         .attributes = bm_buf_rd(&who->device.attributes),
     };
