@@ -203,7 +203,10 @@ void bm_cli_table_rows(struct bm_cli_table *t, const json_t *rows)
         measure(t, columns, n, rows);
         heading(t, columns, n);
     }
-    json_array_foreach(rows, i, row) one_row(t, columns, n, row);
+    json_array_foreach(rows, i, row)
+    {
+        one_row(t, columns, n, row);
+    }
     t->n_rows += (int64_t)json_array_size(rows);
 }
 
@@ -266,7 +269,10 @@ static void fields(struct bm_cli *c, const json_t *record, size_t indent)
     const char *key;
     const json_t *v;
 
-    json_object_foreach((json_t *)record, key, v) width = is_field(v) && strlen(key) > width ? strlen(key) : width;
+    json_object_foreach((json_t *)record, key, v)
+    {
+        width = is_field(v) && strlen(key) > width ? strlen(key) : width;
+    }
     json_object_foreach((json_t *)record, key, v)
     {
         if (is_field(v))

@@ -100,9 +100,16 @@ static void print_story(struct bm_cli *c, const json_t *answer)
     fputc(' ', c->out);
     bm_cli_print_text(c->out, text_of(answer, "id"));
     fputc('\n', c->out);
-    json_array_foreach(story, i, event) width =
-        (int)strlen(text_of(event, "event")) > width ? (int)strlen(text_of(event, "event")) : width;
-    json_array_foreach(story, i, event) print_event(c, event, width);
+    json_array_foreach(story, i, event)
+    {
+        int n = (int)strlen(text_of(event, "event"));
+
+        width = n > width ? n : width;
+    }
+    json_array_foreach(story, i, event)
+    {
+        print_event(c, event, width);
+    }
     if (json_array_size(story) == 0)
         fputs("  nothing is recorded about it\n", c->out);
 }
