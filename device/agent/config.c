@@ -204,6 +204,8 @@ static const char *complaint(struct agent_config *c)
         return "whom to trust? set 'anchors = FILE.pem' or 'pin = SHA-256 of the server's or its CA's public key'";
     if (c->est && c->no_client_cert)
         return "EST needs TLS client authentication; no-client-cert goes with protocol = onboard";
+    if (c->est && !bmd_tls_client_certs())
+        return "EST needs TLS client authentication, which this build of Mbed TLS cannot do with a key it may not see: use protocol = onboard";
     return NULL;
 }
 
@@ -215,6 +217,7 @@ int agent_config_finish(struct agent_config *c, bool needs_server)
         agent_say("%s", why);
         return -1;
     }
+    c->no_client_cert = c->no_client_cert || !bmd_tls_client_certs();
     if (c->n_services == 0)
         c->n_services = 1; /* "": the product's first */
     return make_absolute(c->state) | make_absolute(c->out) | make_absolute(c->anchors) | make_absolute(c->hook);

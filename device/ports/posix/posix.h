@@ -58,6 +58,8 @@ struct bmd_tls_config {
     unsigned timeout_ms;             /* for the whole connection */
 };
 struct bmd_tls;
+/* Whether this build of Mbed TLS can authenticate a client whose key stays in the root of trust; without it signer must be NULL. */
+bool bmd_tls_client_certs(void);
 /* Connects and checks the server: by its anchors and name, or by its pin. why: at least 128 characters. */
 BMD_MUST_USE enum bmd_rc bmd_tls_open(const struct bmd_tls_config *cfg, struct bmd_tls **ret, char *why);
 void bmd_tls_close(struct bmd_tls *t); /* NULL is fine */

@@ -34,6 +34,11 @@ static void explain(char *why, const char *what, int code)
     snprintf(why, 128, "%s: %s", what, text);
 }
 
+bool bmd_tls_client_certs(void)
+{
+    return bmd_tls_key_possible();
+}
+
 /* --- bytes ------------------------------------------------------------------------------------------------------------------------- */
 
 static int on_send(void *arg, const unsigned char *p, size_t n)

@@ -2,7 +2,7 @@
  * tls_key_*.c is built, chosen by CMake:
  *   tls_key_pkinfo.c   2.28: our own key type through mbedtls/pk_internal.h; any driver
  *   tls_key_opaque.c   3.x with MBEDTLS_USE_PSA_CRYPTO: an opaque PSA key; the soft_psa driver
- *   tls_key_none.c     otherwise: no TLS client authentication, devices prove themselves by signed challenge */
+ *   tls_key_none.c     3.x without it (Debian 13): no TLS client authentication, devices prove themselves by signed challenge */
 #ifndef BMD_TLS_KEY_H
 #define BMD_TLS_KEY_H
 
@@ -11,6 +11,8 @@
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
 
+/* Whether this build can; agents fall back to the signed challenge. */
+bool bmd_tls_key_possible(void);
 /* s must live as long as pk. An Mbed TLS error code, 0 when fine. */
 int bmd_tls_key_setup(mbedtls_pk_context *pk, const struct bmd_signer *s);
 /* TLS 1.2 at least, forward secrecy and AEAD only. alg: of the client's key, BMD_ALG_NONE for none: with TLS 1.2 the suite's hash is also

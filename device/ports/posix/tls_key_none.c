@@ -1,5 +1,10 @@
 #include "tls_key.h"
 
+bool bmd_tls_key_possible(void)
+{
+    return false;
+}
+
 int bmd_tls_key_setup(mbedtls_pk_context *pk, const struct bmd_signer *s)
 {
     (void)pk;

@@ -64,6 +64,11 @@ static const mbedtls_pk_info_t adapter_info = {
     .ctx_free_func = adapter_free,
 };
 
+bool bmd_tls_key_possible(void)
+{
+    return true;
+}
+
 int bmd_tls_key_setup(mbedtls_pk_context *pk, const struct bmd_signer *s)
 {
     mbedtls_ecp_group_id curve = s->alg == BMD_P384 ? MBEDTLS_ECP_DP_SECP384R1 : MBEDTLS_ECP_DP_SECP256R1;
