@@ -6,12 +6,21 @@
 
 enum { TIMEOUT_MS = 60000, FIRST_SERVICE_SLOT = 2 };
 
+/* What the device holds for a service now: EST renews with it (RFC 7030 4.2.2). */
+struct holding {
+    bool valid;
+    struct bmd_signer key;
+    struct bmd_rd cert;
+    uint8_t der[4096];
+};
+
 /* Working memory of one enrolment: too large for a stack. */
 struct enrolment {
     struct agent *a;
     struct agent_set set;
     struct agent_enrolment before;
     struct bmd_onboard_request requests[BMD_SERVICES_MAX];
+    struct holding held[BMD_SERVICES_MAX];
     uint8_t csr[BMD_SERVICES_MAX][BMD_CSR_MAX];
     struct bmd_client client;
     char correlation[BMD_HTTP_CORRELATION_LEN];
@@ -29,7 +38,7 @@ static const char *learnt_anchors(const struct agent_config *c, char path[PATH_M
     return access(path, R_OK) == 0 ? path : NULL;
 }
 
-static struct bmd_tls *dial(struct agent *a)
+static struct bmd_tls *dial(struct agent *a, const struct bmd_signer *key, struct bmd_rd cert)
 {
     char learnt[PATH_MAX + 32], why[128] = "";
     bool with_cert = !a->cfg.no_client_cert;
@@ -38,8 +47,8 @@ static struct bmd_tls *dial(struct agent *a)
         .port = a->cfg.port,
         .anchors = { a->cfg.anchors[0] != '\0' ? a->cfg.anchors : NULL, learnt_anchors(&a->cfg, learnt) },
         .pin = a->cfg.has_pin ? a->cfg.pin : NULL,
-        .signer = with_cert ? &a->root : NULL,
-        .cert = a->cert_der,
+        .signer = with_cert ? key : NULL,
+        .cert = cert,
         .timeout_ms = TIMEOUT_MS,
     };
     struct bmd_tls *t = NULL;
@@ -47,6 +56,11 @@ static struct bmd_tls *dial(struct agent *a)
     if (bmd_tls_open(&cfg, &t, why) != BMD_OK)
         agent_say("%s", why);
     return t;
+}
+
+static struct bmd_tls *dial_as_root(struct agent *a)
+{
+    return dial(a, &a->root, a->cert_der);
 }
 
 /* One exchange; says what went wrong. */
@@ -99,6 +113,64 @@ static uint32_t free_slot(const struct enrolment *n, size_t i)
     return even;
 }
 
+/* The first certificate of a PEM text, decoded into ret. */
+static bool pem_to_der(const uint8_t *text, size_t n, struct holding *ret)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+    const uint8_t *from = memmem(text, n, begin, sizeof begin - 1), *to;
+    size_t len = 0;
+
+    if (from == NULL)
+        return false;
+    from += sizeof begin - 1;
+    to = memmem(from, n - (size_t)(from - text), end, sizeof end - 1);
+    if (to == NULL || bmd_unbase64(bmd_rd_of(from, (size_t)(to - from)), ret->der, sizeof ret->der, &len) != BMD_OK)
+        return false;
+    ret->cert = bmd_rd_of(ret->der, len);
+    return true;
+}
+
+/* Valid certificate and key of one service; anything amiss, and the service is enrolled afresh. */
+static void find_held(struct enrolment *n, const struct agent_service *v, struct holding *ret)
+{
+    struct bmd_selector sel = bmd_selector_slot(v->slot);
+    struct bmd_key_attributes attr;
+    char path[PATH_MAX + BMD_NAME_MAX + 32];
+    uint8_t text[8192];
+    size_t len = 0;
+    bmd_key k;
+
+    snprintf(path, sizeof path, "%s/current/%s/cert.pem", n->a->cfg.out, v->name);
+    if (v->not_after <= bmd_now() || bmd_file_read(path, text, sizeof text, &len) != BMD_OK || !pem_to_der(text, len, ret))
+        return;
+    ret->valid = bmd_rot_key_open(&n->a->rot, &sel, &k, &attr) == BMD_OK &&
+                 bmd_signer_init(&ret->key, &n->a->rot, &bmd_crypto_psa, k, attr.alg) == BMD_OK;
+}
+
+static const char *est_name(const struct enrolment *n, size_t i)
+{
+    return n->a->cfg.services[i][0] != '\0' ? n->a->cfg.services[i] : "default";
+}
+
+static void find_all_held(struct enrolment *n)
+{
+    for (size_t i = 0; i < n->a->cfg.n_services; i++)
+        for (size_t k = 0; k < n->before.n_services; k++)
+            if (strcmp(n->before.services[k].name, est_name(n, i)) == 0)
+                find_held(n, &n->before.services[k], &n->held[i]);
+}
+
+/* RFC 7030 4.2.2: a renewal asks under the subject it has. */
+static enum bmd_rc write_request(struct enrolment *n, size_t i, const struct bmd_signer *key)
+{
+    struct bmd_cert cert;
+
+    if (n->held[i].valid && bmd_cert_read(n->held[i].cert, &cert) == BMD_OK && cert.subject.n <= BMD_SUBJECT_MAX)
+        return bmd_csr_as(key, cert.subject, n->csr[i], sizeof n->csr[i], &n->requests[i].csr);
+    n->held[i].valid = false;
+    return bmd_csr(key, "", n->csr[i], sizeof n->csr[i], &n->requests[i].csr);
+}
+
 static enum bmd_rc make_request(struct enrolment *n, size_t i)
 {
     struct agent *a = n->a;
@@ -114,13 +186,15 @@ static enum bmd_rc make_request(struct enrolment *n, size_t i)
     if (rc == BMD_OK)
         rc = bmd_signer_init(&c->key, &a->rot, &bmd_crypto_psa, k, a->cfg.alg);
     if (rc == BMD_OK)
-        rc = bmd_csr(&c->key, "", n->csr[i], sizeof n->csr[i], &n->requests[i].csr);
+        rc = write_request(n, i, &c->key);
     n->requests[i].service = bmd_rd_str(a->cfg.services[i]);
     return rc;
 }
 
 static bool make_requests(struct enrolment *n)
 {
+    if (n->a->cfg.est)
+        find_all_held(n);
     for (size_t i = 0; i < n->a->cfg.n_services; i++) {
         enum bmd_rc rc = make_request(n, i);
 
@@ -248,26 +322,42 @@ static void est_chain(struct agent_credential *c, const struct bmd_est_certs *fr
     }
 }
 
-static enum agent_outcome est_service(struct enrolment *n, struct bmd_tls *t, size_t i, const struct bmd_est_certs *intermediates)
+static enum agent_outcome est_call(struct enrolment *n, struct bmd_tls *t, size_t i, enum bmd_client_op op)
 {
-    struct agent_credential *c = &n->set.credentials[i];
-    struct bmd_client_config cfg = base_config(n, BMD_OP_EST_ENROL);
-    const char *name = n->a->cfg.services[i];
-    struct bmd_cert cert;
-    enum agent_outcome out;
+    struct bmd_client_config cfg = base_config(n, op);
 
-    cfg.label = name;
+    cfg.label = n->a->cfg.services[i];
     cfg.requests = &n->requests[i];
     cfg.n_requests = 1;
     cfg.rx = n->certs[i];
     cfg.rx_cap = sizeof n->certs[i];
-    out = exchange(n, t, &cfg);
+    return exchange(n, t, &cfg);
+}
+
+/* With the certificate at hand, on a connection of its own; refused, the root key may still do. */
+static enum agent_outcome est_renew(struct enrolment *n, size_t i)
+{
+    struct bmd_tls *t = n->held[i].valid ? dial(n->a, &n->held[i].key, n->held[i].cert) : NULL;
+    enum agent_outcome out = t != NULL ? est_call(n, t, i, BMD_OP_EST_REENROL) : AGENT_REFUSED;
+
+    bmd_tls_close(t);
+    return out;
+}
+
+static enum agent_outcome est_service(struct enrolment *n, struct bmd_tls *t, size_t i, const struct bmd_est_certs *intermediates)
+{
+    struct agent_credential *c = &n->set.credentials[i];
+    struct bmd_cert cert;
+    enum agent_outcome out = est_renew(n, i);
+
+    if (out == AGENT_REFUSED)
+        out = est_call(n, t, i, BMD_OP_EST_ENROL);
     if (out != AGENT_OK)
         return out;
     c->cert = n->client.answer.certs.certs[0];
     if (bmd_cert_read(c->cert, &cert) != BMD_OK)
         return AGENT_LATER;
-    snprintf(c->service.name, sizeof c->service.name, "%s", name[0] != '\0' ? name : "default");
+    snprintf(c->service.name, sizeof c->service.name, "%s", est_name(n, i));
     c->service.not_after = cert.not_after;
     c->service.renew_after = cert.not_after - (cert.not_after - cert.not_before) / 3; /* EST says nothing: at two thirds */
     est_chain(c, intermediates);
@@ -293,7 +383,7 @@ static enum agent_outcome enrol_with(struct enrolment *n)
 
     if (!make_requests(n))
         return AGENT_LATER;
-    t = dial(n->a);
+    t = dial_as_root(n->a);
     if (t == NULL)
         return AGENT_LATER;
     out = n->a->cfg.est ? enrol_est(n, t) : enrol_onboard(n, t);
@@ -326,7 +416,7 @@ enum agent_outcome agent_enrol(struct agent *a, uint32_t *ret_retry_s)
 int agent_status_ask(struct agent *a)
 {
     struct enrolment *n = calloc(1, sizeof *n);
-    struct bmd_tls *t = n != NULL ? dial(a) : NULL;
+    struct bmd_tls *t = n != NULL ? dial_as_root(a) : NULL;
     int rc = -1;
 
     if (t != NULL) {
