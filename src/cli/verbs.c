@@ -138,7 +138,7 @@ const struct bm_verb bm_verbs[] = {
       .next = "birthmark ca default {}, or birthmark batch set BATCH --ca {}" },
     { "ca", "list", "ca.list", "List certification authorities",
       .options = { AFTER, LIMIT },
-      .rows = "rows", .columns = "name parent state key created_at=CREATED revoked_at=REVOKED" },
+      .rows = "rows", .columns = "name parent state alg not_after=EXPIRES revoked_at=REVOKED" },
     { "ca", "show", "ca.show", "Show a certification authority", .args = NAME("the CA") },
     { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
     { "ca", "revoke", "ca.revoke", "Revoke a certification authority; it issues nothing any more",

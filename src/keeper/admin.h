@@ -28,7 +28,7 @@
  *   log.inclusion   index [size]    -> {"index","size","leaf_hash","root","path":[hex]}
  *   log.consistency from to         -> {"from","to","root_from","root_to","path":[hex]}
  *   status          -> counts, CAs with their expiry, log size, store size, clock, warnings: [sentences]
- *   why             id [limit]      id: correlation id, UDID, serial or manifest id -> {"id","what","story":[{"at","event","text"}]}
+ *   why             id [limit]      id: correlation id, UDID or serial -> {"id","what","story":[{"at","event","text"}]}
  *   refusal.list    [udid code after limit]
  *   clock.accept    the clock was set back on purpose: issue again */
 #ifndef BM_KEEPER_ADMIN_H

@@ -3,6 +3,8 @@
 
 #include "base/text.h"
 
+#include <stdio.h>
+
 BM_ADMIN_HANDLER(bm_admin_profile_list)
 {
     static const char *const none[] = { NULL };
@@ -66,10 +68,24 @@ BM_ADMIN_HANDLER(bm_admin_profile_set)
     return bm_record(k, now, "profile.set", fields, e);
 }
 
+/* O= of a CA's subject, for those below it; "" when it has none. */
+static void organisation_of(const struct bm_ca *ca, char ret[65])
+{
+    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
+    struct bm_cert cert;
+    struct bm_rd o;
+
+    ret[0] = '\0';
+    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, NULL) == BM_OK && bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < 65)
+        snprintf(ret, 65, "%.*s", (int)o.n, (const char *)o.p);
+}
+
 BM_ADMIN_HANDLER(bm_admin_ca_create)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    BM_CLEANUP(bm_ca_done) struct bm_ca up = { 0 };
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
+    char organisation[65];
     struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"), .profile = bm_arg_text(in, "profile"), .organisation = bm_arg_text(in, "org") };
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &s.name, e);
@@ -85,7 +101,11 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
         return bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", s.name);
     s.alg = s.alg != NULL ? s.alg : "EC:P-256";
     s.profile = s.profile != NULL ? s.profile : "issuing-ca";
-    s.organisation = s.organisation != NULL ? s.organisation : "Birthmark";
+    if (s.organisation == NULL && bm_ca_get(k->store, s.parent, &up, NULL) == BM_OK) {
+        organisation_of(&up, organisation);
+        s.organisation = organisation;
+    }
+    s.organisation = s.organisation != NULL && s.organisation[0] != '\0' ? s.organisation : "Birthmark";
     rc = bm_ca_make(k, &s, now, &ca, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "CA '%s'", s.name);
@@ -96,10 +116,32 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
     return bm_record(k, now, "ca.created", fields, e);
 }
 
+/* What only the certificate knows: how long it lives, and its key's kind. */
+static void add_cert_facts(struct bm_keeper *k, json_t *row)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    const char *name = bm_arg_text(row, "name");
+    struct bm_cert cert;
+    struct bm_spki key;
+    char at[24];
+
+    if (name == NULL || bm_ca_get(k->store, name, &ca, NULL) != BM_OK || bm_cert_parse(bm_buf_rd(&ca.cert), &cert, NULL) != BM_OK ||
+        bm_spki_parse(cert.spki, &key, NULL) != BM_OK)
+        return;
+    json_object_set_new(row, "not_after", json_string(bm_time_text(cert.not_after, at)));
+    json_object_set_new(row, "alg", json_string(key.alg));
+}
+
 BM_ADMIN_HANDLER(bm_admin_ca_list)
 {
+    json_t *row;
+    size_t i;
+    enum bm_rc rc = bm_admin_list(k, "ca", NULL, in, out, e);
+
     (void)blob;
-    return bm_admin_list(k, "ca", NULL, in, out, e);
+    json_array_foreach (json_object_get(out, "rows"), i, row)
+        add_cert_facts(k, row);
+    return rc;
 }
 
 BM_ADMIN_HANDLER(bm_admin_ca_show)
@@ -113,9 +155,29 @@ BM_ADMIN_HANDLER(bm_admin_ca_show)
         rc = bm_ca_get(k->store, name, &ca, e);
     if (rc == BM_OK)
         rc = bm_admin_one(k, "ca", "name", name, out, e);
+    if (rc == BM_OK)
+        add_cert_facts(k, out);
     if (rc == BM_OK && bm_json_pem(out, "certificate", bm_buf_rd(&ca.cert)) != 0)
         rc = bm_fail(e, BM_NOMEM, "no memory");
     return rc;
+}
+
+/* Is it the default issuing CA, or one above it? */
+static bool carries_default(struct bm_keeper *k, int64_t ca_id)
+{
+    static const struct bm_policy any = { 0 };
+    int64_t id = 0;
+
+    if (bm_line_ca(k, NULL, &any, &id, NULL) != BM_OK)
+        return false;
+    while (id != 0 && id != ca_id) {
+        BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+
+        if (bm_ca_by_id(k->store, id, &ca, NULL) != BM_OK)
+            return false;
+        id = ca.parent_id;
+    }
+    return id == ca_id;
 }
 
 BM_ADMIN_HANDLER(bm_admin_ca_revoke)
@@ -140,6 +202,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
         return bm_fail(e, BM_CONFLICT, "CA '%s' is revoked already", name);
     if (ca.parent_id == 0)
         return bm_fail(e, BM_USAGE, "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", name);
+    if (carries_default(k, ca.id))
+        return bm_refuse(e, BM_CONFLICT, "ca-default", "new certificates and the server's own hang on '%s'; choose another first: birthmark ca default NAME",
+                         name);
     rc = bm_ca_set_revoked(k->store, ca.id, reason, now, e);
     if (rc != BM_OK)
         return rc;
