@@ -1,19 +1,14 @@
-"""What every end-to-end test starts from: the built programs, the foreign tools, and a running server of its own.
+"""Fixtures of the end-to-end tests: the built programs, the foreign tools, and a running server of one's own (kit.py).
 
 BM_BUILD_DIR says which build is tested; scripts/pytest sets it."""
 
 import os
 import pathlib
-import signal
-import socket
 import subprocess
-import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 30
+from kit import TOP, Server, assert_no_reports, sanitizer_env
 
 
 def pytest_addoption(parser):
@@ -33,27 +28,6 @@ def find_build():
     raise pytest.UsageError("nothing is built: run `make` or `scripts/build asan` first")
 
 
-def free_port():
-    """A port that nobody listens on now. Somebody may a moment later; the program then says so and the test fails."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def sanitizer_env(folder):
-    """Sanitizer reports go to files, where a test cannot overlook them; faketime may be loaded ahead of the sanitizer."""
-    return {
-        "ASAN_OPTIONS": f"log_path={folder}/sanitizer:verify_asan_link_order=0:detect_stack_use_after_return=1",
-        "LSAN_OPTIONS": "report_objects=1",
-        "UBSAN_OPTIONS": f"log_path={folder}/sanitizer:print_stacktrace=1",
-    }
-
-
-def assert_no_reports(folder):
-    for report in sorted(pathlib.Path(folder).glob("sanitizer.*")):
-        pytest.fail(f"sanitizer report:\n{report.read_text(errors='replace')[:8000]}")
-
-
 @pytest.fixture(scope="session")
 def build_dir():
     return find_build()
@@ -65,6 +39,18 @@ def birthmark(build_dir):
     path = build_dir / "bin" / "birthmark"
     assert path.exists(), f"{path} is not built"
     return path
+
+
+@pytest.fixture(scope="session")
+def release(build_dir):
+    """release("birthmark-fleet"): the optimised build beside the one under test, if there is one. For what needs speed, and for what
+    the sanitizers would be in the way of."""
+
+    def path_of(name):
+        path = build_dir.parent / "release" / "bin" / name
+        return path if path.exists() else build_dir / "bin" / name
+
+    return path_of
 
 
 @pytest.fixture(scope="session")
@@ -95,87 +81,13 @@ def cli(birthmark, tmp_path):
     return run
 
 
-class Server:
-    """One data folder and the program that serves it; may be stopped and started again, also with SIGKILL."""
-
-    def __init__(self, program, folder, env=None):
-        self.program = program
-        self.folder = pathlib.Path(folder)
-        self.data = self.folder / "data"
-        self.port = free_port()
-        self.env = {**os.environ, **sanitizer_env(self.folder), **(env or {})}
-        self.log = self.folder / "server.log"
-        self.process = None
-
-    @property
-    def url(self):
-        return f"https://127.0.0.1:{self.port}"
-
-    def run(self, *words, want=0, **more):
-        done = subprocess.run([self.program, *map(str, words)], capture_output=True, text=True, env=self.env, timeout=120,
-                              stdin=subprocess.DEVNULL, **more)
-        assert want is None or done.returncode == want, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done
-
-    def init(self, *words):
-        return self.run("init", "--data", self.data, "--organisation", "Test", "--tls-host", "127.0.0.1", *words)
-
-    def start(self, *words):
-        assert self.process is None, "already running"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.program, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", *map(str, words)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.env, start_new_session=True)
-        self._wait_until_it_listens()
-
-    def _wait_until_it_listens(self):
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                pytest.fail(f"the server ended with {self.process.returncode} before it listened:\n{self.tail()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        self.kill()
-        pytest.fail(f"the server did not listen within {START_TIMEOUT_S} s:\n{self.tail()}")
-
-    def tail(self, n=60):
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:]) if self.log.exists() else ""
-
-    def kill(self):
-        """The whole group at once, as a power cut would."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-    def stop(self):
-        """In good order; a stop that hangs, an exit status or a sanitizer report fails the test."""
-        process, self.process = self.process, None
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                status = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                pytest.fail(f"the server did not stop within {STOP_TIMEOUT_S} s of SIGTERM:\n{self.tail()}")
-            assert_no_reports(self.folder)
-            assert status == 0, f"the server ended with {status}:\n{self.tail()}"
-        assert_no_reports(self.folder)
-
-
-@pytest.fixture
-def new_server(birthmark, tmp_path):
-    """new_server(): a Server of its own folder, not initialised yet; as many as the test wants, all stopped at its end."""
+def server_factory(program, folder):
     made = []
 
-    def make(env=None):
-        folder = tmp_path / f"server-{len(made)}"
-        folder.mkdir()
-        made.append(Server(birthmark, folder, env))
+    def make(env=None, program=program):
+        own = folder / f"server-{len(made)}"
+        own.mkdir()
+        made.append(Server(program, own, env))
         return made[-1]
 
     yield make
@@ -188,9 +100,22 @@ def new_server(birthmark, tmp_path):
 
 
 @pytest.fixture
+def new_server(birthmark, tmp_path):
+    """new_server(): a Server of its own folder, not initialised yet; as many as the test wants, all stopped at its end."""
+    yield from server_factory(birthmark, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_servers(birthmark, tmp_path_factory):
+    """The same for all tests of a file: stopped after the last."""
+    yield from server_factory(birthmark, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
 def server(new_server):
     """A server that is initialised and listens."""
     s = new_server()
     s.init()
     s.start()
     return s
+
