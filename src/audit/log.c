@@ -16,8 +16,8 @@ static enum bm_rc check_last_head(struct bm_store *s, const struct bm_merkle *m,
     if (rc == BM_NOTFOUND)
         return BM_OK;
     if (rc == BM_OK && h.size > m->size)
-        return bm_refuse(e, BM_DENIED, "log-truncated", "the log has %" PRId64 " leaves, but a head was signed at %" PRId64, m->size,
-                         h.size);
+        return bm_refuse(e, BM_DENIED, "log-truncated", "the log has %" PRId64 " leaves, but a head was signed at %" PRId64,
+                         m->size, h.size);
     if (rc == BM_OK)
         rc = bm_audit_root_at(s, h.size, root, e);
     if (rc == BM_OK && memcmp(root, h.root, sizeof root) != 0)

@@ -1,5 +1,6 @@
 /* The audit log: every change is a leaf of an RFC 9162 Merkle tree (section 2.1), with signed tree heads.
- * Leaf data is one compact JSON object. Leaves are added inside the keeper's transaction, so that history and registry are never apart.
+ * Leaf data is one compact JSON object. Leaves are added inside the keeper's transaction, so that history and registry are never
+ * apart.
  * Tiles (hashes of full subtrees of 2^8, 2^16, 2^24 leaves) are stored as they fill, so proofs read a bounded number of rows. */
 #ifndef BM_AUDIT_LOG_H
 #define BM_AUDIT_LOG_H

@@ -15,7 +15,7 @@ static EVP_MD_CTX *context(void)
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     kept = EVP_MD_CTX_new();
     if (sha256 == NULL || kept == NULL || EVP_DigestInit_ex(kept, sha256, NULL) != 1)
-        abort(); /* no SHA-256, no memory: there is no honest hash to hand back */
+        abort();         /* no SHA-256, no memory: there is no honest hash to hand back */
     EVP_MD_free(sha256); /* the context holds it */
     return kept;
 }

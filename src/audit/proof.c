@@ -63,7 +63,7 @@ enum bm_rc bm_audit_subtree(struct bm_store *s, int level, int64_t index, uint8_
     return rc;
 }
 
-/* --- trees of any size --------------------------------------------------------------------------------------------------------- */
+/* --- trees of any size -------------------------------------------------------------------------------------------------------- */
 /* The tiles cover all but the last leaves below 2^8, which are read in one go. */
 enum bm_rc bm_audit_frontier(struct bm_store *s, int64_t size, struct bm_merkle *ret, struct bm_error *e)
 {
@@ -135,7 +135,7 @@ enum bm_rc bm_audit_root_at(struct bm_store *s, int64_t size, uint8_t ret[32], s
     return rc;
 }
 
-/* --- proofs -------------------------------------------------------------------------------------------------------------------- */
+/* --- proofs ------------------------------------------------------------------------------------------------------------------- */
 /* The RFC builds a path from the leaf up; we walk from the root down, so it comes out backwards. */
 static void reverse(uint8_t (*path)[32], size_t n)
 {

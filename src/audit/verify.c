@@ -10,11 +10,11 @@ struct verify {
     EVP_PKEY *key;
     struct bm_merkle tree;
     int64_t heads, checked; /* heads checked; size at the last of them */
-    int bad_level;          /* the first tile that does not fit the leaves under it; 0: none. The next head tells which of them lies */
+    int bad_level; /* the first tile that does not fit the leaves under it; 0: none. The next head tells which of them lies */
     int64_t bad_tile;
 };
 
-/* --- the signature algorithm of the log's key (RFC 5758 section 3.2, RFC 4055 section 5) ---------------------------------------- */
+/* --- the signature algorithm of the log's key (RFC 5758 section 3.2, RFC 4055 section 5) -------------------------------------- */
 static const struct {
     const char *alg;
     uint8_t n, der[16];
@@ -67,7 +67,7 @@ static enum bm_rc open_key(struct verify *v, struct bm_rd spki, struct bm_error 
     return bm_spki_open(&k, &v->key, e);
 }
 
-/* --- leaves and tiles ----------------------------------------------------------------------------------------------------------- */
+/* --- leaves and tiles --------------------------------------------------------------------------------------------------------- */
 static enum bm_rc check_tile(void *arg, int level, int64_t index, const uint8_t hash[32], struct bm_error *e)
 {
     struct verify *v = arg;
@@ -93,8 +93,9 @@ static enum bm_rc bad_tile(const struct verify *v, bool leaves_signed, struct bm
     if (leaves_signed)
         return bm_refuse(e, BM_DENIED, "log-changed", "tile %" PRId64 " of level %d was changed: the leaves under it are as signed",
                          v->bad_tile, v->bad_level);
-    return bm_refuse(e, BM_DENIED, "log-changed", "a leaf from %" PRId64 " to %" PRId64 " was changed or moved: tile %" PRId64
-                     " of level %d is not their hash", first, last, v->bad_tile, v->bad_level);
+    return bm_refuse(e, BM_DENIED, "log-changed",
+                     "a leaf from %" PRId64 " to %" PRId64 " was changed or moved: tile %" PRId64 " of level %d is not their hash",
+                     first, last, v->bad_tile, v->bad_level);
 }
 
 static enum bm_rc take_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
@@ -115,7 +116,7 @@ static enum bm_rc take_leaves_to(struct verify *v, int64_t size, struct bm_error
     return bm_audit_leaf_each(v->store, v->tree.size != 0 ? v->tree.size : INT64_MIN, size, take_leaf, v, e);
 }
 
-/* --- heads ---------------------------------------------------------------------------------------------------------------------- */
+/* --- heads -------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc check_signature(struct verify *v, const struct bm_tree_head *h, struct bm_error *e)
 {
     uint8_t raw[64];

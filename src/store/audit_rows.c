@@ -7,7 +7,8 @@ static const struct bm_sql leaf_last = { "SELECT idx FROM audit_leaf ORDER BY id
 
 enum bm_rc bm_audit_leaf_add(struct bm_store *s, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
 {
-    return bm_db_insert(s, &leaf_add, BM_ARGS(bm_arg_int(index), bm_arg_int(at_ms), bm_arg_blob(data.p, data.n)), "audit leaf", NULL, e);
+    return bm_db_insert(s, &leaf_add, BM_ARGS(bm_arg_int(index), bm_arg_int(at_ms), bm_arg_blob(data.p, data.n)), "audit leaf",
+                        NULL, e);
 }
 
 enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int64_t to, bm_audit_leaf_fn *fn, void *arg, struct bm_error *e)
@@ -79,7 +80,9 @@ enum bm_rc bm_audit_tile_count(struct bm_store *s, int64_t *ret, struct bm_error
 }
 
 /* --- signed heads ------------------------------------------------------------------------------------------------------------- */
-static const struct bm_sql head_add = { "INSERT INTO tree_head (size, at_ms, root, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING" };
+static const struct bm_sql head_add = {
+    "INSERT INTO tree_head (size, at_ms, root, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+};
 static const struct bm_sql head_last = { "SELECT size, at_ms, root, signature FROM tree_head ORDER BY size DESC LIMIT 1" };
 static const struct bm_sql head_each = { "SELECT size, at_ms, root, signature FROM tree_head ORDER BY size" };
 

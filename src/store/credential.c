@@ -1,18 +1,19 @@
 #include "store/db.h"
 
 #define VALUES                                                                                                                     \
-    "INSERT INTO credential (serial_key, tie, device_id, prev_id, service_id, ca_id, state, reason, revoked_at, issued_at, not_before,"      \
+    "INSERT INTO credential (serial_key, tie, device_id, prev_id, service_id, ca_id, state, reason, revoked_at, issued_at, "       \
+    "not_before,"                                                                                                                  \
     " not_after, serial, protocol, correlation, cert) VALUES (?, "
 #define VALUES_END ", ?, (SELECT last_credential FROM device WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 static const struct bm_sql put = { VALUES "0" VALUES_END " ON CONFLICT DO NOTHING" };
 static const struct bm_sql put_tied = { VALUES "(SELECT max(tie) + 1 FROM credential WHERE serial_key = ?)" VALUES_END };
 #define COLUMNS                                                                                                                    \
-    "id, device_id, service_id, ca_id, state, reason, revoked_at, issued_at, not_before, not_after, serial, protocol, correlation, cert"
+    "id, device_id, service_id, ca_id, state, reason, revoked_at, issued_at, not_before, not_after, serial, protocol, "            \
+    "correlation, cert"
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM credential WHERE serial_key = ? AND serial = ?" };
 static const struct bm_sql link = { "UPDATE device SET last_credential = ? WHERE id = ?" };
-static const struct bm_sql each_of = {
-    "SELECT " COLUMNS " FROM credential WHERE id IN (" BM_CREDENTIALS_OF("id = ?") ") ORDER BY id"
-};
+static const struct bm_sql each_of = { "SELECT " COLUMNS
+                                       " FROM credential WHERE id IN (" BM_CREDENTIALS_OF("id = ?") ") ORDER BY id" };
 static const struct bm_sql each_own = { "SELECT " COLUMNS " FROM credential WHERE device_id IS NULL ORDER BY id" };
 static const struct bm_sql set_revoked = { "UPDATE credential SET state = 'revoked', reason = ?, revoked_at = ? WHERE id = ?" };
 
@@ -84,10 +85,11 @@ static enum bm_rc put_beside(struct bm_store *s, struct bm_args args, const uint
 
 enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct bm_error *e)
 {
-    struct bm_args args = BM_ARGS(serial_key(c->serial), bm_arg_ref(c->device_id), bm_arg_ref(c->device_id), bm_arg_ref(c->service_id), bm_arg_ref(c->ca_id),
-                                  bm_arg_text(c->state), bm_arg_int(c->reason), bm_arg_int(c->revoked_at), bm_arg_int(c->issued_at),
-                                  bm_arg_int(c->not_before), bm_arg_int(c->not_after), bm_arg_blob(c->serial, sizeof c->serial),
-                                  bm_arg_text(c->protocol), bm_arg_text(c->correlation), bm_arg_blob(c->cert.p, c->cert.n));
+    struct bm_args args = BM_ARGS(serial_key(c->serial), bm_arg_ref(c->device_id), bm_arg_ref(c->device_id),
+                                  bm_arg_ref(c->service_id), bm_arg_ref(c->ca_id), bm_arg_text(c->state), bm_arg_int(c->reason),
+                                  bm_arg_int(c->revoked_at), bm_arg_int(c->issued_at), bm_arg_int(c->not_before),
+                                  bm_arg_int(c->not_after), bm_arg_blob(c->serial, sizeof c->serial), bm_arg_text(c->protocol),
+                                  bm_arg_text(c->correlation), bm_arg_blob(c->cert.p, c->cert.n));
     enum bm_rc rc = bm_db_insert(s, &put, args, "credential", &c->id, e);
 
     if (rc == BM_CONFLICT)

@@ -74,15 +74,16 @@ static enum bm_rc migrate(struct bm_store *s, struct bm_store_options how, struc
         return rc;
     if (have > newest)
         return bm_refuse(e, BM_CONFLICT, "newer-schema",
-                         "the registry has schema %" PRId64 ", this program knows %" PRId64 ": use the newer program", have, newest);
+                         "the registry has schema %" PRId64 ", this program knows %" PRId64 ": use the newer program", have,
+                         newest);
     if (how.create && have != 0)
         return bm_fail(e, BM_CONFLICT, "there is a registry already");
     if (!how.create && have == 0)
         return bm_fail(e, BM_MALFORMED, "is empty: not a registry");
     if (how.read_only && have != newest)
         return bm_refuse(e, BM_CONFLICT, "older-schema",
-                         "the registry has schema %" PRId64 ", this program reads %" PRId64 ": start the server once to migrate it", have,
-                         newest);
+                         "the registry has schema %" PRId64 ", this program reads %" PRId64 ": start the server once to migrate it",
+                         have, newest);
     for (size_t i = 0; rc == BM_OK && i < d->n_migrations; i++)
         if (d->migrations[i].number > have)
             rc = migrate_one(s, &d->migrations[i], e);
@@ -127,7 +128,7 @@ void bm_store_close(struct bm_store *s)
     free(s);
 }
 
-/* --- tallies ------------------------------------------------------------------------------------------------------------------- */
+/* --- tallies ------------------------------------------------------------------------------------------------------------------ */
 static const struct bm_sql add_tally = {
     "INSERT INTO tally (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = tally.n + excluded.n"
 };
@@ -233,7 +234,8 @@ enum bm_rc bm_query_start_once(struct bm_store *s, const char *text, struct bm_a
     return BM_OK;
 }
 
-enum bm_rc bm_query_start(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_query *ret, struct bm_error *e)
+enum bm_rc bm_query_start(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_query *ret,
+                          struct bm_error *e)
 {
     struct slot *slot = slot_of(s, sql);
     enum bm_rc rc;

@@ -53,9 +53,16 @@ struct bm_args {
     size_t n;
 };
 #define BM_ARGS(...)                                                                                                               \
-    (struct bm_args){ (const struct bm_arg[]){ __VA_ARGS__ }, sizeof((const struct bm_arg[]){ __VA_ARGS__ }) / sizeof(struct bm_arg) }
+    (struct bm_args)                                                                                                               \
+    {                                                                                                                              \
+        (const struct bm_arg[]){ __VA_ARGS__ }, sizeof((const struct bm_arg[]){ __VA_ARGS__ }) / sizeof(struct bm_arg)             \
+    }
 
-#define BM_NO_ARGS (struct bm_args){ NULL, 0 }
+#define BM_NO_ARGS                                                                                                                 \
+    (struct bm_args)                                                                                                               \
+    {                                                                                                                              \
+        NULL, 0                                                                                                                    \
+    }
 
 /* --- drivers ------------------------------------------------------------------------------------------------------------------ */
 struct bm_migration {
@@ -111,13 +118,14 @@ BM_MUST_USE enum bm_rc bm_db_may_change(const struct bm_store *s, struct bm_erro
 /* One statement that changes something: needs a transaction. BM_NOTFOUND: it refers to a row that is not there. */
 BM_MUST_USE enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *q, struct bm_args args, struct bm_error *e);
 /* An INSERT ... ON CONFLICT DO NOTHING: BM_CONFLICT "<what> is already there" when it did nothing. ret_id may be NULL. */
-BM_MUST_USE enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what, int64_t *ret_id,
-                                    struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
+                                    int64_t *ret_id, struct bm_error *e);
 /* An UPDATE of one row: BM_NOTFOUND when it is not there. */
 BM_MUST_USE enum bm_rc bm_db_update(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
                                     struct bm_error *e);
 int64_t bm_db_changes(struct bm_store *s);
-/* Counts n rows more (or fewer) of a large table under a name, so that nobody has to count them: bm_store_counts(). Inside a transaction. */
+/* Counts n rows more (or fewer) of a large table under a name, so that nobody has to count them: bm_store_counts(). Inside a
+ * transaction. */
 BM_MUST_USE enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct bm_error *e);
 
 /* Reads a row's columns from left to right. Sticky, like bm_wr: read freely, ask once with bm_cols_check(). */
@@ -138,7 +146,8 @@ BM_MUST_USE enum bm_rc bm_cols_check(const struct bm_cols *c, const char *what, 
 #define BM_COL_TEXT(c, array) bm_col_text((c), (array), sizeof(array))
 #define BM_COL_FIXED(c, array) bm_col_fixed((c), (array), sizeof(array))
 
-/* Ids of the credentials of the device that `which` picks, as a subquery: the chain from its last one back. prev_id < id ends it, whatever
+/* Ids of the credentials of the device that `which` picks, as a subquery: the chain from its last one back. prev_id < id ends
+ * it, whatever
  * the rows say. */
 #define BM_CREDENTIALS_OF(which)                                                                                                   \
     "WITH RECURSIVE chain (id) AS (SELECT last_credential FROM device WHERE " which " UNION ALL"                                   \

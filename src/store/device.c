@@ -3,13 +3,13 @@
 #include <stdio.h>
 
 #define VALUES                                                                                                                     \
-    "INSERT INTO device (udid_key, tie, batch_id, owner_id, manifest_id, state, created_at, activated_at, udid, rot, spki, attributes," \
+    "INSERT INTO device (udid_key, tie, batch_id, owner_id, manifest_id, state, created_at, activated_at, udid, rot, spki, "       \
+    "attributes,"                                                                                                                  \
     " birth_cert) VALUES (?, "
 #define VALUES_END ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 static const struct bm_sql put = { VALUES "0" VALUES_END " ON CONFLICT DO NOTHING" };
 static const struct bm_sql put_tied = { VALUES "(SELECT max(tie) + 1 FROM device WHERE udid_key = ?)" VALUES_END };
-#define COLUMNS                                                                                                                    \
-    "id, batch_id, owner_id, manifest_id, state, created_at, activated_at, udid, rot, spki, attributes, birth_cert"
+#define COLUMNS "id, batch_id, owner_id, manifest_id, state, created_at, activated_at, udid, rot, spki, attributes, birth_cert"
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM device WHERE udid_key = ? AND udid = ?" };
 static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM device WHERE id = ?" };
 static const struct bm_sql peek = { "SELECT id, batch_id FROM device WHERE udid_key = ? AND udid = ?" };
@@ -60,10 +60,10 @@ static enum bm_rc put_beside(struct bm_store *s, struct bm_args args, const uint
 
 enum bm_rc bm_device_put(struct bm_store *s, struct bm_device *d, struct bm_error *e)
 {
-    struct bm_args args = BM_ARGS(udid_key(d->udid), bm_arg_ref(d->batch_id), bm_arg_ref(d->owner_id), bm_arg_ref(d->manifest_id),
-                                  bm_arg_text(d->state), bm_arg_int(d->created_at), bm_arg_int(d->activated_at),
-                                  bm_arg_blob(d->udid, sizeof d->udid), bm_arg_text(d->rot), bm_arg_buf(&d->spki),
-                                  bm_arg_buf(&d->attributes), bm_arg_buf(&d->birth_cert));
+    struct bm_args args =
+        BM_ARGS(udid_key(d->udid), bm_arg_ref(d->batch_id), bm_arg_ref(d->owner_id), bm_arg_ref(d->manifest_id),
+                bm_arg_text(d->state), bm_arg_int(d->created_at), bm_arg_int(d->activated_at), bm_arg_blob(d->udid, sizeof d->udid),
+                bm_arg_text(d->rot), bm_arg_buf(&d->spki), bm_arg_buf(&d->attributes), bm_arg_buf(&d->birth_cert));
     enum bm_rc rc = bm_db_insert(s, &put, args, "device", &d->id, e);
 
     if (rc == BM_CONFLICT)

@@ -41,7 +41,8 @@ static const struct kind kinds[] = {
       { { "org", AS_TEXT }, { "purpose", AS_TEXT }, { "sha256", AS_HEX }, { "created_at", AS_TIME } },
       { { "org", "o.name = ?", BY_TEXT }, { "purpose", "t.purpose = ?", BY_TEXT } } },
     { "ca",
-      "SELECT c.id, c.name, p.name, c.key_uri, c.state, c.created_at, c.revoked_at, c.reason FROM ca c LEFT JOIN ca p ON p.id = c.parent_id",
+      "SELECT c.id, c.name, p.name, c.key_uri, c.state, c.created_at, c.revoked_at, c.reason FROM ca c LEFT JOIN ca p ON p.id = "
+      "c.parent_id",
       "c.id",
       { { "name", AS_TEXT },
         { "parent", AS_TEXT },
@@ -72,7 +73,8 @@ static const struct kind kinds[] = {
       { { "name", AS_TEXT }, { "title", AS_TEXT }, { "org", AS_TEXT }, { "policy", AS_JSON }, { "created_at", AS_TIME } },
       { { "name", "p.name = ?", BY_TEXT }, { "org", "o.name = ?", BY_TEXT } } },
     { "batch",
-      "SELECT b.id, b.name, p.name, c.name, b.state, b.quota, b.used, b.created_at FROM batch b JOIN product p ON p.id = b.product_id"
+      "SELECT b.id, b.name, p.name, c.name, b.state, b.quota, b.used, b.created_at FROM batch b JOIN product p ON p.id = "
+      "b.product_id"
       " LEFT JOIN ca c ON c.id = b.ca_id",
       "b.id",
       { { "name", AS_TEXT },
@@ -104,7 +106,8 @@ static const struct kind kinds[] = {
         { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID } } },
     { "credential",
       "SELECT c.id, c.serial, d.udid, v.name, a.name, c.protocol, c.state, c.correlation, c.issued_at, c.not_before, c.not_after,"
-      " c.revoked_at, c.reason FROM credential c LEFT JOIN device d ON d.id = c.device_id LEFT JOIN service v ON v.id = c.service_id"
+      " c.revoked_at, c.reason FROM credential c LEFT JOIN device d ON d.id = c.device_id LEFT JOIN service v ON v.id = "
+      "c.service_id"
       " LEFT JOIN ca a ON a.id = c.ca_id",
       "c.id",
       { { "serial", AS_HEX },
@@ -155,7 +158,7 @@ static const struct kind kinds[] = {
         { "protocol", "protocol = ?", BY_TEXT } } },
 };
 
-/* --- a row as JSON ------------------------------------------------------------------------------------------------------------- */
+/* --- a row as JSON ------------------------------------------------------------------------------------------------------------ */
 static json_t *as_text(struct bm_cols *c)
 {
     struct bm_rd b = bm_col_bytes(c);
@@ -230,7 +233,7 @@ static enum bm_rc tell_row(const struct kind *k, const struct bm_query *q, bm_ro
     return fn(arg, id, text, e);
 }
 
-/* --- the statement ------------------------------------------------------------------------------------------------------------- */
+/* --- the statement ------------------------------------------------------------------------------------------------------------ */
 enum { PAIRS_MAX = 8 };
 
 struct list {
@@ -340,7 +343,7 @@ enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const
     return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
-/* --- counts --------------------------------------------------------------------------------------------------------------------- */
+/* --- counts ------------------------------------------------------------------------------------------------------------------- */
 static const struct bm_sql count_rows = {
     "SELECT 'org', count(*) FROM org UNION ALL SELECT 'trust', count(*) FROM trust UNION ALL SELECT 'ca', count(*) FROM ca"
     " UNION ALL SELECT 'profile', count(*) FROM profile UNION ALL SELECT 'service', count(*) FROM service"
@@ -349,7 +352,9 @@ static const struct bm_sql count_rows = {
     " UNION ALL SELECT 'credential', COALESCE(sum(n), 0) FROM tally WHERE name = 'credential'"
     " UNION ALL SELECT 'manifest', count(*) FROM manifest UNION ALL SELECT 'refusal', count(*) FROM refusal"
 };
-static const struct bm_sql count_states = { "SELECT substr(name, 8), n FROM tally WHERE name LIKE 'device:%' AND n <> 0 ORDER BY name" };
+static const struct bm_sql count_states = {
+    "SELECT substr(name, 8), n FROM tally WHERE name LIKE 'device:%' AND n <> 0 ORDER BY name"
+};
 
 static enum bm_rc count_into(struct bm_store *s, const struct bm_sql *sql, json_t *to, struct bm_error *e)
 {

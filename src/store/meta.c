@@ -1,7 +1,9 @@
 #include "store/db.h"
 
 static const struct bm_sql get = { "SELECT value FROM meta WHERE key = ?" };
-static const struct bm_sql set = { "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value" };
+static const struct bm_sql set = {
+    "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+};
 
 enum bm_rc bm_meta_get(struct bm_store *s, const char *key, struct bm_buf *ret, struct bm_error *e)
 {

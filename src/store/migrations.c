@@ -6,7 +6,7 @@
 #endif
 
 #define EMBED(symbol, file)                                                                                                        \
-    __asm__(".pushsection .rodata\n.globl " #symbol "\n.type " #symbol ", %object\n" #symbol ":\n.incbin \"" BM_MIGRATIONS_DIR      \
+    __asm__(".pushsection .rodata\n.globl " #symbol "\n.type " #symbol ", %object\n" #symbol ":\n.incbin \"" BM_MIGRATIONS_DIR     \
             "/" file "\"\n.byte 0\n.size " #symbol ", . - " #symbol "\n.popsection\n");                                            \
     extern const char symbol[]
 

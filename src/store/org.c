@@ -12,7 +12,8 @@ static const struct bm_sql org_by_id = { "SELECT " ORG_COLUMNS " FROM org WHERE 
 
 enum bm_rc bm_org_put(struct bm_store *s, struct bm_org *o, struct bm_error *e)
 {
-    return bm_db_insert(s, &org_put, BM_ARGS(bm_arg_text(o->name), bm_arg_text(o->title), bm_arg_text(o->role), bm_arg_int(o->created_at)),
+    return bm_db_insert(s, &org_put,
+                        BM_ARGS(bm_arg_text(o->name), bm_arg_text(o->title), bm_arg_text(o->role), bm_arg_int(o->created_at)),
                         "organisation", &o->id, e);
 }
 
@@ -51,7 +52,9 @@ enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_org *ret, stru
 static const struct bm_sql trust_put = {
     "INSERT INTO trust (org_id, purpose, sha256, created_at, der) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 };
-static const struct bm_sql trust_each = { "SELECT id, org_id, purpose, sha256, created_at, der FROM trust WHERE purpose = ? ORDER BY id" };
+static const struct bm_sql trust_each = {
+    "SELECT id, org_id, purpose, sha256, created_at, der FROM trust WHERE purpose = ? ORDER BY id"
+};
 
 void bm_trust_done(struct bm_trust *t)
 {

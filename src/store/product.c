@@ -57,8 +57,8 @@ static const struct bm_sql service_get = { "SELECT " SERVICE_COLUMNS " FROM serv
 static const struct bm_sql service_by_id = { "SELECT " SERVICE_COLUMNS " FROM service WHERE id = ?" };
 
 /* The statement to change a row takes the values of the one that adds it, and the id after them. */
-static enum bm_rc add_or_set(struct bm_store *s, const struct bm_sql *add, const struct bm_sql *set, struct bm_args args, const char *what,
-                             int64_t *id, struct bm_error *e)
+static enum bm_rc add_or_set(struct bm_store *s, const struct bm_sql *add, const struct bm_sql *set, struct bm_args args,
+                             const char *what, int64_t *id, struct bm_error *e)
 {
     if (*id != 0)
         return bm_db_update(s, set, args, what, e);
@@ -180,7 +180,8 @@ enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error 
                       "batch", &b->id, e);
 }
 
-static enum bm_rc batch_one(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_batch *ret, struct bm_error *e)
+static enum bm_rc batch_one(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_batch *ret,
+                            struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     struct bm_batch b = { 0 };

@@ -1,7 +1,9 @@
 #include "store/db.h"
 
-static const struct bm_sql add = { "INSERT INTO refusal (at, correlation, protocol, code, peer, what, udid) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                                   " ON CONFLICT DO NOTHING" };
+static const struct bm_sql add = {
+    "INSERT INTO refusal (at, correlation, protocol, code, peer, what, udid) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+};
 static const struct bm_sql forget = { "DELETE FROM refusal WHERE id <= ?" };
 
 /* Ids have no gaps, so that each row beyond those kept pushes out exactly the oldest: constant cost. */
@@ -9,8 +11,8 @@ enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r, struct
 {
     int64_t id = 0;
     enum bm_rc rc = bm_db_insert(s, &add,
-                                 BM_ARGS(bm_arg_int(r->at), bm_arg_text(r->correlation), bm_arg_text(r->protocol), bm_arg_text(r->code),
-                                         bm_arg_text(r->peer), bm_arg_text(r->what),
+                                 BM_ARGS(bm_arg_int(r->at), bm_arg_text(r->correlation), bm_arg_text(r->protocol),
+                                         bm_arg_text(r->code), bm_arg_text(r->peer), bm_arg_text(r->what),
                                          r->has_udid ? bm_arg_blob(r->udid, sizeof r->udid) : bm_arg_ref(0)),
                                  "refusal", &id, e);
 

@@ -243,7 +243,8 @@ static enum bm_rc make_file(const char *path, struct bm_error *e)
 
 /* synchronous FULL: a commit that returned has been fsynced, and survives a power loss (SQLite, "PRAGMA synchronous").
  * page_size, application_id: must come before the first table; later they change nothing.
- * secure_delete: nothing secret is in here, and overwriting freed cells costs. cache_size in KiB; pages are allocated as they are used. */
+ * secure_delete: nothing secret is in here, and overwriting freed cells costs. cache_size in KiB; pages are allocated as they
+ * are used. */
 static const char settings[] = "PRAGMA page_size = 4096;"
                                "PRAGMA synchronous = FULL;"
                                "PRAGMA foreign_keys = ON;"

@@ -1,9 +1,12 @@
 /* The registry: what is on disk, as typed rows. One interface over the database drivers (store/db.h); the SQL lives in the .c files
  * beside this one, numbered migrations in store/migrations/. Only the keeper opens it for writing; readers may open it read-only.
  *
- * Common to all functions: names and codes are copied in and out; `ret` is set only on BM_OK; a row that is not there is BM_NOTFOUND,
- * a unique name or key that is taken is BM_CONFLICT, trouble with the disk or database is BM_IO. Every _put, _set and _add needs an open
- * transaction (BM_BUG otherwise); after a BM_IO inside a transaction the caller rolls back. One thread at a time. Times are Unix seconds. */
+ * Common to all functions: names and codes are copied in and out; `ret` is set only on BM_OK; a row that is not there is
+ * BM_NOTFOUND,
+ * a unique name or key that is taken is BM_CONFLICT, trouble with the disk or database is BM_IO. Every _put, _set and _add needs
+ * an open
+ * transaction (BM_BUG otherwise); after a BM_IO inside a transaction the caller rolls back. One thread at a time. Times are Unix
+ * seconds. */
 #ifndef BM_STORE_STORE_H
 #define BM_STORE_STORE_H
 
@@ -127,20 +130,22 @@ BM_MUST_USE enum bm_rc bm_batch_use(struct bm_store *s, int64_t id, int64_t n, s
 struct bm_device {
     int64_t id, batch_id, owner_id, manifest_id; /* 0: none */
     uint8_t udid[BM_UDID_LEN];
-    char rot[32];   /* root-of-trust kind, docs/manifest.md */
-    char state[16]; /* keeper/state.h */
+    char rot[32];                               /* root-of-trust kind, docs/manifest.md */
+    char state[16];                             /* keeper/state.h */
     struct bm_buf spki, birth_cert, attributes; /* DER; DER or empty; JSON object or empty */
     int64_t created_at, activated_at;
 };
 void bm_device_done(struct bm_device *d);
 BM_MUST_USE enum bm_rc bm_device_put(struct bm_store *s, struct bm_device *d, struct bm_error *e); /* new only; sets d->id */
-BM_MUST_USE enum bm_rc bm_device_get(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], struct bm_device *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_get(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], struct bm_device *ret,
+                                     struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_by_id(struct bm_store *s, int64_t id, struct bm_device *ret, struct bm_error *e);
 /* The two columns an import needs to tell a known device from a conflict, without reading the rest. */
 BM_MUST_USE enum bm_rc bm_device_peek(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], int64_t *ret_id, int64_t *ret_batch_id,
                                       struct bm_error *e);
 /* activated_at 0 leaves the old value. */
-BM_MUST_USE enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state, int64_t activated_at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const char *state, int64_t activated_at,
+                                           struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_set_owner(struct bm_store *s, int64_t id, int64_t org_id, struct bm_error *e);
 
@@ -163,7 +168,7 @@ typedef enum bm_rc bm_credential_fn(void *arg, const struct bm_credential *c, st
 BM_MUST_USE enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg,
                                              struct bm_error *e); /* oldest first */
 
-/* --- manifests: how far each import has come ------------------------------------------------------------------------------------ */
+/* --- manifests: how far each import has come ---------------------------------------------------------------------------------- */
 struct bm_manifest_row {
     int64_t id, org_id, batch_id;
     uint8_t digest[32]; /* SHA-256 of its header line (or of its first entry for foreign formats): names the manifest */
@@ -179,7 +184,7 @@ BM_MUST_USE enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t d
 
 BM_MUST_USE enum bm_rc bm_manifest_by_id(struct bm_store *s, int64_t id, struct bm_manifest_row *ret, struct bm_error *e);
 
-/* --- refusals: what `birthmark why` tells ---------------------------------------------------------------------------------------- */
+/* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {
     int64_t id, at;
     char correlation[17], protocol[16], code[32], peer[64];
@@ -187,13 +192,14 @@ struct bm_refusal {
     uint8_t udid[BM_UDID_LEN];
     bool has_udid;
 };
-BM_MUST_USE enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r, struct bm_error *e); /* keeps BM_REFUSALS_KEPT */
+BM_MUST_USE enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r,
+                                      struct bm_error *e); /* keeps BM_REFUSALS_KEPT */
 
-/* --- audit log rows (audit/log.h gives them meaning) ----------------------------------------------------------------------------- */
+/* --- audit log rows (audit/log.h gives them meaning) -------------------------------------------------------------------------- */
 BM_MUST_USE enum bm_rc bm_audit_leaf_add(struct bm_store *s, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
 typedef enum bm_rc bm_audit_leaf_fn(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int64_t to, bm_audit_leaf_fn *fn, void *arg,
-                                          struct bm_error *e); /* from <= index < to, in order */
+                                          struct bm_error *e);                                    /* from <= index < to, in order */
 BM_MUST_USE enum bm_rc bm_audit_leaf_count(struct bm_store *s, int64_t *ret, struct bm_error *e); /* the last index and one */
 BM_MUST_USE enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8_t ret[32], struct bm_error *e);
@@ -209,14 +215,15 @@ BM_MUST_USE enum bm_rc bm_tree_head_last(struct bm_store *s, struct bm_tree_head
 typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
 
-/* --- lists and stories: for people, as JSON --------------------------------------------------------------------------------------- */
-/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal. Rows after `after_id` (0: from the start), at most
+/* --- lists and stories: for people, as JSON ----------------------------------------------------------------------------------- */
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal. Rows after `after_id` (0: from
+ * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
  * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const *filter, int64_t after_id, int64_t limit,
-                                     bm_row_fn *fn, void *arg, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const *filter, int64_t after_id,
+                                     int64_t limit, bm_row_fn *fn, void *arg, struct bm_error *e);
 /* Rows of each kind, and devices per state: one JSON object. */
 BM_MUST_USE enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct bm_error *e);
 

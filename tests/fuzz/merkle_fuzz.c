@@ -15,7 +15,8 @@ static bool parse(struct bm_rd r, struct question *q)
 {
     uint64_t m, n;
 
-    if (!bm_rd_u8(&r, &q->kind) || !bm_rd_u64(&r, &m) || !bm_rd_u64(&r, &n) || !bm_rd_copy(&r, q->a, 32) || !bm_rd_copy(&r, q->b, 32))
+    if (!bm_rd_u8(&r, &q->kind) || !bm_rd_u64(&r, &m) || !bm_rd_u64(&r, &n) || !bm_rd_copy(&r, q->a, 32) ||
+        !bm_rd_copy(&r, q->b, 32))
         return false;
     q->m = (int64_t)m;
     q->n = (int64_t)n;
@@ -26,7 +27,7 @@ static bool parse(struct bm_rd r, struct question *q)
 
 static enum bm_rc ask(const struct question *q)
 {
-    const uint8_t (*path)[32] = (const uint8_t (*)[32])q->path;
+    const uint8_t(*path)[32] = (const uint8_t(*)[32])q->path;
 
     return (q->kind & 1) != 0 ? bm_merkle_check_inclusion(q->a, q->m, q->n, q->b, path, q->n_path, NULL)
                               : bm_merkle_check_consistency(q->m, q->a, q->n, q->b, path, q->n_path, NULL);
@@ -64,7 +65,7 @@ static void grow(const uint8_t *p, size_t n)
         for (size_t j = 0; j < k; j++)
             memcpy(path[j], before.node[k - 1 - j], 32);
         bm_merkle_root(&m, root);
-        if (bm_merkle_check_inclusion(leaf, (int64_t)i, m.size, root, (const uint8_t (*)[32])path, k, NULL) != BM_OK)
+        if (bm_merkle_check_inclusion(leaf, (int64_t)i, m.size, root, (const uint8_t(*)[32])path, k, NULL) != BM_OK)
             abort();
     }
 }

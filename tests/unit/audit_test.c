@@ -108,7 +108,7 @@ static void plain_root(int64_t n, uint8_t ret[32])
     bm_merkle_root(&m, ret);
 }
 
-/* --- adding, opening again -------------------------------------------------------------------------------------------------------- */
+/* --- adding, opening again ---------------------------------------------------------------------------------------------------- */
 static void test_restored_at_opening(void **state)
 {
     static const int64_t steps[] = { 0, 1, 254, 1, 1, 255, 3, 509, 1500 };
@@ -184,7 +184,7 @@ static void test_heads(void **state)
     bm_store_close(s);
 }
 
-/* --- proofs ------------------------------------------------------------------------------------------------------------------------ */
+/* --- proofs ------------------------------------------------------------------------------------------------------------------- */
 static void prove_inclusion(struct bm_store *s, int64_t index, int64_t size)
 {
     uint8_t p[64][32], root[32], leaf[32];
@@ -246,7 +246,7 @@ static void test_proofs(void **state)
     bm_store_close(s);
 }
 
-/* --- tampering --------------------------------------------------------------------------------------------------------------------- */
+/* --- tampering ---------------------------------------------------------------------------------------------------------------- */
 /* The log has 1000 leaves, heads at 600 and 1000, three tiles; the 50 leaves after that have no head, or a third one. */
 static const struct tampering {
     const char *name, *sql, *what; /* what: part of the sentence */
@@ -255,9 +255,10 @@ static const struct tampering {
     { "nothing", "SELECT 1", NULL, 0 },
     { "nothing, with loose leaves", "SELECT 1", NULL, 50 },
     { "leaf changed in a full tile", "UPDATE audit_leaf SET data = CAST('{}' AS BLOB) WHERE idx = 300", "leaf from 256 to 511", 0 },
-    { "leaf changed before the first head", "UPDATE audit_leaf SET data = CAST('{}' AS BLOB) WHERE idx = 599",
-      "leaf from 0 to 599", 0 },
-    { "leaf changed after the first head", "UPDATE audit_leaf SET data = CAST('{}' AS BLOB) WHERE idx = 999", "leaf from 600 to 999", 0 },
+    { "leaf changed before the first head", "UPDATE audit_leaf SET data = CAST('{}' AS BLOB) WHERE idx = 599", "leaf from 0 to 599",
+      0 },
+    { "leaf changed after the first head", "UPDATE audit_leaf SET data = CAST('{}' AS BLOB) WHERE idx = 999",
+      "leaf from 600 to 999", 0 },
     { "one bit", "UPDATE audit_leaf SET data = CAST('{\"op\":\"tesu\",\"n\":0}' AS BLOB) WHERE idx = 0", "leaf from 0 to 255", 0 },
     { "leaf longer", "UPDATE audit_leaf SET data = CAST(data || ' ' AS BLOB) WHERE idx = 10", "leaf from 0 to 255", 0 },
     { "leaf gone", "DELETE FROM audit_leaf WHERE idx = 400", "leaf 400 is missing", 0 },
@@ -271,7 +272,8 @@ static const struct tampering {
     { "leaves moved up", "UPDATE audit_leaf SET idx = -idx WHERE idx >= 700; UPDATE audit_leaf SET idx = 1 - idx WHERE idx < 0",
       "leaf 700 is missing", 0 },
     { "truncated", "DELETE FROM audit_leaf WHERE idx >= 900", "ends after 900 leaves, but a head was signed at 1000", 0 },
-    { "truncated with its head", "DELETE FROM audit_leaf WHERE idx >= 600; DELETE FROM tree_head WHERE size > 600", "tiles are stored", 0 },
+    { "truncated with its head", "DELETE FROM audit_leaf WHERE idx >= 600; DELETE FROM tree_head WHERE size > 600",
+      "tiles are stored", 0 },
     { "all leaves gone", "DELETE FROM audit_leaf", "ends after 0 leaves", 0 },
     { "tile changed", "UPDATE audit_tile SET hash = zeroblob(32) WHERE idx = 1", "tile 1 of level 8 was changed", 0 },
     { "tile gone", "DELETE FROM audit_tile WHERE idx = 2", "tile 2 of level 8 is missing", 0 },
@@ -283,9 +285,11 @@ static const struct tampering {
     { "head size changed", "UPDATE tree_head SET size = 599 WHERE size = 600", "head at 599 leaves is not signed", 0 },
     { "head moved beyond", "UPDATE tree_head SET size = 5000 WHERE size = 1000", "head at 5000 leaves is not signed", 0 },
     { "signature empty", "UPDATE tree_head SET signature = x'' WHERE size = 600", "head at 600 leaves is not signed", 0 },
-    { "signature of another head", "UPDATE tree_head SET signature = (SELECT signature FROM tree_head WHERE size = 1000) WHERE size = 600",
+    { "signature of another head",
+      "UPDATE tree_head SET signature = (SELECT signature FROM tree_head WHERE size = 1000) WHERE size = 600",
       "head at 600 leaves is not signed", 0 },
-    { "signature not DER", "UPDATE tree_head SET signature = x'3006020101020101ff' WHERE size = 600", "head at 600 leaves is not signed", 0 },
+    { "signature not DER", "UPDATE tree_head SET signature = x'3006020101020101ff' WHERE size = 600",
+      "head at 600 leaves is not signed", 0 },
 };
 
 static void tamper(const char *sql)
@@ -433,9 +437,15 @@ static void test_key_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restored_at_opening), cmocka_unit_test(test_rolled_back),  cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_proofs),              cmocka_unit_test(test_tampering),    cmocka_unit_test(test_other_key),
-        cmocka_unit_test(test_forged_head),         cmocka_unit_test(test_key_kinds),    cmocka_unit_test(test_opening_a_changed_log),
+        cmocka_unit_test(test_restored_at_opening),
+        cmocka_unit_test(test_rolled_back),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_proofs),
+        cmocka_unit_test(test_tampering),
+        cmocka_unit_test(test_other_key),
+        cmocka_unit_test(test_forged_head),
+        cmocka_unit_test(test_key_kinds),
+        cmocka_unit_test(test_opening_a_changed_log),
     };
 
     return cmocka_run_group_tests_name("audit", tests, setup_group, teardown_group);

@@ -57,7 +57,7 @@ static void test_golden_roots(void **state)
     }
 }
 
-/* --- the definitions of section 2.1, word for word and slow, to hold the fast code against ---------------------------------------- */
+/* --- the definitions of section 2.1, word for word and slow, to hold the fast code against ------------------------------------ */
 enum { LEAVES = 70 };
 static uint8_t leaves[LEAVES][32];
 
@@ -145,7 +145,7 @@ static void test_roots(void **state)
 /* Each byte of the path turned once, a hash more, a hash less, the neighbours of the numbers: nothing of it may pass. */
 static void refuse_inclusion(size_t m, size_t n, const uint8_t root[32], struct path *p)
 {
-    uint8_t (*exact)[32] = malloc(p->n * 32 + (p->n == 0)), *flat = (uint8_t *)p->h;
+    uint8_t(*exact)[32] = malloc(p->n * 32 + (p->n == 0)), *flat = (uint8_t *)p->h;
 
     for (size_t i = 0; i < p->n * 32; i++) {
         flat[i] ^= (uint8_t)(1 + i % 255);
@@ -157,7 +157,8 @@ static void refuse_inclusion(size_t m, size_t n, const uint8_t root[32], struct 
         memcpy(exact, p->h, p->n * 32);
         assert_int_equal(bm_merkle_check_inclusion(leaves[m], (int64_t)m, (int64_t)n, root, exact, k, NULL), BM_DENIED);
     }
-    assert_int_equal(bm_merkle_check_inclusion(leaves[(m + 1) % LEAVES], (int64_t)m, (int64_t)n, root, p->h, p->n, NULL), BM_DENIED);
+    assert_int_equal(bm_merkle_check_inclusion(leaves[(m + 1) % LEAVES], (int64_t)m, (int64_t)n, root, p->h, p->n, NULL),
+                     BM_DENIED);
     for (size_t other = 0; other < n; other++)
         if (other != m)
             assert_int_equal(bm_merkle_check_inclusion(leaves[m], (int64_t)other, (int64_t)n, root, p->h, p->n, NULL), BM_DENIED);
@@ -245,10 +246,11 @@ static void test_odd_numbers(void **state)
     for (size_t i = 0; i < BM_COUNT(consistency); i++)
         for (size_t n = 0; n <= 64; n++)
             assert_int_equal(
-                bm_merkle_check_consistency(consistency[i].size1, leaves[0], consistency[i].size2, leaves[1], path, n, NULL), BM_DENIED);
+                bm_merkle_check_consistency(consistency[i].size1, leaves[0], consistency[i].size2, leaves[1], path, n, NULL),
+                BM_DENIED);
 }
 
-/* --- full subtrees are told, and a refusal leaves the tree alone -------------------------------------------------------------------- */
+/* --- full subtrees are told, and a refusal leaves the tree alone -------------------------------------------------------------- */
 struct told {
     size_t n;
     int fail_at;
@@ -291,8 +293,8 @@ static void test_full_subtrees(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_roots),  cmocka_unit_test(test_roots),       cmocka_unit_test(test_inclusion),
-        cmocka_unit_test(test_consistency),   cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_full_subtrees),
+        cmocka_unit_test(test_golden_roots), cmocka_unit_test(test_roots),       cmocka_unit_test(test_inclusion),
+        cmocka_unit_test(test_consistency),  cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_full_subtrees),
     };
 
     return cmocka_run_group_tests_name("merkle", tests, setup, NULL);

@@ -1,4 +1,5 @@
-/* What is SQLite's own under the store: files and their modes, schemas old and new, foreign and damaged files, a full disk, kill -9. */
+/* What is SQLite's own under the store: files and their modes, schemas old and new, foreign and damaged files, a full disk, kill
+ * -9. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -85,7 +86,7 @@ static void put_value(struct bm_store *s, const char *key, const char *value)
     OK(bm_store_commit(s, &e));
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------------------ */
 static void test_addresses(void **state)
 {
     static const char *const bad[] = { "", "sqlite", "postgres:x", "sqlit:x", "/tmp/x", "sqlite3:x", ":" };
@@ -155,7 +156,7 @@ static void test_create_through_link(void **state)
     assert_int_equal(access(target, F_OK), -1);
 }
 
-/* --- schemas ---------------------------------------------------------------------------------------------------------------------- */
+/* --- schemas ------------------------------------------------------------------------------------------------------------------ */
 static void test_schema_numbers(void **state)
 {
     static const struct {
@@ -163,12 +164,9 @@ static void test_schema_numbers(void **state)
         enum bm_rc want, want_read_only;
     } cases[] = {
         { "x'39393939'", BM_CONFLICT, BM_CONFLICT }, /* 9999: of a newer program */
-        { "x'32'", BM_CONFLICT, BM_CONFLICT },
-        { "x'30'", BM_MALFORMED, BM_MALFORMED },
-        { "x''", BM_MALFORMED, BM_MALFORMED },
-        { "x'2d31'", BM_MALFORMED, BM_MALFORMED },
-        { "x'616263'", BM_MALFORMED, BM_MALFORMED },
-        { "x'31'", BM_OK, BM_OK },
+        { "x'32'", BM_CONFLICT, BM_CONFLICT },       { "x'30'", BM_MALFORMED, BM_MALFORMED },
+        { "x''", BM_MALFORMED, BM_MALFORMED },       { "x'2d31'", BM_MALFORMED, BM_MALFORMED },
+        { "x'616263'", BM_MALFORMED, BM_MALFORMED }, { "x'31'", BM_OK, BM_OK },
     };
     char text[128];
 
@@ -220,10 +218,11 @@ static void test_second_writer(void **state)
     bm_store_close(a);
 }
 
-/* --- files that are something else -------------------------------------------------------------------------------------------------- */
+/* --- files that are something else -------------------------------------------------------------------------------------------- */
 static void test_wrong_files(void **state)
 {
-    static const char text[] = "This is a letter, and a long one at that: it goes on for more than the hundred bytes of a database header.";
+    static const char text[] =
+        "This is a letter, and a long one at that: it goes on for more than the hundred bytes of a database header.";
     static const uint8_t zeros[8192];
     struct bm_store *s = NULL;
     struct stat before, after;
@@ -303,8 +302,9 @@ static void test_damaged_pages(void **state)
     assert_true(refused > 0);
 }
 
-/* --- a full disk --------------------------------------------------------------------------------------------------------------------- */
-/* Fills until the store says so; everything committed before is there, nothing of what failed is, and it goes on once there is room. */
+/* --- a full disk -------------------------------------------------------------------------------------------------------------- */
+/* Fills until the store says so; everything committed before is there, nothing of what failed is, and it goes on once there is
+ * room. */
 static void fill_up(void (*make_room)(void), const char *code)
 {
     struct bm_store *s = open_as((struct bm_store_options){ .create = true });
@@ -387,7 +387,7 @@ static void test_disk_full(void **state)
     assert_int_equal(umount(dir), 0);
 }
 
-/* --- kill -9 --------------------------------------------------------------------------------------------------------------------------- */
+/* --- kill -9 ------------------------------------------------------------------------------------------------------------------ */
 /* Commits one batch of leaves after another, and tells each commit once it has returned. */
 static void commit_for_ever(int tell)
 {
@@ -460,9 +460,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_addresses),     T(test_create),   T(test_create_resumes), T(test_create_through_link), T(test_schema_numbers),
-        T(test_read_only),     T(test_second_writer), T(test_wrong_files), T(test_damaged_pages),     T(test_file_size_limit),
-        T(test_disk_full),     T(test_kill),
+        T(test_addresses),      T(test_create),          T(test_create_resumes), T(test_create_through_link),
+        T(test_schema_numbers), T(test_read_only),       T(test_second_writer),  T(test_wrong_files),
+        T(test_damaged_pages),  T(test_file_size_limit), T(test_disk_full),      T(test_kill),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);

@@ -47,9 +47,12 @@ static struct bm_buf lend(const void *p, size_t n)
 static void put_basics(void)
 {
     org = (struct bm_org){ .name = "acme", .title = "Acme Ltd", .role = "oem", .created_at = 1700000000 };
-    root_ca = (struct bm_ca){ .name = "root", .key_uri = "file:root", .state = "active", .cert = lend("\x30\x01", 2), .created_at = 1 };
-    issuing_ca = (struct bm_ca){ .name = "issuing", .key_uri = "file:iss", .state = "active", .cert = lend("\x30\x02", 2), .created_at = 2 };
-    service = (struct bm_service){ .name = "broker", .title = "B", .kind = "mqtt", .endpoints = "[\"mqtts://b\"]", .created_at = 3 };
+    root_ca =
+        (struct bm_ca){ .name = "root", .key_uri = "file:root", .state = "active", .cert = lend("\x30\x01", 2), .created_at = 1 };
+    issuing_ca =
+        (struct bm_ca){ .name = "issuing", .key_uri = "file:iss", .state = "active", .cert = lend("\x30\x02", 2), .created_at = 2 };
+    service =
+        (struct bm_service){ .name = "broker", .title = "B", .kind = "mqtt", .endpoints = "[\"mqtts://b\"]", .created_at = 3 };
     product = (struct bm_product){ .name = "lamp", .title = "Lamp", .policy = "{\"rot\":[\"atecc\"]}", .created_at = 4 };
     batch = (struct bm_batch){ .name = "lamp-1", .state = "open", .quota = 10, .used = 99, .created_at = 5 };
     OK(bm_org_put(s, &org, &e));
@@ -107,7 +110,7 @@ static void in_transaction(void (*act)(void))
     OK(bm_store_commit(s, &e));
 }
 
-/* --- transactions ------------------------------------------------------------------------------------------------------------------ */
+/* --- transactions ------------------------------------------------------------------------------------------------------------- */
 static void test_transactions(void **state)
 {
     struct bm_org o = { .name = "later", .role = "auditor" }, got;
@@ -193,7 +196,7 @@ static void test_outside_transaction(void **state)
     bm_buf_done(&json);
 }
 
-/* --- small tables ------------------------------------------------------------------------------------------------------------------ */
+/* --- small tables ------------------------------------------------------------------------------------------------------------- */
 static void test_meta(void **state)
 {
     static const uint8_t odd[] = { 0, 1, 0xff, 0, '\'' };
@@ -221,7 +224,9 @@ static void test_meta(void **state)
 
 static void test_org(void **state)
 {
-    struct bm_org o = { .name = "chips", .title = "Chips & \"Söhne\" '); DROP TABLE org; --", .role = "chip-maker", .created_at = 7 };
+    struct bm_org o = {
+        .name = "chips", .title = "Chips & \"Söhne\" '); DROP TABLE org; --", .role = "chip-maker", .created_at = 7
+    };
     struct bm_org got = { .id = 77 };
 
     (void)state;
@@ -400,8 +405,8 @@ static void test_batch(void **state)
     static const struct {
         int64_t n;
         enum bm_rc want;
-    } uses[] = { { 0, BM_OK }, { 4, BM_OK }, { 7, BM_LIMIT }, { INT64_MAX, BM_LIMIT }, { 6, BM_OK },
-                 { 1, BM_LIMIT }, { 0, BM_OK }, { -1, BM_BUG }, { INT64_MIN, BM_BUG } };
+    } uses[] = { { 0, BM_OK },    { 4, BM_OK }, { 7, BM_LIMIT }, { INT64_MAX, BM_LIMIT }, { 6, BM_OK },
+                 { 1, BM_LIMIT }, { 0, BM_OK }, { -1, BM_BUG },  { INT64_MIN, BM_BUG } };
     struct bm_batch got, b = { .name = "lamp-1", .product_id = product.id, .state = "open", .quota = 1 };
 
     (void)state;
@@ -435,7 +440,7 @@ static void test_batch(void **state)
     IS(bm_batch_get(s, "none", &got, &e), BM_NOTFOUND);
 }
 
-/* --- devices and credentials --------------------------------------------------------------------------------------------------------- */
+/* --- devices and credentials -------------------------------------------------------------------------------------------------- */
 static void udid_of(int i, uint8_t ret[BM_UDID_LEN])
 {
     for (int k = 0; k < BM_UDID_LEN; k++)
@@ -445,7 +450,9 @@ static void udid_of(int i, uint8_t ret[BM_UDID_LEN])
 
 static struct bm_device device_of(int i)
 {
-    struct bm_device d = { .batch_id = batch.id, .owner_id = org.id, .rot = "atecc608", .state = "registered", .created_at = 100 + i };
+    struct bm_device d = {
+        .batch_id = batch.id, .owner_id = org.id, .rot = "atecc608", .state = "registered", .created_at = 100 + i
+    };
 
     udid_of(i, d.udid);
     d.spki = lend("spki", 4);
@@ -577,10 +584,17 @@ static enum bm_rc see_credential(void *arg, const struct bm_credential *c, struc
 static void put_credentials(int64_t device_id, uint8_t mark)
 {
     for (uint8_t i = 0; i < 3; i++) {
-        struct bm_credential c = { .device_id = device_id, .service_id = device_id != 0 ? service.id : 0, .ca_id = issuing_ca.id,
-                                   .serial = { 0x40, mark, i, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, mark, i, 1 }, .protocol = "est",
-                                   .state = "active", .correlation = "0123456789abcdef", .cert = lend("cert", 4), .not_before = 1,
-                                   .not_after = INT64_MAX, .issued_at = 1700000000 + i };
+        struct bm_credential c = { .device_id = device_id,
+                                   .service_id = device_id != 0 ? service.id : 0,
+                                   .ca_id = issuing_ca.id,
+                                   .serial = { 0x40, mark, i, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, mark, i, 1 },
+                                   .protocol = "est",
+                                   .state = "active",
+                                   .correlation = "0123456789abcdef",
+                                   .cert = lend("cert", 4),
+                                   .not_before = 1,
+                                   .not_after = INT64_MAX,
+                                   .issued_at = 1700000000 + i };
 
         OK(bm_credential_put(s, &c, &e));
         assert_true(c.id != 0);
@@ -630,10 +644,11 @@ static void test_credential(void **state)
     assert_int_equal(seen.n, 0);
 }
 
-/* --- manifests, refusals, audit rows ---------------------------------------------------------------------------------------------------- */
+/* --- manifests, refusals, audit rows ------------------------------------------------------------------------------------------ */
 static void test_manifest(void **state)
 {
-    struct bm_manifest_row m = { .org_id = org.id, .digest = { 1, 2, 3 }, .prev = { 9 }, .format = "birthmark-1", .created_at = 5 }, got;
+    struct bm_manifest_row m = { .org_id = org.id, .digest = { 1, 2, 3 }, .prev = { 9 }, .format = "birthmark-1", .created_at = 5 },
+                           got;
 
     (void)state;
     IS(bm_manifest_by_digest(s, m.digest, &got, &e), BM_NOTFOUND);
@@ -684,7 +699,9 @@ static enum bm_rc see_row(void *arg, int64_t id, const char *json, struct bm_err
 
 static void test_refusals_kept(void **state)
 {
-    struct bm_refusal r = { .at = 1, .correlation = "c", .protocol = "est", .code = "unknown-device", .peer = "[::1]:5", .what = "No." };
+    struct bm_refusal r = {
+        .at = 1, .correlation = "c", .protocol = "est", .code = "unknown-device", .peer = "[::1]:5", .what = "No."
+    };
     struct rows rows = { 0 };
 
     (void)state;
@@ -777,12 +794,15 @@ static void test_tree_heads(void **state)
     assert_int_equal(last, 100);
 }
 
-/* --- lists ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- lists -------------------------------------------------------------------------------------------------------------------- */
 static void fill_lists(void)
 {
     struct bm_trust t = { .org_id = org.id, .purpose = BM_TRUST_BIRTH, .sha256 = { 1 }, .der = lend("abc", 3), .created_at = 1 };
     struct bm_manifest_row m = { .org_id = org.id, .batch_id = batch.id, .digest = { 1, 2, 3 }, .format = "f", .complete = true };
-    struct bm_refusal r = { .at = 1700000000, .correlation = "0123456789abcdef", .code = "unknown-device", .what = "No \"such\"\x01 device.",
+    struct bm_refusal r = { .at = 1700000000,
+                            .correlation = "0123456789abcdef",
+                            .code = "unknown-device",
+                            .what = "No \"such\"\x01 device.",
                             .has_udid = true };
 
     OK(bm_trust_put(s, &t, &e));
@@ -809,7 +829,9 @@ static void fill_lists(void)
 
 #define UDID_0 "000b16212c37424d58636e79848f9aa5b0bbc6d1dce7f2fd08131e29343f4a00"
 #define UDID_1 "25303b46515c67727d88939ea9b4bfcad5e0ebf6010c17222d38434e59646f01"
-#define SERIAL "400b0109090909090909090909" "0b0101"
+#define SERIAL                                                                                                                     \
+    "400b0109090909090909090909"                                                                                                   \
+    "0b0101"
 
 static const struct {
     const char *kind, *filter[3];
@@ -899,9 +921,7 @@ static void test_list_refusals(void **state)
         { "credential", { "serial=12" }, 1 },
         { "org", { "udid=" UDID_1 }, 1 },
         { "device", { NULL }, -1 },
-        { "device",
-          { "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a" },
-          1 },
+        { "device", { "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a", "state=a" }, 1 },
     };
     struct rows rows = { 0 };
 
@@ -990,11 +1010,30 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_transactions), T(test_close_rolls_back), T(test_outside_transaction), T(test_meta),           T(test_org),
-        T(test_trust),        T(test_ca),               T(test_profile),             T(test_service),        T(test_product),
-        T(test_batch),        T(test_device),           T(test_device_changes),      T(test_same_short_key), T(test_credential),
-        T(test_manifest),     T(test_refusals_kept),    T(test_audit_rows),          T(test_tree_heads),     T(test_lists),
-        T(test_list_refusals), T(test_list_pages),      T(test_counts),         T(test_counts_follow),
+        T(test_transactions),
+        T(test_close_rolls_back),
+        T(test_outside_transaction),
+        T(test_meta),
+        T(test_org),
+        T(test_trust),
+        T(test_ca),
+        T(test_profile),
+        T(test_service),
+        T(test_product),
+        T(test_batch),
+        T(test_device),
+        T(test_device_changes),
+        T(test_same_short_key),
+        T(test_credential),
+        T(test_manifest),
+        T(test_refusals_kept),
+        T(test_audit_rows),
+        T(test_tree_heads),
+        T(test_lists),
+        T(test_list_refusals),
+        T(test_list_pages),
+        T(test_counts),
+        T(test_counts_follow),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
