@@ -15,11 +15,11 @@
 /* --- config.c ---------------------------------------------------------------------------------------------------------------------- */
 
 struct agent_config {
-    char server[512];             /* as given */
+    char server[512]; /* as given */
     char host[BMD_HTTP_HOST_MAX + 1], port[8], authority[BMD_HTTP_HOST_MAX + 16];
     char state[PATH_MAX], out[PATH_MAX], anchors[PATH_MAX], hook[PATH_MAX];
     char services[BMD_SERVICES_MAX][BMD_NAME_MAX + 1];
-    size_t n_services;            /* at least 1; "" is the product's first */
+    size_t n_services; /* at least 1; "" is the product's first */
     char batch[BMD_NAME_MAX + 1];
     uint8_t pin[32];
     bool has_pin, est, no_client_cert, key_file;

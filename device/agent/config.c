@@ -28,12 +28,30 @@ static bool name_ok(const char *s)
     return n != 0 && n <= BMD_NAME_MAX && s[n] == '\0' && isalnum((unsigned char)s[0]);
 }
 
-static bool set_server(struct agent_config *c, const char *v) { return set_text(c->server, sizeof c->server, v); }
-static bool set_state(struct agent_config *c, const char *v) { return set_text(c->state, sizeof c->state, v); }
-static bool set_out(struct agent_config *c, const char *v) { return set_text(c->out, sizeof c->out, v); }
-static bool set_anchors(struct agent_config *c, const char *v) { return set_text(c->anchors, sizeof c->anchors, v); }
-static bool set_hook(struct agent_config *c, const char *v) { return set_text(c->hook, sizeof c->hook, v); }
-static bool set_batch(struct agent_config *c, const char *v) { return name_ok(v) && set_text(c->batch, sizeof c->batch, v); }
+static bool set_server(struct agent_config *c, const char *v)
+{
+    return set_text(c->server, sizeof c->server, v);
+}
+static bool set_state(struct agent_config *c, const char *v)
+{
+    return set_text(c->state, sizeof c->state, v);
+}
+static bool set_out(struct agent_config *c, const char *v)
+{
+    return set_text(c->out, sizeof c->out, v);
+}
+static bool set_anchors(struct agent_config *c, const char *v)
+{
+    return set_text(c->anchors, sizeof c->anchors, v);
+}
+static bool set_hook(struct agent_config *c, const char *v)
+{
+    return set_text(c->hook, sizeof c->hook, v);
+}
+static bool set_batch(struct agent_config *c, const char *v)
+{
+    return name_ok(v) && set_text(c->batch, sizeof c->batch, v);
+}
 
 static bool set_service(struct agent_config *c, const char *v)
 {
@@ -48,8 +66,14 @@ static bool set_flag(bool *to, const char *v)
     return *to || strcmp(v, "no") == 0;
 }
 
-static bool set_no_client_cert(struct agent_config *c, const char *v) { return set_flag(&c->no_client_cert, v); }
-static bool set_key_file(struct agent_config *c, const char *v) { return set_flag(&c->key_file, v); }
+static bool set_no_client_cert(struct agent_config *c, const char *v)
+{
+    return set_flag(&c->no_client_cert, v);
+}
+static bool set_key_file(struct agent_config *c, const char *v)
+{
+    return set_flag(&c->key_file, v);
+}
 
 static bool set_protocol(struct agent_config *c, const char *v)
 {
@@ -205,7 +229,8 @@ static const char *complaint(struct agent_config *c)
     if (c->est && c->no_client_cert)
         return "EST needs TLS client authentication; no-client-cert goes with protocol = onboard";
     if (c->est && !bmd_tls_client_certs())
-        return "EST needs TLS client authentication, which this build of Mbed TLS cannot do with a key it may not see: use protocol = onboard";
+        return "EST needs TLS client authentication, which this build of Mbed TLS cannot do with a key it may not see: use "
+               "protocol = onboard";
     return NULL;
 }
 

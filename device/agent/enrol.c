@@ -244,7 +244,8 @@ static bool take_onboard(struct enrolment *n)
         struct agent_credential *c = &n->set.credentials[i];
         const struct bmd_credential *got = &e->credentials[i];
 
-        if (!take_name(c->service.name, got->service) && !(got->service.n == 0 && take_name(c->service.name, bmd_rd_str("default"))))
+        if (!take_name(c->service.name, got->service) &&
+            !(got->service.n == 0 && take_name(c->service.name, bmd_rd_str("default"))))
             return false;
         c->service.not_after = as_time(got->not_after);
         c->service.renew_after = as_time(got->renew_after);
@@ -426,7 +427,8 @@ int agent_status_ask(struct agent *a)
         n->a = a;
         cfg = base_config(n, BMD_OP_ONBOARD_STATUS);
         if (exchange(n, t, &cfg) == AGENT_OK) {
-            printf("server   %.*s (device %.*s)\n", (int)s->status.n, (const char *)s->status.p, (int)s->state.n, (const char *)s->state.p);
+            printf("server   %.*s (device %.*s)\n", (int)s->status.n, (const char *)s->status.p, (int)s->state.n,
+                   (const char *)s->state.p);
             rc = 0;
         }
     }

@@ -24,13 +24,20 @@ static const char default_conf[] = "/etc/birthmark/agent.conf";
 enum { OPT_CONF = 1, OPT_ASK, OPT_FLAG, OPT_VALUE };
 
 static const struct option longs[] = {
-    { "conf", required_argument, NULL, OPT_CONF },        { "ask", no_argument, NULL, OPT_ASK },
-    { "no-client-cert", no_argument, NULL, OPT_FLAG },    { "key-file", no_argument, NULL, OPT_FLAG },
-    { "server", required_argument, NULL, OPT_VALUE },     { "protocol", required_argument, NULL, OPT_VALUE },
-    { "state", required_argument, NULL, OPT_VALUE },      { "out", required_argument, NULL, OPT_VALUE },
-    { "service", required_argument, NULL, OPT_VALUE },    { "anchors", required_argument, NULL, OPT_VALUE },
-    { "pin", required_argument, NULL, OPT_VALUE },        { "batch", required_argument, NULL, OPT_VALUE },
-    { "hook", required_argument, NULL, OPT_VALUE },       { "algorithm", required_argument, NULL, OPT_VALUE },
+    { "conf", required_argument, NULL, OPT_CONF },
+    { "ask", no_argument, NULL, OPT_ASK },
+    { "no-client-cert", no_argument, NULL, OPT_FLAG },
+    { "key-file", no_argument, NULL, OPT_FLAG },
+    { "server", required_argument, NULL, OPT_VALUE },
+    { "protocol", required_argument, NULL, OPT_VALUE },
+    { "state", required_argument, NULL, OPT_VALUE },
+    { "out", required_argument, NULL, OPT_VALUE },
+    { "service", required_argument, NULL, OPT_VALUE },
+    { "anchors", required_argument, NULL, OPT_VALUE },
+    { "pin", required_argument, NULL, OPT_VALUE },
+    { "batch", required_argument, NULL, OPT_VALUE },
+    { "hook", required_argument, NULL, OPT_VALUE },
+    { "algorithm", required_argument, NULL, OPT_VALUE },
     { NULL, 0, NULL, 0 },
 };
 
@@ -119,8 +126,9 @@ static int do_status(struct agent *a, bool ask)
     if (!have)
         puts("not enrolled");
     for (size_t i = 0; have && i < e.n_services; i++)
-        printf("service  %s %s until %s, renewal from %s\n", e.services[i].name, e.services[i].not_after > bmd_now() ? "valid" : "EXPIRED",
-               date(e.services[i].not_after, x), date(e.services[i].renew_after, y));
+        printf("service  %s %s until %s, renewal from %s\n", e.services[i].name,
+               e.services[i].not_after > bmd_now() ? "valid" : "EXPIRED", date(e.services[i].not_after, x),
+               date(e.services[i].renew_after, y));
     if (have)
         printf("files    %s/current\n", a->cfg.out);
     if (ask && agent_status_ask(a) != 0)

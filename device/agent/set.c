@@ -43,8 +43,8 @@ static void read_line(struct agent_enrolment *e, const char *line)
     if (sscanf(line, "udid %64[0-9a-f]", e->udid) == 1 || sscanf(line, "at %" SCNd64, &e->at) == 1 ||
         sscanf(line, "correlation %39[A-Za-z0-9._-]", e->correlation) == 1)
         return;
-    if (e->n_services < BMD_SERVICES_MAX && sscanf(line, "service %64s slot %" SCNu32 " not_after %" SCNd64 " renew_after %" SCNd64, v.name,
-                                                   &v.slot, &v.not_after, &v.renew_after) == 4)
+    if (e->n_services < BMD_SERVICES_MAX && sscanf(line, "service %64s slot %" SCNu32 " not_after %" SCNd64 " renew_after %" SCNd64,
+                                                   v.name, &v.slot, &v.not_after, &v.renew_after) == 4)
         e->services[e->n_services++] = v;
 }
 

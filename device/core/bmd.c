@@ -3,8 +3,8 @@
 const char *bmd_rc_name(enum bmd_rc rc)
 {
     static const char *const names[BMD_RCS] = {
-        "ok",     "not-supported", "bad-argument", "buffer-too-small", "not-found", "exists",   "no-space",  "denied",
-        "busy",   "comm",          "integrity",    "noisy",            "exhausted", "internal", "malformed", "refused",
+        "ok",   "not-supported", "bad-argument", "buffer-too-small", "not-found", "exists",    "no-space", "denied", "busy",
+        "comm", "integrity",     "noisy",        "exhausted",        "internal",  "malformed", "refused",
     };
 
     return (unsigned)rc < BMD_RCS ? names[rc] : "internal";

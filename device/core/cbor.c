@@ -6,7 +6,8 @@
 #include <cbor/encoding.h>
 #include <cbor/streaming.h>
 
-struct catch {
+struct catch
+{
     struct bmd_cbor_item item;
     bool taken;
 };
@@ -23,32 +24,106 @@ static void catch_item(void *ctx, enum bmd_cbor_type type, uint64_t value, struc
 
 static const struct bmd_rd none = { NULL, 0 };
 
-static void on_u8(void *ctx, uint8_t v) { catch_item(ctx, BMD_CBOR_UINT, v, none); }
-static void on_u16(void *ctx, uint16_t v) { catch_item(ctx, BMD_CBOR_UINT, v, none); }
-static void on_u32(void *ctx, uint32_t v) { catch_item(ctx, BMD_CBOR_UINT, v, none); }
-static void on_u64(void *ctx, uint64_t v) { catch_item(ctx, BMD_CBOR_UINT, v, none); }
-static void on_n8(void *ctx, uint8_t v) { catch_item(ctx, BMD_CBOR_NEGINT, v, none); }
-static void on_n16(void *ctx, uint16_t v) { catch_item(ctx, BMD_CBOR_NEGINT, v, none); }
-static void on_n32(void *ctx, uint32_t v) { catch_item(ctx, BMD_CBOR_NEGINT, v, none); }
-static void on_n64(void *ctx, uint64_t v) { catch_item(ctx, BMD_CBOR_NEGINT, v, none); }
-static void on_bytes(void *ctx, cbor_data p, bmd_cbor_len n) { catch_item(ctx, BMD_CBOR_BYTES, n, bmd_rd_of(p, (size_t)n)); }
-static void on_text(void *ctx, cbor_data p, bmd_cbor_len n) { catch_item(ctx, BMD_CBOR_TEXT, n, bmd_rd_of(p, (size_t)n)); }
-static void on_array(void *ctx, bmd_cbor_len n) { catch_item(ctx, BMD_CBOR_ARRAY, n, none); }
-static void on_map(void *ctx, bmd_cbor_len n) { catch_item(ctx, BMD_CBOR_MAP, n, none); }
-static void on_tag(void *ctx, uint64_t v) { catch_item(ctx, BMD_CBOR_TAG, v, none); }
-static void on_float(void *ctx, float v) { (void)v; catch_item(ctx, BMD_CBOR_SIMPLE, 0, none); }
-static void on_double(void *ctx, double v) { (void)v; catch_item(ctx, BMD_CBOR_SIMPLE, 0, none); }
-static void on_bool(void *ctx, bool v) { catch_item(ctx, BMD_CBOR_SIMPLE, v, none); }
-static void on_simple(void *ctx) { catch_item(ctx, BMD_CBOR_SIMPLE, 0, none); }
-static void on_forbidden(void *ctx) { (void)ctx; } /* indefinite lengths and break: nothing taken, so refused */
+static void on_u8(void *ctx, uint8_t v)
+{
+    catch_item(ctx, BMD_CBOR_UINT, v, none);
+}
+static void on_u16(void *ctx, uint16_t v)
+{
+    catch_item(ctx, BMD_CBOR_UINT, v, none);
+}
+static void on_u32(void *ctx, uint32_t v)
+{
+    catch_item(ctx, BMD_CBOR_UINT, v, none);
+}
+static void on_u64(void *ctx, uint64_t v)
+{
+    catch_item(ctx, BMD_CBOR_UINT, v, none);
+}
+static void on_n8(void *ctx, uint8_t v)
+{
+    catch_item(ctx, BMD_CBOR_NEGINT, v, none);
+}
+static void on_n16(void *ctx, uint16_t v)
+{
+    catch_item(ctx, BMD_CBOR_NEGINT, v, none);
+}
+static void on_n32(void *ctx, uint32_t v)
+{
+    catch_item(ctx, BMD_CBOR_NEGINT, v, none);
+}
+static void on_n64(void *ctx, uint64_t v)
+{
+    catch_item(ctx, BMD_CBOR_NEGINT, v, none);
+}
+static void on_bytes(void *ctx, cbor_data p, bmd_cbor_len n)
+{
+    catch_item(ctx, BMD_CBOR_BYTES, n, bmd_rd_of(p, (size_t)n));
+}
+static void on_text(void *ctx, cbor_data p, bmd_cbor_len n)
+{
+    catch_item(ctx, BMD_CBOR_TEXT, n, bmd_rd_of(p, (size_t)n));
+}
+static void on_array(void *ctx, bmd_cbor_len n)
+{
+    catch_item(ctx, BMD_CBOR_ARRAY, n, none);
+}
+static void on_map(void *ctx, bmd_cbor_len n)
+{
+    catch_item(ctx, BMD_CBOR_MAP, n, none);
+}
+static void on_tag(void *ctx, uint64_t v)
+{
+    catch_item(ctx, BMD_CBOR_TAG, v, none);
+}
+static void on_float(void *ctx, float v)
+{
+    (void)v;
+    catch_item(ctx, BMD_CBOR_SIMPLE, 0, none);
+}
+static void on_double(void *ctx, double v)
+{
+    (void)v;
+    catch_item(ctx, BMD_CBOR_SIMPLE, 0, none);
+}
+static void on_bool(void *ctx, bool v)
+{
+    catch_item(ctx, BMD_CBOR_SIMPLE, v, none);
+}
+static void on_simple(void *ctx)
+{
+    catch_item(ctx, BMD_CBOR_SIMPLE, 0, none);
+}
+static void on_forbidden(void *ctx)
+{
+    (void)ctx;
+} /* indefinite lengths and break: nothing taken, so refused */
 
 static const struct cbor_callbacks callbacks = {
-    .uint8 = on_u8, .uint16 = on_u16, .uint32 = on_u32, .uint64 = on_u64,
-    .negint8 = on_n8, .negint16 = on_n16, .negint32 = on_n32, .negint64 = on_n64,
-    .byte_string = on_bytes, .byte_string_start = on_forbidden, .string = on_text, .string_start = on_forbidden,
-    .array_start = on_array, .indef_array_start = on_forbidden, .map_start = on_map, .indef_map_start = on_forbidden,
-    .tag = on_tag, .float2 = on_float, .float4 = on_float, .float8 = on_double,
-    .undefined = on_simple, .null = on_simple, .boolean = on_bool, .indef_break = on_forbidden,
+    .uint8 = on_u8,
+    .uint16 = on_u16,
+    .uint32 = on_u32,
+    .uint64 = on_u64,
+    .negint8 = on_n8,
+    .negint16 = on_n16,
+    .negint32 = on_n32,
+    .negint64 = on_n64,
+    .byte_string = on_bytes,
+    .byte_string_start = on_forbidden,
+    .string = on_text,
+    .string_start = on_forbidden,
+    .array_start = on_array,
+    .indef_array_start = on_forbidden,
+    .map_start = on_map,
+    .indef_map_start = on_forbidden,
+    .tag = on_tag,
+    .float2 = on_float,
+    .float4 = on_float,
+    .float8 = on_double,
+    .undefined = on_simple,
+    .null = on_simple,
+    .boolean = on_bool,
+    .indef_break = on_forbidden,
 };
 
 enum bmd_rc bmd_cbor_next(struct bmd_rd *r, struct bmd_cbor_item *ret)

@@ -4,8 +4,16 @@
 
 #include "bmd.h"
 
-enum bmd_cbor_type { BMD_CBOR_UINT, BMD_CBOR_NEGINT, BMD_CBOR_BYTES, BMD_CBOR_TEXT, BMD_CBOR_ARRAY, BMD_CBOR_MAP, BMD_CBOR_TAG,
-                     BMD_CBOR_SIMPLE };
+enum bmd_cbor_type {
+    BMD_CBOR_UINT,
+    BMD_CBOR_NEGINT,
+    BMD_CBOR_BYTES,
+    BMD_CBOR_TEXT,
+    BMD_CBOR_ARRAY,
+    BMD_CBOR_MAP,
+    BMD_CBOR_TAG,
+    BMD_CBOR_SIMPLE
+};
 
 /* One data item's head; for strings the content too. value: number, count of items or of pairs. */
 struct bmd_cbor_item {

@@ -38,19 +38,19 @@ struct bmd_client_config {
 enum bmd_step { BMD_STEP_SEND, BMD_STEP_RECV, BMD_STEP_DONE, BMD_STEP_FAILED };
 
 union bmd_answer {
-    struct bmd_enrolled enrolled;  /* BMD_OP_ONBOARD_ENROL */
-    struct bmd_status status;      /* BMD_OP_ONBOARD_STATUS */
-    struct bmd_est_certs certs;    /* EST; after enrolment our certificate is the first */
+    struct bmd_enrolled enrolled; /* BMD_OP_ONBOARD_ENROL */
+    struct bmd_status status;     /* BMD_OP_ONBOARD_STATUS */
+    struct bmd_est_certs certs;   /* EST; after enrolment our certificate is the first */
 };
 
 struct bmd_client {
     struct bmd_client_config cfg;
     enum bmd_step step;
-    enum bmd_rc rc;         /* why it failed: BMD_REFUSED when the server said no */
-    bool challenging;       /* the exchange under way fetches the challenge */
+    enum bmd_rc rc;   /* why it failed: BMD_REFUSED when the server said no */
+    bool challenging; /* the exchange under way fetches the challenge */
     uint8_t challenge[BMD_CHALLENGE_LEN];
     size_t tx_len;
-    struct bmd_http http;   /* of the last answer: status, retry_after_s, code, correlation, keep_alive */
+    struct bmd_http http; /* of the last answer: status, retry_after_s, code, correlation, keep_alive */
     union bmd_answer answer;
 };
 

@@ -5,11 +5,11 @@ struct alg_row {
 };
 
 static const struct alg_row algs[BMD_ALGS] = {
-    { 0, 0, BMD_HASH_NONE },    /* BMD_ALG_NONE */
-    { 65, 64, BMD_SHA256 },     /* BMD_P256 */
-    { 97, 96, BMD_SHA384 },     /* BMD_P384 */
-    { 32, 64, BMD_HASH_NONE },  /* BMD_ED25519 */
-    { 0, 0, BMD_HASH_NONE },    /* BMD_HMAC_SHA256 */
+    { 0, 0, BMD_HASH_NONE },   /* BMD_ALG_NONE */
+    { 65, 64, BMD_SHA256 },    /* BMD_P256 */
+    { 97, 96, BMD_SHA384 },    /* BMD_P384 */
+    { 32, 64, BMD_HASH_NONE }, /* BMD_ED25519 */
+    { 0, 0, BMD_HASH_NONE },   /* BMD_HMAC_SHA256 */
 };
 
 static const struct alg_row *row(enum bmd_alg alg)

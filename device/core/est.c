@@ -28,8 +28,8 @@ static bool open_signed_data(struct bmd_rd cms, struct bmd_rd *ret)
         return false;
     if (!bmd_der_take(&info, BMD_DER_OID, &oid, NULL) || !bmd_rd_eq(oid, bmd_rd_of(signed_data, sizeof signed_data)))
         return false;
-    return bmd_der_take(&info, BMD_DER_CTX0, &content, NULL) && info.n == 0 && bmd_der_take(&content, BMD_DER_SEQUENCE, ret, NULL) &&
-           content.n == 0;
+    return bmd_der_take(&info, BMD_DER_CTX0, &content, NULL) && info.n == 0 &&
+           bmd_der_take(&content, BMD_DER_SEQUENCE, ret, NULL) && content.n == 0;
 }
 
 /* version, digestAlgorithms (empty), encapContentInfo (id-data without content), certificates [0], crls [1]?, signerInfos (empty) */

@@ -26,11 +26,11 @@ struct bmd_http {
     size_t body_cap, body_len;
     size_t header_bytes;
     unsigned status, interim;
-    uint32_t retry_after_s;                /* 0: none or not in seconds */
+    uint32_t retry_after_s; /* 0: none or not in seconds */
     enum bmd_http_media media;
-    bool base64;                           /* Content-Transfer-Encoding: base64 */
+    bool base64; /* Content-Transfer-Encoding: base64 */
     bool done, keep_alive, overflow;
-    char code[BMD_HTTP_CODE_LEN];          /* Birthmark-Code, "" when absent or too long */
+    char code[BMD_HTTP_CODE_LEN]; /* Birthmark-Code, "" when absent or too long */
     char correlation[BMD_HTTP_CORRELATION_LEN];
     /* the field being read */
     char name[32], value[80];

@@ -20,7 +20,8 @@ struct bmd_signer {
 BMD_MUST_USE enum bmd_rc bmd_signer_init(struct bmd_signer *s, struct bmd_rot *rot, const struct bmd_crypto *crypto, bmd_key key,
                                          enum bmd_alg alg);
 /* Hashes `data` as the algorithm wants and signs: raw form, bmd_alg_sig_len() bytes. */
-BMD_MUST_USE enum bmd_rc bmd_signer_sign(const struct bmd_signer *s, struct bmd_rd data, uint8_t ret[BMD_SIG_RAW_MAX], size_t *ret_len);
+BMD_MUST_USE enum bmd_rc bmd_signer_sign(const struct bmd_signer *s, struct bmd_rd data, uint8_t ret[BMD_SIG_RAW_MAX],
+                                         size_t *ret_len);
 
 /* r || s of even length to ECDSA-Sig-Value (RFC 3279 2.2.3) and back; `room` is the length of each half. */
 BMD_MUST_USE enum bmd_rc bmd_sig_to_der(struct bmd_rd raw, uint8_t *out, size_t cap, size_t *ret_len);
@@ -35,7 +36,8 @@ BMD_MUST_USE enum bmd_rc bmd_udid(const struct bmd_signer *s, uint8_t ret[BMD_UD
  * The request stands in out at *ret (not at its start). */
 BMD_MUST_USE enum bmd_rc bmd_csr(const struct bmd_signer *s, const char *cn, uint8_t *out, size_t cap, struct bmd_rd *ret);
 /* The same with a whole Name, DER: EST re-enrolment asks under the subject of the certificate at hand (RFC 7030 4.2.2). */
-BMD_MUST_USE enum bmd_rc bmd_csr_as(const struct bmd_signer *s, struct bmd_rd subject, uint8_t *out, size_t cap, struct bmd_rd *ret);
+BMD_MUST_USE enum bmd_rc bmd_csr_as(const struct bmd_signer *s, struct bmd_rd subject, uint8_t *out, size_t cap,
+                                    struct bmd_rd *ret);
 
 /* Self-signed certificate over the root key, for TLS client authentication of a device whose root has no birth certificate: subject and
  * issuer CN = `cn`, valid 1970 to 9999 because a fresh device has no clock (IEEE 802.1AR 8.7 for the end), serial number 1. The server

@@ -22,7 +22,8 @@ static struct bmd_rd spki_head(enum bmd_alg alg)
     }
 }
 
-enum bmd_rc bmd_signer_init(struct bmd_signer *s, struct bmd_rot *rot, const struct bmd_crypto *crypto, bmd_key key, enum bmd_alg alg)
+enum bmd_rc bmd_signer_init(struct bmd_signer *s, struct bmd_rot *rot, const struct bmd_crypto *crypto, bmd_key key,
+                            enum bmd_alg alg)
 {
     enum bmd_rc rc;
 

@@ -23,8 +23,8 @@ static bool read_rest(const uint8_t *p, int year, int64_t *ret)
 {
     int month = two(p), day = two(p + 2), hour = two(p + 4), minute = two(p + 6), second = two(p + 8);
 
-    if (year < 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 ||
-        second > 59 || p[10] != 'Z')
+    if (year < 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+        second < 0 || second > 59 || p[10] != 'Z')
         return false;
     *ret = days_from(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     return true;
@@ -67,7 +67,8 @@ enum bmd_rc bmd_cert_read(struct bmd_rd der, struct bmd_cert *ret)
         return BMD_MALFORMED;
     if (tbs.n != 0 && tbs.p[0] == BMD_DER_CTX0 && !bmd_der_take(&tbs, BMD_DER_CTX0, &skip, NULL)) /* version, absent in v1 */
         return BMD_MALFORMED;
-    if (!bmd_der_take(&tbs, BMD_DER_INTEGER, &c.serial, NULL) || c.serial.n == 0 || !bmd_der_take(&tbs, BMD_DER_SEQUENCE, &alg, NULL))
+    if (!bmd_der_take(&tbs, BMD_DER_INTEGER, &c.serial, NULL) || c.serial.n == 0 ||
+        !bmd_der_take(&tbs, BMD_DER_SEQUENCE, &alg, NULL))
         return BMD_MALFORMED;
     if (!bmd_der_take(&tbs, BMD_DER_SEQUENCE, &skip, &c.issuer) || !take_validity(&tbs, &c) ||
         !bmd_der_take(&tbs, BMD_DER_SEQUENCE, &skip, &c.subject) || !bmd_der_take(&tbs, BMD_DER_SEQUENCE, &skip, &c.spki))

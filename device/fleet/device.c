@@ -122,7 +122,8 @@ static void failed(struct fleet_result *ret, const char *why)
 
 static void keep_cert(struct fleet_result *ret, const struct bmd_client *c)
 {
-    struct bmd_rd cert = c->cfg.op == BMD_OP_ONBOARD_ENROL ? c->answer.enrolled.credentials[0].certificate : c->answer.certs.certs[0];
+    struct bmd_rd cert =
+        c->cfg.op == BMD_OP_ONBOARD_ENROL ? c->answer.enrolled.credentials[0].certificate : c->answer.certs.certs[0];
 
     ret->cert_len = cert.n <= sizeof ret->cert ? cert.n : 0;
     memcpy(ret->cert, cert.p, ret->cert_len);
@@ -215,7 +216,9 @@ static void configure(struct fleet_player *p, const struct who *w, const struct 
     bool renewing = w->renewing || w->thief;
 
     *g = (struct bmd_client_config){
-        .op = !o->est ? BMD_OP_ONBOARD_ENROL : w->renewing ? BMD_OP_EST_REENROL : BMD_OP_EST_ENROL,
+        .op = !o->est       ? BMD_OP_ONBOARD_ENROL
+              : w->renewing ? BMD_OP_EST_REENROL
+                            : BMD_OP_EST_ENROL,
         .host = p->server->authority,
         .label = o->service,
         .signed_challenge = o->challenge || w->thief,
@@ -234,8 +237,8 @@ static void configure(struct fleet_player *p, const struct who *w, const struct 
 }
 
 /* RFC 7030 4.2.2: re-enrolment asks under the subject of the current certificate. */
-static enum bmd_rc request_for(const struct who *w, const struct bmd_signer *key, const struct fleet_result *last, uint8_t csr[BMD_CSR_MAX],
-                               struct bmd_rd *ret)
+static enum bmd_rc request_for(const struct who *w, const struct bmd_signer *key, const struct fleet_result *last,
+                               uint8_t csr[BMD_CSR_MAX], struct bmd_rd *ret)
 {
     struct bmd_cert cert;
 
@@ -282,7 +285,8 @@ static void operate_stubbornly(struct fleet_player *p, struct who *w, struct fle
 {
     for (unsigned attempt = 0;; attempt++) {
         operate(p, w, ret);
-        if (ret->outcome == FLEET_ONBOARDED || (ret->outcome == FLEET_REFUSED && ret->retry_after_s == 0) || attempt == p->options->retries)
+        if (ret->outcome == FLEET_ONBOARDED || (ret->outcome == FLEET_REFUSED && ret->retry_after_s == 0) ||
+            attempt == p->options->retries)
             return;
         usleep(ret->retry_after_s != 0 ? ret->retry_after_s * 1000000u : 200000u * (attempt < 10 ? attempt + 1 : 10));
     }

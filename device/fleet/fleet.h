@@ -55,8 +55,8 @@ struct fleet_link {
 /* anchors: PEM file, NULL: do not verify. ciphers and versions are the library's, TLS 1.2 at least. */
 SSL_CTX *fleet_tls_new(const char *anchors);
 /* cert and key may be NULL; resume: session of an earlier connection, or NULL. why: at least 96 characters. */
-int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key, SSL_SESSION *resume,
-                    char *why);
+int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key,
+                    SSL_SESSION *resume, char *why);
 void fleet_link_close(struct fleet_link *l); /* safe on the zero state */
 /* Sends all and feeds `c` until its step is done or failed. */
 void fleet_link_drive(struct fleet_link *l, struct bmd_client *c);
@@ -66,13 +66,13 @@ void fleet_link_drive(struct fleet_link *l, struct bmd_client *c);
 enum fleet_mode { FLEET_NEW, FLEET_KEPT, FLEET_RESUME, FLEET_RENEW };
 enum fleet_attack {
     ATTACK_NONE,
-    ATTACK_UNKNOWN_KEY,  /* a key that is in no registry */
-    ATTACK_CLONE,        /* says it is a genuine device, has another key */
-    ATTACK_WRONG_BATCH,  /* says it is of another batch */
-    ATTACK_REPLAY,       /* sends an accepted signed answer a second time */
-    ATTACK_STOLEN_CERT,  /* has a genuine device's certificate without its key */
-    ATTACK_FORGED_CSR,   /* asks for a certificate over a key it does not hold */
-    ATTACK_NO_SERVICE,   /* asks for a service that its product does not have */
+    ATTACK_UNKNOWN_KEY, /* a key that is in no registry */
+    ATTACK_CLONE,       /* says it is a genuine device, has another key */
+    ATTACK_WRONG_BATCH, /* says it is of another batch */
+    ATTACK_REPLAY,      /* sends an accepted signed answer a second time */
+    ATTACK_STOLEN_CERT, /* has a genuine device's certificate without its key */
+    ATTACK_FORGED_CSR,  /* asks for a certificate over a key it does not hold */
+    ATTACK_NO_SERVICE,  /* asks for a service that its product does not have */
     ATTACKS
 };
 extern const char *const fleet_attack_names[ATTACKS];
@@ -95,9 +95,9 @@ struct fleet_result {
     char code[96]; /* refusal code, or why it went wrong */
     char correlation[BMD_HTTP_CORRELATION_LEN];
     uint32_t retry_after_s;
-    uint64_t us;            /* of the last operation */
-    uint32_t resumed;       /* connections that took up an earlier TLS session */
-    uint8_t cert[4096];     /* last certificate received */
+    uint64_t us;        /* of the last operation */
+    uint32_t resumed;   /* connections that took up an earlier TLS session */
+    uint8_t cert[4096]; /* last certificate received */
     size_t cert_len;
 };
 

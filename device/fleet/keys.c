@@ -148,7 +148,8 @@ int fleet_keys_make(const char *path, uint64_t n, const char *seed, unsigned job
     uint8_t *map = MAP_FAILED;
     bool ok;
 
-    if (fd < 0 || ftruncate(fd, (off_t)len) != 0 || (map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+    if (fd < 0 || ftruncate(fd, (off_t)len) != 0 ||
+        (map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
         (void)sayf("cannot make", path);
         if (fd >= 0)
             close(fd);

@@ -23,7 +23,8 @@ static bool split(const char *s, struct fleet_server *ret)
     size_t n = v6 ? strcspn(s + 1, "]") : strcspn(s, ":/");
     const char *rest = v6 ? s + 1 + n + (s[1 + n] == ']') : s + n;
 
-    if (n == 0 || n >= sizeof ret->host || strcspn(rest, "/ ") >= sizeof ret->port || (rest[0] != '\0' && rest[0] != ':' && rest[0] != '/'))
+    if (n == 0 || n >= sizeof ret->host || strcspn(rest, "/ ") >= sizeof ret->port ||
+        (rest[0] != '\0' && rest[0] != ':' && rest[0] != '/'))
         return false;
     memcpy(ret->host, s + v6, n);
     ret->host[n] = '\0';
@@ -105,8 +106,8 @@ static void explain(char *why)
     ERR_clear_error();
 }
 
-int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key, SSL_SESSION *resume,
-                    char *why)
+int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key,
+                    SSL_SESSION *resume, char *why)
 {
     *l = (struct fleet_link){ .fd = dial(server) };
     if (l->fd < 0) {

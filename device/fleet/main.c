@@ -7,16 +7,17 @@
 
 static int usage(FILE *f)
 {
-    fputs("usage:\n"
-          "  birthmark-fleet keys N --out FILE [--seed TEXT] [--jobs J]      makes keys of play devices\n"
-          "  birthmark-fleet spki --keys FILE [--first I] [--count N]        their public keys, one JSON line each, for a manifest\n"
-          "  birthmark-fleet run --server https://HOST:PORT --keys FILE (--anchors PEM | --insecure)\n"
-          "      [--first I] [--count N] [--jobs J] [--protocol onboard|est] [--auth tls|challenge]\n"
-          "      [--mode new|kept|resume|renew] [--service NAME] [--batch NAME] [--repeat R] [--retries T]\n"
-          "      [--attack NAME] [--out FILE [--certs]] [--json] [--quiet]\n"
-          "attacks, each to be refused: unknown-key clone wrong-batch replay stolen-cert forged-csr no-service\n"
-          "exit status: 0 all went as expected, 1 not all did, 2 wrong use or could not start\n",
-          f);
+    fputs(
+        "usage:\n"
+        "  birthmark-fleet keys N --out FILE [--seed TEXT] [--jobs J]      makes keys of play devices\n"
+        "  birthmark-fleet spki --keys FILE [--first I] [--count N]        their public keys, one JSON line each, for a manifest\n"
+        "  birthmark-fleet run --server https://HOST:PORT --keys FILE (--anchors PEM | --insecure)\n"
+        "      [--first I] [--count N] [--jobs J] [--protocol onboard|est] [--auth tls|challenge]\n"
+        "      [--mode new|kept|resume|renew] [--service NAME] [--batch NAME] [--repeat R] [--retries T]\n"
+        "      [--attack NAME] [--out FILE [--certs]] [--json] [--quiet]\n"
+        "attacks, each to be refused: unknown-key clone wrong-batch replay stolen-cert forged-csr no-service\n"
+        "exit status: 0 all went as expected, 1 not all did, 2 wrong use or could not start\n",
+        f);
     return f == stdout ? 0 : 2;
 }
 
@@ -59,22 +60,74 @@ static bool set_unsigned(const char *v, uint64_t min, uint64_t max, unsigned *re
     return true;
 }
 
-static bool set_keys(struct settings *s, const char *v) { return (s->o.keys = v)[0] != '\0'; }
-static bool set_out(struct settings *s, const char *v) { return (s->o.out = v)[0] != '\0'; }
-static bool set_seed(struct settings *s, const char *v) { return (s->seed = v)[0] != '\0'; }
-static bool set_server(struct settings *s, const char *v) { return (s->o.server_url = v)[0] != '\0'; }
-static bool set_anchors(struct settings *s, const char *v) { return (s->o.anchors = v)[0] != '\0'; }
-static bool set_service(struct settings *s, const char *v) { return strlen(s->o.service = v) <= BMD_NAME_MAX; }
-static bool set_batch(struct settings *s, const char *v) { return strlen(s->o.batch = v) <= BMD_NAME_MAX; }
-static bool set_first(struct settings *s, const char *v) { return set_u64(v, UINT32_MAX, &s->o.first); }
-static bool set_count(struct settings *s, const char *v) { return set_u64(v, UINT32_MAX, &s->o.count); }
-static bool set_jobs(struct settings *s, const char *v) { return set_unsigned(v, 1, FLEET_JOBS_MAX, &s->o.jobs); }
-static bool set_repeat(struct settings *s, const char *v) { return set_unsigned(v, 1, 1000000, &s->o.repeat); }
-static bool set_retries(struct settings *s, const char *v) { return set_unsigned(v, 0, 100000, &s->o.retries); }
-static bool set_insecure(struct settings *s, const char *v) { (void)v; return s->o.insecure = true; }
-static bool set_certs(struct settings *s, const char *v) { (void)v; return s->o.certs = true; }
-static bool set_json(struct settings *s, const char *v) { (void)v; return s->o.json = true; }
-static bool set_quiet(struct settings *s, const char *v) { (void)v; return s->o.quiet = true; }
+static bool set_keys(struct settings *s, const char *v)
+{
+    return (s->o.keys = v)[0] != '\0';
+}
+static bool set_out(struct settings *s, const char *v)
+{
+    return (s->o.out = v)[0] != '\0';
+}
+static bool set_seed(struct settings *s, const char *v)
+{
+    return (s->seed = v)[0] != '\0';
+}
+static bool set_server(struct settings *s, const char *v)
+{
+    return (s->o.server_url = v)[0] != '\0';
+}
+static bool set_anchors(struct settings *s, const char *v)
+{
+    return (s->o.anchors = v)[0] != '\0';
+}
+static bool set_service(struct settings *s, const char *v)
+{
+    return strlen(s->o.service = v) <= BMD_NAME_MAX;
+}
+static bool set_batch(struct settings *s, const char *v)
+{
+    return strlen(s->o.batch = v) <= BMD_NAME_MAX;
+}
+static bool set_first(struct settings *s, const char *v)
+{
+    return set_u64(v, UINT32_MAX, &s->o.first);
+}
+static bool set_count(struct settings *s, const char *v)
+{
+    return set_u64(v, UINT32_MAX, &s->o.count);
+}
+static bool set_jobs(struct settings *s, const char *v)
+{
+    return set_unsigned(v, 1, FLEET_JOBS_MAX, &s->o.jobs);
+}
+static bool set_repeat(struct settings *s, const char *v)
+{
+    return set_unsigned(v, 1, 1000000, &s->o.repeat);
+}
+static bool set_retries(struct settings *s, const char *v)
+{
+    return set_unsigned(v, 0, 100000, &s->o.retries);
+}
+static bool set_insecure(struct settings *s, const char *v)
+{
+    (void)v;
+    return s->o.insecure = true;
+}
+static bool set_certs(struct settings *s, const char *v)
+{
+    (void)v;
+    return s->o.certs = true;
+}
+static bool set_json(struct settings *s, const char *v)
+{
+    (void)v;
+    return s->o.json = true;
+}
+static bool set_quiet(struct settings *s, const char *v)
+{
+    (void)v;
+    return s->o.quiet = true;
+}
 
 static bool set_protocol(struct settings *s, const char *v)
 {
@@ -120,13 +173,16 @@ static const struct row {
     bool value;
     bool (*set)(struct settings *s, const char *v);
 } rows[] = {
-    { "keys", true, set_keys },         { "out", true, set_out },           { "seed", true, set_seed },
-    { "server", true, set_server },     { "anchors", true, set_anchors },   { "service", true, set_service },
-    { "batch", true, set_batch },       { "first", true, set_first },       { "count", true, set_count },
-    { "jobs", true, set_jobs },         { "repeat", true, set_repeat },     { "retries", true, set_retries },
-    { "protocol", true, set_protocol }, { "auth", true, set_auth },         { "mode", true, set_mode },
-    { "attack", true, set_attack },     { "insecure", false, set_insecure }, { "certs", false, set_certs },
-    { "json", false, set_json },        { "quiet", false, set_quiet },
+    { "keys", true, set_keys },          { "out", true, set_out },
+    { "seed", true, set_seed },          { "server", true, set_server },
+    { "anchors", true, set_anchors },    { "service", true, set_service },
+    { "batch", true, set_batch },        { "first", true, set_first },
+    { "count", true, set_count },        { "jobs", true, set_jobs },
+    { "repeat", true, set_repeat },      { "retries", true, set_retries },
+    { "protocol", true, set_protocol },  { "auth", true, set_auth },
+    { "mode", true, set_mode },          { "attack", true, set_attack },
+    { "insecure", false, set_insecure }, { "certs", false, set_certs },
+    { "json", false, set_json },         { "quiet", false, set_quiet },
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 

@@ -50,12 +50,13 @@ static void report_json(const struct fleet_options *o, const struct fleet_summar
     printf("{\"protocol\":\"%s\",\"auth\":\"%s\",\"mode\":\"%s\",\"attack\":\"%s\",\"devices\":%llu,\"repeat\":%u,\"jobs\":%u,",
            o->est ? "est" : "onboard", o->challenge ? "challenge" : "tls", mode_names[o->mode], fleet_attack_names[o->attack],
            (unsigned long long)o->count, o->repeat, o->jobs);
-    printf("\"onboarded\":%llu,\"refused\":%llu,\"errors\":%llu,\"operations\":%llu,\"resumed\":%llu,\"by_code\":{", (unsigned long long)n[FLEET_ONBOARDED],
-           (unsigned long long)n[FLEET_REFUSED], (unsigned long long)n[FLEET_ERROR], (unsigned long long)s->tally.operations,
-           (unsigned long long)s->tally.resumed);
+    printf("\"onboarded\":%llu,\"refused\":%llu,\"errors\":%llu,\"operations\":%llu,\"resumed\":%llu,\"by_code\":{",
+           (unsigned long long)n[FLEET_ONBOARDED], (unsigned long long)n[FLEET_REFUSED], (unsigned long long)n[FLEET_ERROR],
+           (unsigned long long)s->tally.operations, (unsigned long long)s->tally.resumed);
     for (size_t i = 0; i < FLEET_CODES_MAX && s->tally.codes[i].n != 0; i++)
         printf("%s\"%s\":%llu", i != 0 ? "," : "", s->tally.codes[i].code, (unsigned long long)s->tally.codes[i].n);
-    printf("},\"seconds\":%.3f,\"rate_per_s\":%.1f,\"latency_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f},\"client_cpu_seconds\":%.3f}\n",
+    printf("},\"seconds\":%.3f,\"rate_per_s\":%.1f,\"latency_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f},\"client_"
+           "cpu_seconds\":%.3f}\n",
            s->seconds, s->seconds > 0 ? (double)s->tally.operations / s->seconds : 0, at(s, 0.5), at(s, 0.9), at(s, 0.99), at(s, 1),
            s->cpu_seconds);
 }
@@ -64,15 +65,16 @@ static void report_text(const struct fleet_options *o, const struct fleet_summar
 {
     const uint64_t *n = s->tally.outcomes;
 
-    printf("%llu onboarded, %llu refused, %llu errors", (unsigned long long)n[FLEET_ONBOARDED], (unsigned long long)n[FLEET_REFUSED],
-           (unsigned long long)n[FLEET_ERROR]);
+    printf("%llu onboarded, %llu refused, %llu errors", (unsigned long long)n[FLEET_ONBOARDED],
+           (unsigned long long)n[FLEET_REFUSED], (unsigned long long)n[FLEET_ERROR]);
     if (o->attack != ATTACK_NONE)
         printf("; attack %s %s", fleet_attack_names[o->attack], n[FLEET_REFUSED] == o->count ? "held off" : "NOT held off");
     putchar('\n');
     for (size_t i = 0; i < FLEET_CODES_MAX && s->tally.codes[i].n != 0; i++)
         printf("  %-32s %llu\n", s->tally.codes[i].code, (unsigned long long)s->tally.codes[i].n);
     printf("%.2f s, %.0f operations/s; latency ms p50 %.2f p90 %.2f p99 %.2f max %.2f; client CPU %.2f s\n", s->seconds,
-           s->seconds > 0 ? (double)s->tally.operations / s->seconds : 0, at(s, 0.5), at(s, 0.9), at(s, 0.99), at(s, 1), s->cpu_seconds);
+           s->seconds > 0 ? (double)s->tally.operations / s->seconds : 0, at(s, 0.5), at(s, 0.9), at(s, 0.99), at(s, 1),
+           s->cpu_seconds);
 }
 
 void fleet_report(const struct fleet_options *o, struct fleet_summary *s)

@@ -87,7 +87,8 @@ static EC_KEY *empty_key(struct soft *s)
     return NULL;
 }
 
-static enum bmd_rc soft_generate(void *ctx, const struct bmd_selector *sel, enum bmd_alg alg, uint8_t usage, uint8_t flags, bmd_key *ret)
+static enum bmd_rc soft_generate(void *ctx, const struct bmd_selector *sel, enum bmd_alg alg, uint8_t usage, uint8_t flags,
+                                 bmd_key *ret)
 {
     struct soft *s = ctx;
     EC_KEY *key;

@@ -188,7 +188,8 @@ enum bmd_rc bmd_rot_agree(struct bmd_rot *r, bmd_key k, const struct bmd_agree *
     return checked(r->driver->agree(r->ctx, k, with, ret, ret_len), room, *ret_len);
 }
 
-enum bmd_rc bmd_rot_challenge(struct bmd_rot *r, bmd_key k, enum bmd_challenge_kind kind, struct bmd_rd in, uint8_t *ret, size_t *ret_len)
+enum bmd_rc bmd_rot_challenge(struct bmd_rot *r, bmd_key k, enum bmd_challenge_kind kind, struct bmd_rd in, uint8_t *ret,
+                              size_t *ret_len)
 {
     enum bmd_rc rc = may(r, HAS(r, challenge), k != 0 && ret != NULL && ret_len != NULL && rd_ok(in, BMD_ROT_CHALLENGE_MAX));
     size_t room;

@@ -20,13 +20,13 @@ enum bmd_cap {
 enum bmd_assurance { BMD_ASSURE_SOFTWARE, BMD_ASSURE_ISOLATED, BMD_ASSURE_SECURE_ELEMENT };
 
 struct bmd_rot_info {
-    uint32_t caps;         /* of enum bmd_cap */
-    uint32_t algs;         /* bit 1 << enum bmd_alg */
-    uint16_t slots;        /* how many keys it can hold; 0: no fixed number */
-    uint8_t id_len;        /* what id returns */
-    uint8_t assurance;     /* enum bmd_assurance */
-    uint8_t locked;        /* lifecycle: non-zero after lock */
-    const char *kind;      /* as registries name it: "software", "psa", "tpm2" ... */
+    uint32_t caps;              /* of enum bmd_cap */
+    uint32_t algs;              /* bit 1 << enum bmd_alg */
+    uint16_t slots;             /* how many keys it can hold; 0: no fixed number */
+    uint8_t id_len;             /* what id returns */
+    uint8_t assurance;          /* enum bmd_assurance */
+    uint8_t locked;             /* lifecycle: non-zero after lock */
+    const char *kind;           /* as registries name it: "software", "psa", "tpm2" ... */
     const char *vendor, *model; /* static text */
 };
 
@@ -81,9 +81,11 @@ struct bmd_rot_driver {
     enum bmd_rc (*id)(void *ctx, uint8_t *ret, size_t *ret_len); /* same for the life of the part, before any key exists */
     enum bmd_rc (*random)(void *ctx, uint8_t *ret, size_t n);
     enum bmd_rc (*key_open)(void *ctx, const struct bmd_selector *s, bmd_key *ret, struct bmd_key_attributes *ret_attr);
-    enum bmd_rc (*key_generate)(void *ctx, const struct bmd_selector *s, enum bmd_alg alg, uint8_t usage, uint8_t flags, bmd_key *ret);
+    enum bmd_rc (*key_generate)(void *ctx, const struct bmd_selector *s, enum bmd_alg alg, uint8_t usage, uint8_t flags,
+                                bmd_key *ret);
     enum bmd_rc (*key_public)(void *ctx, bmd_key k, uint8_t *ret, size_t *ret_len); /* raw point, never DER */
-    enum bmd_rc (*sign)(void *ctx, bmd_key k, enum bmd_hash h, struct bmd_rd digest, uint8_t *ret, size_t *ret_len); /* raw r || s */
+    enum bmd_rc (*sign)(void *ctx, bmd_key k, enum bmd_hash h, struct bmd_rd digest, uint8_t *ret,
+                        size_t *ret_len); /* raw r || s */
     enum bmd_rc (*agree)(void *ctx, bmd_key k, const struct bmd_agree *with, uint8_t *ret, size_t *ret_len);
     enum bmd_rc (*challenge)(void *ctx, bmd_key k, enum bmd_challenge_kind kind, struct bmd_rd in, uint8_t *ret, size_t *ret_len);
     enum bmd_rc (*seal)(void *ctx, struct bmd_rd label, struct bmd_rd plain, uint8_t *ret, size_t *ret_len);
@@ -91,12 +93,12 @@ struct bmd_rot_driver {
     enum bmd_rc (*store_read)(void *ctx, uint32_t object, size_t offset, uint8_t *ret, size_t *ret_len);
     enum bmd_rc (*store_write)(void *ctx, uint32_t object, size_t offset, struct bmd_rd data);
     enum bmd_rc (*counter)(void *ctx, uint32_t number, bool increment, uint64_t *ret); /* never goes back */
-    enum bmd_rc (*attest)(void *ctx, enum bmd_attest_format kind, struct bmd_rd nonce, bmd_key k, enum bmd_attest_format *ret_format,
-                          uint8_t *ret, size_t *ret_len);
+    enum bmd_rc (*attest)(void *ctx, enum bmd_attest_format kind, struct bmd_rd nonce, bmd_key k,
+                          enum bmd_attest_format *ret_format, uint8_t *ret, size_t *ret_len);
     enum bmd_rc (*credential_open)(void *ctx, bmd_key k, struct bmd_rd blob, uint8_t *ret, size_t *ret_len);
     enum bmd_rc (*key_import)(void *ctx, const struct bmd_selector *s, uint32_t format, struct bmd_rd blob, bmd_key *ret);
     enum bmd_rc (*key_erase)(void *ctx, const struct bmd_selector *s);
-    enum bmd_rc (*lock)(void *ctx); /* one way */
+    enum bmd_rc (*lock)(void *ctx);    /* one way */
     int32_t (*last_detail)(void *ctx); /* the vendor's code of the last failure */
 };
 
@@ -111,20 +113,23 @@ struct bmd_selector bmd_selector_label(const char *label); /* cut at BMD_ROT_LAB
 struct bmd_selector bmd_selector_slot(uint32_t slot);
 
 /* ctx: memory of d->ctx_size, which stays the caller's; zeroed here. */
-BMD_MUST_USE enum bmd_rc bmd_rot_open(struct bmd_rot *r, const struct bmd_rot_driver *d, void *ctx, size_t ctx_len, const char *config);
+BMD_MUST_USE enum bmd_rc bmd_rot_open(struct bmd_rot *r, const struct bmd_rot_driver *d, void *ctx, size_t ctx_len,
+                                      const char *config);
 void bmd_rot_close(struct bmd_rot *r); /* idempotent; safe on the zero state */
 
 BMD_MUST_USE enum bmd_rc bmd_rot_id(struct bmd_rot *r, uint8_t *ret, size_t *ret_len);
 BMD_MUST_USE enum bmd_rc bmd_rot_random(struct bmd_rot *r, uint8_t *ret, size_t n);
-BMD_MUST_USE enum bmd_rc bmd_rot_key_open(struct bmd_rot *r, const struct bmd_selector *s, bmd_key *ret, struct bmd_key_attributes *ret_attr);
+BMD_MUST_USE enum bmd_rc bmd_rot_key_open(struct bmd_rot *r, const struct bmd_selector *s, bmd_key *ret,
+                                          struct bmd_key_attributes *ret_attr);
 BMD_MUST_USE enum bmd_rc bmd_rot_key_generate(struct bmd_rot *r, const struct bmd_selector *s, enum bmd_alg alg, uint8_t usage,
                                               uint8_t flags, bmd_key *ret);
 BMD_MUST_USE enum bmd_rc bmd_rot_key_public(struct bmd_rot *r, bmd_key k, uint8_t *ret, size_t *ret_len);
 /* data: the digest of hash h, or the message with h BMD_HASH_NONE where caps or the algorithm (Ed25519) say so. */
-BMD_MUST_USE enum bmd_rc bmd_rot_sign(struct bmd_rot *r, bmd_key k, enum bmd_hash h, struct bmd_rd data, uint8_t *ret, size_t *ret_len);
+BMD_MUST_USE enum bmd_rc bmd_rot_sign(struct bmd_rot *r, bmd_key k, enum bmd_hash h, struct bmd_rd data, uint8_t *ret,
+                                      size_t *ret_len);
 BMD_MUST_USE enum bmd_rc bmd_rot_agree(struct bmd_rot *r, bmd_key k, const struct bmd_agree *with, uint8_t *ret, size_t *ret_len);
-BMD_MUST_USE enum bmd_rc bmd_rot_challenge(struct bmd_rot *r, bmd_key k, enum bmd_challenge_kind kind, struct bmd_rd in, uint8_t *ret,
-                                           size_t *ret_len);
+BMD_MUST_USE enum bmd_rc bmd_rot_challenge(struct bmd_rot *r, bmd_key k, enum bmd_challenge_kind kind, struct bmd_rd in,
+                                           uint8_t *ret, size_t *ret_len);
 BMD_MUST_USE enum bmd_rc bmd_rot_seal(struct bmd_rot *r, struct bmd_rd label, struct bmd_rd plain, uint8_t *ret, size_t *ret_len);
 BMD_MUST_USE enum bmd_rc bmd_rot_unseal(struct bmd_rot *r, struct bmd_rd label, struct bmd_rd blob, uint8_t *ret, size_t *ret_len);
 BMD_MUST_USE enum bmd_rc bmd_rot_store_read(struct bmd_rot *r, uint32_t object, size_t offset, uint8_t *ret, size_t *ret_len);

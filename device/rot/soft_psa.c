@@ -128,7 +128,8 @@ static enum bmd_rc soft_key_open(void *ctx, const struct bmd_selector *sel, bmd_
     return ret_attr->alg != BMD_ALG_NONE ? BMD_OK : BMD_INTEGRITY;
 }
 
-static enum bmd_rc soft_generate(void *ctx, const struct bmd_selector *sel, enum bmd_alg alg, uint8_t usage, uint8_t flags, bmd_key *ret)
+static enum bmd_rc soft_generate(void *ctx, const struct bmd_selector *sel, enum bmd_alg alg, uint8_t usage, uint8_t flags,
+                                 bmd_key *ret)
 {
     psa_key_attributes_t a = PSA_KEY_ATTRIBUTES_INIT;
     psa_key_id_t made;

@@ -152,7 +152,9 @@ static void check_proof(struct bmd_rd body, const uint8_t *challenge)
     uint8_t hash[32], tbs[2048], der[BMD_SIG_DER_MAX];
     const uint8_t *p = key.p;
     struct bmd_wr w = bmd_wr_of(tbs, sizeof tbs);
-    struct bmd_onboard m = { .udid = bmd_rd_of(udid, 32), .challenge = bmd_rd_of(challenge, 48), .requests = &request, .n_requests = 1 };
+    struct bmd_onboard m = {
+        .udid = bmd_rd_of(udid, 32), .challenge = bmd_rd_of(challenge, 48), .requests = &request, .n_requests = 1
+    };
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     EVP_PKEY *pub = d2i_PUBKEY(NULL, &p, (long)key.n);
     size_t n = 0;
@@ -215,7 +217,8 @@ static void lies(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(bmd_client_init(&client, &cfg), BMD_OK);
-        assert_int_equal(feed(http("200 OK", "application/cbor", answer(cases[i].who, cases[i].cert, cases[i].n)), 999), BMD_STEP_FAILED);
+        assert_int_equal(feed(http("200 OK", "application/cbor", answer(cases[i].who, cases[i].cert, cases[i].n)), 999),
+                         BMD_STEP_FAILED);
         if (client.rc != cases[i].want)
             fail_msg("%s: %s", cases[i].name, bmd_rc_name(client.rc));
     }
@@ -237,7 +240,12 @@ static void refusals(void **state)
         { "HTTP/1.1 403 No\r\nBirthmark-Code: unknown-device\r\nContent-Length: 0\r\n\r\n", BMD_REFUSED, 403, "unknown-device", 0 },
         { "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n", BMD_REFUSED, 503, "", 9 },
         { "HTTP/1.1 503 Busy\r\nContent-Type: application/cbor\r\nContent-Length: 24\r\n\r\n"
-          "\xa2\x64" "code" "\x64" "busy" "\x6bretry_after\x07", BMD_REFUSED, 503, "", 7 },
+          "\xa2\x64"
+          "code"
+          "\x64"
+          "busy"
+          "\x6bretry_after\x07",
+          BMD_REFUSED, 503, "", 7 },
         { "HTTP/1.1 503 Busy\r\nContent-Type: application/cbor\r\nContent-Length: 2\r\n\r\n\xa2\x64", BMD_REFUSED, 503, "", 0 },
         { "HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n", BMD_REFUSED, 302, "", 0 },
         { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", BMD_MALFORMED, 200, "", 0 },

@@ -15,10 +15,26 @@ static void base64_rows(void **state)
     static const struct {
         const char *in, *want; /* NULL: refused */
     } cases[] = {
-        { "", "" },          { "Zg==", "f" },     { "Zm8=", "fo" },      { "Zm9v", "foo" },   { "Zm9v\r\nYmFy\r\n", "foobar" },
-        { " Z m 9 v ", "foo" }, { "Zg=", NULL },  { "Zg", NULL },        { "Z", NULL },       { "Zg===", NULL },
-        { "=", NULL },       { "====", NULL },    { "Zm9v=", NULL },     { "Zh==", NULL },    { "Zm9=", NULL },
-        { "Zg==Zg==", NULL }, { "Zm9-", NULL },   { "Zm9v!", NULL },     { "Z\0==", NULL },   { "Zg=g", NULL },
+        { "", "" },
+        { "Zg==", "f" },
+        { "Zm8=", "fo" },
+        { "Zm9v", "foo" },
+        { "Zm9v\r\nYmFy\r\n", "foobar" },
+        { " Z m 9 v ", "foo" },
+        { "Zg=", NULL },
+        { "Zg", NULL },
+        { "Z", NULL },
+        { "Zg===", NULL },
+        { "=", NULL },
+        { "====", NULL },
+        { "Zm9v=", NULL },
+        { "Zh==", NULL },
+        { "Zm9=", NULL },
+        { "Zg==Zg==", NULL },
+        { "Zm9-", NULL },
+        { "Zm9v!", NULL },
+        { "Z\0==", NULL },
+        { "Zg=g", NULL },
     };
 
     (void)state;
@@ -161,11 +177,11 @@ static void cms_refusals(void **state)
 {
     static uint8_t room[16 * 1024];
     static const char *const hex[] = {
-        "30 00",                                             /* nothing in it */
-        "30 80 06 09 2a864886f70d010702 a0 80 00 00 00 00",  /* BER */
-        "30 0b 06 09 2a864886f70d010702",                    /* no content */
-        "30 0f 06 09 2a864886f70d010701 a0 02 04 00",        /* data, not signedData */
-        "30 0f 06 09 2a864886f70d010702 a0 02 30 00",        /* empty SignedData */
+        "30 00",                                            /* nothing in it */
+        "30 80 06 09 2a864886f70d010702 a0 80 00 00 00 00", /* BER */
+        "30 0b 06 09 2a864886f70d010702",                   /* no content */
+        "30 0f 06 09 2a864886f70d010701 a0 02 04 00",       /* data, not signedData */
+        "30 0f 06 09 2a864886f70d010702 a0 02 30 00",       /* empty SignedData */
         "02 01 00",
     };
     struct sdk_device own;

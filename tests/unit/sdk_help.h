@@ -75,7 +75,8 @@ __attribute__((unused)) static enum bmd_rc sdk_id(void *ctx, uint8_t *ret, size_
 __attribute__((unused)) static enum bmd_rc sdk_public(void *ctx, bmd_key k, uint8_t *ret, size_t *ret_len)
 {
     (void)k;
-    return EVP_PKEY_get_octet_string_param(((struct sdk_soft *)ctx)->key, "pub", ret, *ret_len, ret_len) == 1 ? BMD_OK : BMD_INTERNAL;
+    return EVP_PKEY_get_octet_string_param(((struct sdk_soft *)ctx)->key, "pub", ret, *ret_len, ret_len) == 1 ? BMD_OK
+                                                                                                              : BMD_INTERNAL;
 }
 
 __attribute__((unused)) static enum bmd_rc sdk_sign(void *ctx, bmd_key k, enum bmd_hash h, struct bmd_rd digest, uint8_t *ret,

@@ -54,24 +54,27 @@ static const struct row {
     { "body", OK_HEAD "Content-Length: 5\r\n\r\nhello", BMD_OK, 200, "hello", 0, "", true },
     { "chunked", OK_HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", BMD_OK, 200, "hello", 0, "", true },
     { "close", OK_HEAD "Connection: close\r\nContent-Length: 1\r\n\r\nx", BMD_OK, 200, "x", 0, "", false },
-    { "refusal", "HTTP/1.1 403 No\r\nbirthmark-code: unknown-device\r\nContent-Length: 0\r\n\r\n", BMD_OK, 403, "", 0, "unknown-device",
-      true },
+    { "refusal", "HTTP/1.1 403 No\r\nbirthmark-code: unknown-device\r\nContent-Length: 0\r\n\r\n", BMD_OK, 403, "", 0,
+      "unknown-device", true },
     { "busy", "HTTP/1.1 503 Busy\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n", BMD_OK, 503, "", 17, "", true },
-    { "retry at a date", "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 01 Jan 2027 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n", BMD_OK, 503, "", 0,
-      "", true },
+    { "retry at a date", "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 01 Jan 2027 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n", BMD_OK,
+      503, "", 0, "", true },
     { "code with a quote", "HTTP/1.1 403 No\r\nBirthmark-Code: a\"b\r\nContent-Length: 0\r\n\r\n", BMD_OK, 403, "", 0, "", true },
     { "code too long",
-      "HTTP/1.1 403 No\r\nBirthmark-Code: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nContent-Length: 0\r\n\r\n", BMD_OK, 403, "",
-      0, "", true },
-    { "after an interim answer", "HTTP/1.1 100 Continue\r\n\r\n" OK_HEAD "Content-Length: 1\r\n\r\nx", BMD_OK, 200, "x", 0, "", true },
+      "HTTP/1.1 403 No\r\nBirthmark-Code: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nContent-Length: 0\r\n\r\n", BMD_OK,
+      403, "", 0, "", true },
+    { "after an interim answer", "HTTP/1.1 100 Continue\r\n\r\n" OK_HEAD "Content-Length: 1\r\n\r\nx", BMD_OK, 200, "x", 0, "",
+      true },
     { "no content", "HTTP/1.1 204 No Content\r\n\r\n", BMD_OK, 204, "", 0, "", true },
     { "another answer behind it", OK_HEAD "Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "a byte behind it", OK_HEAD "Content-Length: 1\r\n\r\nxy", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "body too large", OK_HEAD "Content-Length: 65\r\n\r\n", BMD_NO_SPACE, 0, NULL, 0, NULL, false },
-    { "chunk too large", OK_HEAD "Transfer-Encoding: chunked\r\n\r\n41\r\n0123456789012345678901234567890123456789012345678901234567890123x",
+    { "chunk too large",
+      OK_HEAD "Transfer-Encoding: chunked\r\n\r\n41\r\n0123456789012345678901234567890123456789012345678901234567890123x",
       BMD_NO_SPACE, 0, NULL, 0, NULL, false },
     { "two lengths", OK_HEAD "Content-Length: 1\r\nContent-Length: 2\r\n\r\nx", BMD_MALFORMED, 0, NULL, 0, NULL, false },
-    { "length and chunks", OK_HEAD "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", BMD_MALFORMED, 0, NULL, 0, NULL, false },
+    { "length and chunks", OK_HEAD "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", BMD_MALFORMED, 0, NULL, 0, NULL,
+      false },
     { "negative length", OK_HEAD "Content-Length: -1\r\n\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "huge length", OK_HEAD "Content-Length: 99999999999999999999\r\n\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "no status", "HTTP/1.1 OK\r\n\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
@@ -79,8 +82,8 @@ static const struct row {
     { "a request", "GET / HTTP/1.1\r\n\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "switching", "HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", BMD_MALFORMED, 0, NULL, 0, NULL, false },
     { "interim without end",
-      "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n", BMD_MALFORMED, 0,
-      NULL, 0, NULL, false },
+      "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n",
+      BMD_MALFORMED, 0, NULL, 0, NULL, false },
 };
 
 static void check(const struct row *r, const struct bmd_http *h, enum bmd_rc rc)
@@ -89,9 +92,10 @@ static void check(const struct row *r, const struct bmd_http *h, enum bmd_rc rc)
         fail_msg("%s: %s", r->name, bmd_rc_name(rc));
     if (rc != BMD_OK)
         return;
-    if (!h->done || h->status != r->status || h->retry_after_s != r->retry || strcmp(h->code, r->code) != 0 || h->keep_alive != r->kept ||
-        h->body_len != strlen(r->body) || memcmp(h->body, r->body, h->body_len) != 0)
-        fail_msg("%s: status %u, retry %u, code '%s', body of %zu", r->name, h->status, (unsigned)h->retry_after_s, h->code, h->body_len);
+    if (!h->done || h->status != r->status || h->retry_after_s != r->retry || strcmp(h->code, r->code) != 0 ||
+        h->keep_alive != r->kept || h->body_len != strlen(r->body) || memcmp(h->body, r->body, h->body_len) != 0)
+        fail_msg("%s: status %u, retry %u, code '%s', body of %zu", r->name, h->status, (unsigned)h->retry_after_s, h->code,
+                 h->body_len);
 }
 
 static void answers(void **state)
@@ -180,8 +184,8 @@ static void header_flood(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(request_text),  cmocka_unit_test(answers),      cmocka_unit_test(answers_byte_by_byte),
-        cmocka_unit_test(cut_short),     cmocka_unit_test(until_the_end), cmocka_unit_test(header_flood),
+        cmocka_unit_test(request_text), cmocka_unit_test(answers),       cmocka_unit_test(answers_byte_by_byte),
+        cmocka_unit_test(cut_short),    cmocka_unit_test(until_the_end), cmocka_unit_test(header_flood),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,9 @@ static void signed_bytes(void **state)
                                "\0\0\0\x01"
                                "x";
     const struct bmd_onboard_request requests[] = { { { NULL, 0 }, bmd_rd_str("csr") }, { bmd_rd_str("web"), bmd_rd_str("x") } };
-    struct bmd_onboard m = { .udid = bmd_rd_str("ud"), .challenge = bmd_rd_str("ch"), .batch = bmd_rd_str("b"), .requests = requests };
+    struct bmd_onboard m = {
+        .udid = bmd_rd_str("ud"), .challenge = bmd_rd_str("ch"), .batch = bmd_rd_str("b"), .requests = requests
+    };
     uint8_t room[256];
     struct bmd_wr w = bmd_wr_of(room, sizeof room);
 
@@ -260,7 +262,8 @@ static void challenge_rows(void **state)
         { "an array", "82 69 6368616c6c656e6765 58 30", "", 48, BMD_MALFORMED },
         { "number as key", "a2 01 02 69 6368616c6c656e6765 58 30", "", 48, BMD_MALFORMED },
         { "indefinite map", "bf 69 6368616c6c656e6765 58 30", "6a 657870697265735f696e 18 78 ff", 48, BMD_MALFORMED },
-        { "map of 2^64 - 1", "bb ffffffffffffffff 69 6368616c6c656e6765 58 30", "6a 657870697265735f696e 18 78", 48, BMD_MALFORMED },
+        { "map of 2^64 - 1", "bb ffffffffffffffff 69 6368616c6c656e6765 58 30", "6a 657870697265735f696e 18 78", 48,
+          BMD_MALFORMED },
         { "left over", "a2 69 6368616c6c656e6765 58 30", "6a 657870697265735f696e 18 78 00", 48, BMD_MALFORMED },
     };
 
@@ -339,9 +342,9 @@ static void problem_good(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cbor_items),      cmocka_unit_test(cbor_skips),     cmocka_unit_test(signed_bytes),
-        cmocka_unit_test(request_bytes),   cmocka_unit_test(enrolled_good),  cmocka_unit_test(enrolled_limits),
-        cmocka_unit_test(challenge_rows),  cmocka_unit_test(status_good),    cmocka_unit_test(problem_good),
+        cmocka_unit_test(cbor_items),     cmocka_unit_test(cbor_skips),    cmocka_unit_test(signed_bytes),
+        cmocka_unit_test(request_bytes),  cmocka_unit_test(enrolled_good), cmocka_unit_test(enrolled_limits),
+        cmocka_unit_test(challenge_rows), cmocka_unit_test(status_good),   cmocka_unit_test(problem_good),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,16 @@ struct fake {
 };
 static struct fake fake;
 
-static enum bmd_rc fake_open(void *ctx, const char *config) { (void)ctx; return strcmp(config, "bad") == 0 ? BMD_BAD_ARGUMENT : BMD_OK; }
-static void fake_close(void *ctx) { (void)ctx; fake.calls += 100; }
+static enum bmd_rc fake_open(void *ctx, const char *config)
+{
+    (void)ctx;
+    return strcmp(config, "bad") == 0 ? BMD_BAD_ARGUMENT : BMD_OK;
+}
+static void fake_close(void *ctx)
+{
+    (void)ctx;
+    fake.calls += 100;
+}
 
 static enum bmd_rc fake_info(void *ctx, struct bmd_rot_info *ret)
 {
@@ -34,8 +42,17 @@ static enum bmd_rc claim(uint8_t *ret, size_t *ret_len)
     return BMD_OK;
 }
 
-static enum bmd_rc fake_id(void *ctx, uint8_t *ret, size_t *n) { (void)ctx; return claim(ret, n); }
-static enum bmd_rc fake_public(void *ctx, bmd_key k, uint8_t *ret, size_t *n) { (void)ctx; (void)k; return claim(ret, n); }
+static enum bmd_rc fake_id(void *ctx, uint8_t *ret, size_t *n)
+{
+    (void)ctx;
+    return claim(ret, n);
+}
+static enum bmd_rc fake_public(void *ctx, bmd_key k, uint8_t *ret, size_t *n)
+{
+    (void)ctx;
+    (void)k;
+    return claim(ret, n);
+}
 
 static enum bmd_rc fake_sign(void *ctx, bmd_key k, enum bmd_hash h, struct bmd_rd d, uint8_t *ret, size_t *n)
 {
@@ -154,10 +171,14 @@ static void sign_arguments(void **state)
         size_t n;
         enum bmd_rc want;
     } cases[] = {
-        { BMD_SHA256, 1, 32, BMD_OK },           { BMD_SHA384, 1, 48, BMD_OK },
-        { BMD_SHA256, 0, 32, BMD_BAD_ARGUMENT }, { BMD_SHA256, 1, 31, BMD_BAD_ARGUMENT },
-        { BMD_SHA256, 1, 48, BMD_BAD_ARGUMENT }, { BMD_SHA384, 1, 32, BMD_BAD_ARGUMENT },
-        { BMD_SHA256, 1, 0, BMD_BAD_ARGUMENT },  { BMD_HASH_NONE, 1, 32, BMD_BAD_ARGUMENT }, /* no whole messages here */
+        { BMD_SHA256, 1, 32, BMD_OK },
+        { BMD_SHA384, 1, 48, BMD_OK },
+        { BMD_SHA256, 0, 32, BMD_BAD_ARGUMENT },
+        { BMD_SHA256, 1, 31, BMD_BAD_ARGUMENT },
+        { BMD_SHA256, 1, 48, BMD_BAD_ARGUMENT },
+        { BMD_SHA384, 1, 32, BMD_BAD_ARGUMENT },
+        { BMD_SHA256, 1, 0, BMD_BAD_ARGUMENT },
+        { BMD_HASH_NONE, 1, 32, BMD_BAD_ARGUMENT }, /* no whole messages here */
         { (enum bmd_hash)9, 1, 32, BMD_BAD_ARGUMENT },
     };
     uint8_t digest[48] = { 0 }, out[96];

@@ -119,7 +119,8 @@ static bool server_ok(struct bmd_tls *t, const struct bmd_tls_config *cfg, char 
     uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
     char text[96] = "";
 
-    if (flags == 0 || (flags == MBEDTLS_X509_BADCERT_CN_MISMATCH && named_by_address(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->host)))
+    if (flags == 0 ||
+        (flags == MBEDTLS_X509_BADCERT_CN_MISMATCH && named_by_address(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->host)))
         return true;
     if (cfg->pin != NULL && pin_holds(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->pin, cfg->host))
         return true;

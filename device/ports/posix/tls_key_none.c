@@ -32,5 +32,6 @@ void bmd_tls_floor(mbedtls_ssl_config *c, enum bmd_alg alg)
 
 bool bmd_tls_again(int code)
 {
-    return code == MBEDTLS_ERR_SSL_WANT_READ || code == MBEDTLS_ERR_SSL_WANT_WRITE || code == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET;
+    return code == MBEDTLS_ERR_SSL_WANT_READ || code == MBEDTLS_ERR_SSL_WANT_WRITE ||
+           code == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET;
 }

@@ -20,8 +20,8 @@ static int adapter_can_do(mbedtls_pk_type_t type)
     return type == MBEDTLS_PK_ECKEY || type == MBEDTLS_PK_ECDSA;
 }
 
-static int adapter_sign(void *ctx, mbedtls_md_type_t md, const unsigned char *hash, size_t hash_len, unsigned char *sig, size_t *sig_len,
-                        int (*rng)(void *, unsigned char *, size_t), void *rng_arg)
+static int adapter_sign(void *ctx, mbedtls_md_type_t md, const unsigned char *hash, size_t hash_len, unsigned char *sig,
+                        size_t *sig_len, int (*rng)(void *, unsigned char *, size_t), void *rng_arg)
 {
     const struct bmd_signer *s = ((struct adapter *)ctx)->signer;
     enum bmd_hash h = md == MBEDTLS_MD_SHA384 ? BMD_SHA384 : BMD_SHA256;
