@@ -69,6 +69,29 @@ struct trusting {
     int added;
 };
 
+/* A certificate speaks for one organisation only. Pinned twice for the same one is fine. */
+static enum bm_rc find_holder(void *arg, const struct bm_trust *t, struct bm_error *e)
+{
+    struct bm_trust *row = arg;
+
+    (void)e;
+    if (memcmp(t->sha256, row->sha256, sizeof row->sha256) == 0)
+        row->org_id = t->org_id;
+    return BM_OK;
+}
+
+static enum bm_rc check_holder(struct bm_keeper *k, const struct bm_trust *row, const char *digest, struct bm_error *e)
+{
+    struct bm_trust held = *row;
+    struct bm_org o;
+    enum bm_rc rc = bm_trust_each(k->store, row->purpose, find_holder, &held, e);
+
+    if (rc != BM_OK || held.org_id == row->org_id)
+        return rc;
+    rc = bm_org_by_id(k->store, held.org_id, &o, e);
+    return rc == BM_OK ? bm_fail(e, BM_CONFLICT, "certificate %.16s... is pinned for organisation '%s' already", digest, o.name) : rc;
+}
+
 static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
 {
     struct trusting *t = arg;
@@ -81,11 +104,13 @@ static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
         return rc;
     bm_udid_of(der, row.sha256); /* a SHA-256 like any other */
     row.der = (struct bm_buf){ .p = (uint8_t *)(uintptr_t)der.p, .n = der.n, .cap = der.n, .max = der.n };
-    rc = bm_trust_put(t->k->store, &row, e);
-    if (rc != BM_OK && rc != BM_CONFLICT)
-        return rc;
-    t->added += rc == BM_OK;
     bm_hex(row.sha256, sizeof row.sha256, digest);
+    rc = bm_trust_put(t->k->store, &row, e);
+    t->added += rc == BM_OK;
+    if (rc == BM_CONFLICT)
+        rc = check_holder(t->k, &row, digest, e);
+    if (rc != BM_OK)
+        return rc;
     json_array_append_new(t->digests, json_string(digest));
     return BM_OK;
 }

@@ -193,13 +193,35 @@ static json_t *sorted(const json_t *story)
     return out;
 }
 
+/* A manifest's digest is as long as a UDID; its blocks are in the log. */
+static enum bm_rc tell_manifest(struct bm_keeper *k, const char *id, json_t *story, struct bm_error *e)
+{
+    struct bm_manifest_row m;
+    uint8_t digest[32];
+    char at[24];
+    enum bm_rc rc = bm_unhex(bm_rd_str(id), digest, sizeof digest) ? bm_manifest_by_digest(k->store, digest, &m, e) : BM_NOTFOUND;
+
+    if (rc != BM_OK)
+        return rc;
+    tell(story, bm_time_text(m.created_at, at), "begun", json_sprintf("import of a manifest in the format '%s' begun", m.format));
+    tell(story, NULL, "now", json_sprintf("%lld entries taken, %lld refused, %s", (long long)m.entries, (long long)m.bad,
+                                          m.complete ? "complete" : "not complete yet"));
+    return tell_acts(k, id, story, e);
+}
+
 static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit, json_t *story, const char **ret_what, struct bm_error *e)
 {
     size_t n = strlen(id);
     enum bm_rc rc = BM_OK;
 
     if (strspn(id, "0123456789abcdef") != n || (n != 16 && n != 32 && n != 64))
-        return bm_fail(e, BM_USAGE, "give a correlation id (16 hex digits), a serial number (32) or a UDID (64), in lower case");
+        return bm_fail(e, BM_USAGE,
+                       "give a correlation id (16 hex digits), a serial number (32), a UDID or a manifest's digest (64), in lower case");
+    *ret_what = "manifest";
+    rc = n == 64 ? tell_manifest(k, id, story, e) : BM_NOTFOUND;
+    if (rc != BM_NOTFOUND)
+        return rc;
+    rc = BM_OK;
     *ret_what = n == 16 ? "correlation" : n == 32 ? "serial" : "udid";
     if (n == 64)
         rc = tell_device(k, id, story, e);
