@@ -36,16 +36,60 @@ static void enrolment_text(const struct agent *a, const struct agent_set *s, str
     }
 }
 
-static void read_line(struct agent_enrolment *e, const char *line)
+/* The word after `key` at the start of a line. */
+static bool word_after(const char *line, const char *key, char *ret, size_t room)
+{
+    size_t skip = strlen(key), n;
+
+    if (strncmp(line, key, skip) != 0 || line[skip] != ' ')
+        return false;
+    n = strcspn(line + skip + 1, " \n");
+    if (n == 0 || n >= room)
+        return false;
+    memcpy(ret, line + skip + 1, n);
+    ret[n] = '\0';
+    return true;
+}
+
+/* The number after " key " anywhere in a line. */
+static bool number_after(const char *line, const char *key, int64_t *ret)
+{
+    const char *at = strstr(line, key);
+    char *end;
+    long long v;
+
+    if (at == NULL)
+        return false;
+    errno = 0;
+    v = strtoll(at + strlen(key), &end, 10);
+    if (errno != 0 || end == at + strlen(key))
+        return false;
+    *ret = v;
+    return true;
+}
+
+static bool read_service(const char *line, struct agent_service *ret)
 {
     struct agent_service v = { 0 };
+    int64_t slot;
 
-    if (sscanf(line, "udid %64[0-9a-f]", e->udid) == 1 || sscanf(line, "at %" SCNd64, &e->at) == 1 ||
-        sscanf(line, "correlation %39[A-Za-z0-9._-]", e->correlation) == 1)
+    if (!word_after(line, "service", v.name, sizeof v.name) || !number_after(line, " slot ", &slot) || slot < 0 ||
+        slot >= BMD_SOFT_PSA_SLOTS || !number_after(line, " not_after ", &v.not_after) ||
+        !number_after(line, " renew_after ", &v.renew_after))
+        return false;
+    v.slot = (uint32_t)slot;
+    *ret = v;
+    return true;
+}
+
+static void read_line(struct agent_enrolment *e, const char *line)
+{
+    if (word_after(line, "udid", e->udid, sizeof e->udid) || word_after(line, "correlation", e->correlation, sizeof e->correlation))
         return;
-    if (e->n_services < BMD_SERVICES_MAX && sscanf(line, "service %64s slot %" SCNu32 " not_after %" SCNd64 " renew_after %" SCNd64,
-                                                   v.name, &v.slot, &v.not_after, &v.renew_after) == 4)
-        e->services[e->n_services++] = v;
+    if (strncmp(line, "at ", 3) == 0)
+        (void)number_after(line, "at ", &e->at);
+    else if (e->n_services < BMD_SERVICES_MAX && read_service(line, &e->services[e->n_services]))
+        e->n_services++;
 }
 
 int agent_enrolment_read(const struct agent_config *c, struct agent_enrolment *ret)
@@ -178,7 +222,7 @@ static void sweep(int out, const char *keep)
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
 
-    while (d != NULL && (entry = readdir(d)) != NULL)
+    while (d != NULL && (entry = readdir(d)) != NULL) /* cppcheck-suppress readdirCalled */
         if (strncmp(entry->d_name, ".set-", 5) == 0 && strcmp(entry->d_name, keep) != 0)
             bmd_dir_remove(out, entry->d_name);
     if (d != NULL)
@@ -201,8 +245,8 @@ static enum bmd_rc write_and_swap(struct agent *a, int out, const struct agent_s
     current_name(out, old, sizeof old);
     sweep(out, old);
     snprintf(name, sizeof name, ".set-%" PRId64 "-%ld", bmd_now(), (long)getpid());
-    if (strcmp(name, old) == 0)
-        strcat(name, "b"); /* twice in one second */
+    if (strcmp(name, old) == 0) /* twice in one second */
+        snprintf(name, sizeof name, ".set-%" PRId64 "-%ld-b", bmd_now(), (long)getpid());
     set = mkdirat(out, name, 0755) == 0 ? openat(out, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (set < 0)
         return BMD_COMM;

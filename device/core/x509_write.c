@@ -121,7 +121,7 @@ static enum bmd_rc write_signed(const struct bmd_signer *s, put_tbs *put, const 
     size_t sig_len = 0;
     enum bmd_rc rc;
 
-    if ((subject->cn != NULL && strlen(subject->cn) > BMD_CN_MAX) || subject->name.n > BMD_SUBJECT_MAX)
+    if (strlen(subject->cn) > BMD_CN_MAX || subject->name.n > BMD_SUBJECT_MAX)
         return BMD_BAD_ARGUMENT;
     put(&tbs, s, subject);
     if (tbs.bad)

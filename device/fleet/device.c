@@ -63,7 +63,7 @@ static enum bmd_rc root_key(struct fleet_player *p, struct fleet_record r, struc
 {
     enum fleet_attack a = p->options->attack;
     enum bmd_rc rc;
-    bmd_key k;
+    bmd_key k = 0;
 
     memcpy(w->udid, r.udid, BMD_UDID_LEN);
     if (a == ATTACK_UNKNOWN_KEY || a == ATTACK_CLONE)

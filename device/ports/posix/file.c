@@ -99,7 +99,7 @@ static void remove_in(int parent, const char *name, unsigned depth)
 
     if (d == NULL && fd >= 0)
         close(fd);
-    while (d != NULL && (entry = readdir(d)) != NULL) {
+    while (d != NULL && (entry = readdir(d)) != NULL) { /* cppcheck-suppress readdirCalled */
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (unlinkat(fd, entry->d_name, 0) != 0 && depth != 0)
