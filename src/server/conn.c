@@ -277,6 +277,8 @@ static enum next reply(struct conn *c)
 
 static enum next refuse_and_close(struct conn *c, const struct bm_error *e, uint32_t retry_after_s)
 {
+    if (c->http.head_done) /* it may have moved since: trailers follow a body in chunks */
+        c->x.q.content_type = bm_http_field_get0(&c->http, BM_FIELD_CONTENT_TYPE);
     bm_route_refuse(&c->x, e, retry_after_s);
     c->closing = true;
     c->lingers = true;

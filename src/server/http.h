@@ -40,8 +40,8 @@ struct bm_http {
     size_t target_n, head_n, raw_n; /* bytes of the target, of the head so far, of the body as it came over the wire */
     char name[28];                  /* field name being read, lower case */
     size_t name_n;
-    int field; /* enum bm_http_field of the value being read, or -1 while in a name */
-    uint64_t length;                /* what Content-Length says */
+    int field;       /* enum bm_http_field of the value being read, or -1 while in a name */
+    uint64_t length; /* what Content-Length says */
     bool has_length, chunked, head_done, done, keep_alive;
     const char *bad; /* set by a callback that refuses: why */
     enum bm_rc bad_rc;

@@ -148,6 +148,7 @@ enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h)
 
     x->keep_alive = h->keep_alive && h->parser.method != HTTP_CONNECT;
     x->http_1_0 = h->parser.http_minor == 0;
+    x->q.content_type = bm_http_field_get0(h, BM_FIELD_CONTENT_TYPE); /* refusals have the form of the request */
     known_method = method_of(x, h) == BM_OK;
     if (!bm_http_path_get0(h, &x->q.path))
         (void)bm_refuse(&e, BM_MALFORMED, "bad-request", "there is no path in the request target");
