@@ -258,6 +258,8 @@ static enum bm_rc fill(struct bm_keeper *k, const struct bm_init_options *o, str
 
     for (const struct bm_profile_builtin *p = bm_profiles_builtin; rc == BM_OK && p->name != NULL; p++)
         rc = bm_profile_put(k->store, p->name, bm_rd_str(p->json), e);
+    if (rc == BM_OK && o->tls_hosts != NULL && o->tls_hosts[0] != '\0')
+        rc = bm_meta_set(k->store, "tls-hosts", bm_rd_str(o->tls_hosts), e);
     if (rc == BM_OK)
         rc = make_log_key(k, e);
     if (rc == BM_OK)

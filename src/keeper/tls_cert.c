@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { TLS_HOSTS_LEN = 1024 };
+
 static const char tls_key_uri[] = "file:tls-server";
 
 static enum bm_rc from_files(const struct bm_keeper_options *o, struct bm_buf *chain_pem, struct bm_buf *key_der, struct bm_error *e)
@@ -121,18 +123,38 @@ static bool still_good(struct bm_keeper *k, struct bm_rd memo, int64_t now, stru
     return c.not_after - now > (c.not_after - c.not_before) / 3;
 }
 
+/* As configured, else as given at init, else this machine alone. */
+static enum bm_rc hosts_of(struct bm_keeper *k, char ret[TLS_HOSTS_LEN], struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf given = { .max = TLS_HOSTS_LEN - 1 };
+    struct bm_rd hosts = bm_rd_str(k->options.tls_hosts != NULL ? k->options.tls_hosts : "");
+    enum bm_rc rc = hosts.n == 0 ? bm_meta_get(k->store, "tls-hosts", &given, e) : BM_OK;
+
+    if (rc != BM_OK && rc != BM_NOTFOUND)
+        return rc;
+    hosts = hosts.n == 0 ? bm_buf_rd(&given) : hosts;
+    hosts = hosts.n == 0 ? bm_rd_str("localhost,127.0.0.1") : hosts;
+    if (hosts.n >= TLS_HOSTS_LEN)
+        return bm_fail(e, BM_LIMIT, "tls_hosts: longer than %d characters", TLS_HOSTS_LEN - 1);
+    memcpy(ret, hosts.p, hosts.n);
+    ret[hosts.n] = '\0';
+    return BM_OK;
+}
+
 enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *chain_pem, struct bm_buf *key_der, struct bm_error *e)
 {
     BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { .state = "active", .protocol = "internal", .issued_at = now };
     BM_CLEANUP(bm_buf_done) struct bm_buf memo = { .max = 2048 };
-    const char *hosts = k->options.tls_hosts != NULL && k->options.tls_hosts[0] != '\0' ? k->options.tls_hosts : "localhost,127.0.0.1";
+    char hosts[TLS_HOSTS_LEN];
     struct bm_issuer *by;
     enum bm_rc rc;
 
     if (k->options.tls_cert_file != NULL && k->options.tls_cert_file[0] != '\0')
         return from_files(&k->options, chain_pem, key_der, e);
-    rc = default_issuer(k, &by, e);
+    rc = hosts_of(k, hosts, e);
+    if (rc == BM_OK)
+        rc = default_issuer(k, &by, e);
     if (rc == BM_OK)
         rc = own_key(k, &key, key_der, e);
     if (rc != BM_OK)
