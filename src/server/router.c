@@ -5,16 +5,6 @@
 
 #include <stdio.h>
 
-/* Refusals that only HTTP knows; all others have their status from bm_http_status(). */
-static const struct {
-    const char *code;
-    int status;
-} http_refusals[] = {
-    { "bad-request", 400 },     { "no-such-path", 404 },     { "method-not-allowed", 405 }, { "request-timeout", 408 },
-    { "length-required", 411 }, { "body-too-large", 413 },   { "target-too-long", 414 },    { "content-encoding", 415 },
-    { "expectation", 417 },     { "header-too-large", 431 }, { "http-version", 505 },
-};
-
 static enum bm_rc health_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                                 struct bm_error *e)
 {
@@ -61,10 +51,6 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
     x->r =
         (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_MAX / 2 } };
     refuse(&x->q, e, retry_after_s, &x->r);
-    for (size_t i = 0; i < BM_COUNT(http_refusals); i++) {
-        if (strcmp(http_refusals[i].code, e->code) == 0)
-            x->r.status = http_refusals[i].status;
-    }
     snprintf(x->code, sizeof x->code, "%s", bm_error_code(e));
 }
 
