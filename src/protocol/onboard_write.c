@@ -61,6 +61,8 @@ BM_RENDER(bm_onboard_challenge_render)
     BM_CLEANUP(writing_done) struct writing w = begin(q, 2);
 
     (void)v;
+    if (answer.n != BM_CHALLENGE_LEN)
+        return bm_fail(e, BM_BUG, "a challenge of %zu bytes", answer.n);
     set(&w, w.root, "challenge", w.f->bytes(answer));
     set(&w, w.root, "expires_in", w.f->integer(BM_CHALLENGE_TTL_S));
     return finish(&w, r, e);

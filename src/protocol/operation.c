@@ -79,6 +79,18 @@ static const struct {
     { "no-evidence", 401 },
     { "quota-exceeded", 403 },
     { "unsupported-media-type", 415 },
+    /* what HTTP itself has a word for */
+    { "bad-request", 400 },
+    { "no-such-path", 404 },
+    { "method-not-allowed", 405 },
+    { "request-timeout", 408 },
+    { "length-required", 411 },
+    { "body-too-large", 413 },
+    { "target-too-long", 414 },
+    { "content-encoding", 415 },
+    { "expectation", 417 },
+    { "header-too-large", 431 },
+    { "http-version", 505 },
 };
 
 int bm_http_status(const struct bm_error *e)
