@@ -23,6 +23,9 @@ static enum bm_rc take_words(const json_t *v, const char *member, char *rows, si
 
         if (s == NULL || !bm_name_ok(s) || strlen(s) >= width)
             return bm_fail(e, BM_USAGE, "policy: '%s' holds something that is not a name", member);
+        for (size_t before = 0; before < i; before++)
+            if (strcmp(rows + before * width, s) == 0)
+                return bm_fail(e, BM_USAGE, "policy: '%s' names '%s' twice", member, s);
         snprintf(rows + i * width, width, "%s", s);
     }
     *ret_n = json_array_size(v);
