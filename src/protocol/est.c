@@ -108,7 +108,7 @@ static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_bu
     enum bm_rc rc;
 
     /* RFC 7030 section 4.2.1; absent is forgiven, as some clients leave it out */
-    if (q->content_type.n != 0 && (q->content_type.n < 18 || memcmp(q->content_type.p, "application/pkcs10", 18) != 0))
+    if (q->content_type.n != 0 && !bm_is_media_type(q->content_type, "application/pkcs10"))
         return bm_refuse(e, BM_MALFORMED, "unsupported-media-type", "a certificate request has type application/pkcs10");
     if (q->label.n >= BM_NAME_LEN)
         return no_label(q, e);

@@ -109,15 +109,20 @@ void bm_refuse_text(const struct bm_request *q, const struct bm_error *e, uint32
     bm_buf_printf(&r->body, "%s: %s (correlation %s)\n", bm_error_code(e), e->what, q->correlation);
 }
 
+bool bm_is_media_type(struct bm_rd content_type, const char *type)
+{
+    size_t n = strlen(type);
+
+    return content_type.n >= n && strncasecmp((const char *)content_type.p, type, n) == 0 &&
+           (content_type.n == n || content_type.p[n] == ';' || content_type.p[n] == ' ' || content_type.p[n] == '\t');
+}
+
 const struct bm_form *bm_form_of(struct bm_rd content_type)
 {
     static const struct bm_form *const forms[] = { &bm_form_json, &bm_form_cbor };
 
     for (size_t i = 0; i < BM_COUNT(forms); i++) {
-        size_t n = strlen(forms[i]->content_type);
-
-        if (content_type.n >= n && strncasecmp((const char *)content_type.p, forms[i]->content_type, n) == 0 &&
-            (content_type.n == n || content_type.p[n] == ';' || content_type.p[n] == ' '))
+        if (bm_is_media_type(content_type, forms[i]->content_type))
             return forms[i];
     }
     return NULL;

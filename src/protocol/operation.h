@@ -50,6 +50,9 @@ extern const struct bm_operation bm_operations[];
 /* The row for method and path, with q->label set, or NULL; *ret_known tells whether the path exists for another method (405, not 404). */
 const struct bm_operation *bm_operation_find(struct bm_request *q, bool *ret_known);
 
+/* Is this header value that media type? Parameters are ignored, and so is the case (RFC 9110 section 8.3.1). */
+bool bm_is_media_type(struct bm_rd content_type, const char *type);
+
 /* HTTP status for an outcome; one table for all protocols. */
 int bm_http_status(const struct bm_error *e);
 /* "code: sentence (correlation ...)" as text/plain: EST, and requests that no operation took. */
