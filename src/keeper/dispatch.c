@@ -115,22 +115,19 @@ enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm
     const struct bm_admin_op *op = op_of(request);
     enum bm_rc rc;
 
+    *ret_reply = NULL;
     if (op == NULL || !op->writes)
         return run_op(k, request, blob, actor, ret_reply, e);
     rc = bm_store_begin(k->store, e);
     if (rc == BM_OK)
         rc = run_op(k, request, blob, actor, ret_reply, e);
-    if (rc == BM_OK)
-        rc = bm_store_commit(k->store, e);
-    if (rc == BM_OK) {
-        bm_audit_committed(&k->audit);
-    } else {
-        bm_store_rollback(k->store);
-        bm_audit_rolled_back(&k->audit);
-        bm_imports_drop(k, false);
-    }
-    if (!op->joins || rc != BM_OK)
+    rc = bm_keeper_settle(k, rc, e);
+    if (!op->joins)
         bm_cache_drop(k);
+    if (rc != BM_OK) {
+        json_decref(*ret_reply);
+        *ret_reply = NULL;
+    }
     return rc;
 }
 

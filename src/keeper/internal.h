@@ -116,6 +116,8 @@ BM_MUST_USE enum bm_rc bm_record_raw(struct bm_keeper *k, int64_t now, struct bm
 /* Best effort within BM_REFUSALS_PER_SECOND. */
 BM_MUST_USE enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
                                          struct bm_error *e);
+/* Ends the open transaction: commits when rc is BM_OK; otherwise, or when that fails, takes everything back, caches included. */
+BM_MUST_USE enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error *e);
 enum bm_rc bm_keeper_sign_head(struct bm_keeper *k, int64_t now, struct bm_error *e);
 
 /* dispatch.c: one command; commits nothing itself */

@@ -58,19 +58,26 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
     return bm_refusal_add(k->store, &r, e);
 }
 
+enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error *e)
+{
+    if (rc == BM_OK)
+        rc = bm_store_commit(k->store, e);
+    if (rc == BM_OK) {
+        bm_audit_committed(&k->audit);
+        return BM_OK;
+    }
+    bm_store_rollback(k->store);
+    bm_audit_rolled_back(&k->audit);
+    bm_imports_drop(k, false);
+    bm_cache_drop(k);
+    return rc;
+}
+
 enum bm_rc bm_keeper_sign_head(struct bm_keeper *k, int64_t now, struct bm_error *e)
 {
     enum bm_rc rc = bm_store_begin(k->store, e);
 
     if (rc == BM_OK)
         rc = bm_audit_sign_head(&k->audit, k->log_key, now * 1000, e);
-    if (rc == BM_OK)
-        rc = bm_store_commit(k->store, e);
-    if (rc == BM_OK) {
-        bm_audit_committed(&k->audit);
-    } else {
-        bm_store_rollback(k->store);
-        bm_audit_rolled_back(&k->audit);
-    }
-    return rc;
+    return bm_keeper_settle(k, rc, e);
 }

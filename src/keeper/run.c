@@ -200,16 +200,10 @@ static void end_batch(struct loop *l)
 {
     struct bm_error e;
 
-    if (l->in_transaction && !l->lost && bm_store_commit(l->k->store, &e) != BM_OK)
-        lose(l, &e);
-    if (l->in_transaction && !l->lost)
-        bm_audit_committed(&l->k->audit);
-    if (!l->lost)
+    if (!l->in_transaction || bm_keeper_settle(l->k, l->lost ? BM_IO : BM_OK, &e) == BM_OK)
         return;
-    bm_store_rollback(l->k->store);
-    bm_audit_rolled_back(&l->k->audit);
-    bm_cache_drop(l->k);
-    bm_imports_drop(l->k, false);
+    if (!l->lost)
+        lose(l, &e);
     for (size_t i = 0; i < l->n_conns; i++)
         l->conns[i]->out.n = l->conns[i]->mark < l->conns[i]->out.n ? l->conns[i]->mark : l->conns[i]->out.n;
     for (size_t i = 0; i < l->n_batch; i++)

@@ -100,15 +100,7 @@ static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, str
         rc = bm_fail(e, BM_NOMEM, "no memory");
     if (rc == BM_OK)
         rc = bm_record(k, now, "server.certificate", fields, e);
-    if (rc == BM_OK)
-        rc = bm_store_commit(k->store, e);
-    if (rc == BM_OK) {
-        bm_audit_committed(&k->audit);
-    } else {
-        bm_store_rollback(k->store);
-        bm_audit_rolled_back(&k->audit);
-    }
-    return rc;
+    return bm_keeper_settle(k, rc, e);
 }
 
 /* Good while the hosts and the issuer are the same and a third of the life is left. */
