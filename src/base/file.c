@@ -58,7 +58,15 @@ static enum bm_rc sync_folder_of(const char *path)
     return fd >= 0 && fsync(fd) == 0 ? BM_OK : BM_IO;
 }
 
-enum bm_rc bm_file_write(const char *path, struct bm_rd content, mode_t mode, struct bm_error *e)
+/* link() in place of rename() fails when the name is taken; either way the name never stands for half a file. */
+static int put_in_place(const char *beside, const char *path, bool replace)
+{
+    if (replace)
+        return rename(beside, path);
+    return link(beside, path) == 0 ? unlink(beside) : -1;
+}
+
+static enum bm_rc write_beside(const char *path, struct bm_rd content, mode_t mode, bool replace, struct bm_error *e)
 {
     BM_CLEANUP(closep) int fd = -1;
     char beside[4096];
@@ -67,13 +75,24 @@ enum bm_rc bm_file_write(const char *path, struct bm_rd content, mode_t mode, st
         return bm_fail(e, BM_LIMIT, "%s: path too long", path);
     (void)unlink(beside);
     fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0 || write_all(fd, content) != BM_OK || fsync(fd) != 0 || rename(beside, path) != 0 || sync_folder_of(path) != BM_OK) {
+    if (fd < 0 || write_all(fd, content) != BM_OK || fsync(fd) != 0 || put_in_place(beside, path, replace) != 0 ||
+        sync_folder_of(path) != BM_OK) {
         int why = errno;
 
         (void)unlink(beside);
-        return bm_fail(e, BM_IO, "cannot write %s: %s", path, strerror(why));
+        return bm_fail(e, !replace && why == EEXIST ? BM_CONFLICT : BM_IO, "cannot write %s: %s", path, strerror(why));
     }
     return BM_OK;
+}
+
+enum bm_rc bm_file_write(const char *path, struct bm_rd content, mode_t mode, struct bm_error *e)
+{
+    return write_beside(path, content, mode, true, e);
+}
+
+enum bm_rc bm_file_create(const char *path, struct bm_rd content, mode_t mode, struct bm_error *e)
+{
+    return write_beside(path, content, mode, false, e);
 }
 
 enum bm_rc bm_dir_make(const char *path, mode_t mode, struct bm_error *e)

@@ -138,6 +138,9 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
         rc = open_store(k, false, e);
     if (rc == BM_OK)
         rc = open_log(k, e);
+    if (rc == BM_OK && k->audit.tree.size == 0) /* init writes everything in one transaction */
+        rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds only what an interrupted 'birthmark init' left; remove it and run init again",
+                       o->data_dir);
     if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
     if (rc == BM_OK)

@@ -4,7 +4,6 @@
 #include "pki/impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
@@ -103,22 +102,9 @@ static enum bm_rc key_store(const char *path, EVP_PKEY *key, struct bm_rd secret
         return bm_fail(e, BM_NOMEM, "the key could not be sealed");
     }
     n = BIO_get_mem_data(pem, &text);
-    rc = bm_file_write(path, bm_rd_of(text, (size_t)n), 0600, e);
+    rc = bm_file_create(path, bm_rd_of(text, (size_t)n), 0600, e);
     BIO_free(pem);
     return rc;
-}
-
-/* Takes the name before the work, so that of two that make the same key one loses and no key is written over. */
-static enum bm_rc key_claim(const char *path, const char *name, struct bm_error *e)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0 && errno == EEXIST)
-        return bm_fail(e, BM_CONFLICT, "key '%s' is there already", name);
-    if (fd < 0)
-        return bm_fail(e, BM_IO, "%s: %s", path, strerror(errno));
-    close(fd);
-    return BM_OK;
 }
 
 /* The key and its use in a dry run, so that nothing is kept that could not sign. */
@@ -144,15 +130,12 @@ static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name,
 
     if (rc != BM_OK)
         return rc;
-    rc = key_claim(path, name, e);
-    if (rc != BM_OK)
-        return rc;
+    if (access(path, F_OK) == 0)
+        return bm_fail(e, BM_CONFLICT, "key '%s' is there already", name);
     key = key_make(alg);
     rc = key_try(key, alg, e);
     if (rc == BM_OK)
-        rc = key_store(path, key, ring->secret, e);
-    if (rc != BM_OK)
-        unlink(path);
+        rc = key_store(path, key, ring->secret, e); /* of two that make the same key one loses, and none is written over */
     return rc;
 }
 

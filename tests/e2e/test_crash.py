@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -251,7 +252,7 @@ def test_dead_keeper_stops_everything(server):
     assert kit.call(server, "GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT])
 def test_dead_supervisor_leaves_nothing(server, how):
     family = server.family()
     os.kill(server.process.pid, how)
@@ -309,5 +310,10 @@ def test_killed_init(birthmark, tmp_path):
         done = s.run("init", want=None)
         if done.returncode != 0:
             assert "already" in done.stderr, done.stderr
+            done = s.run("status", want=None)
+        if done.returncode != 0:
+            assert "no-registry" in done.stderr and "init" in done.stderr, done.stderr
+            shutil.rmtree(s.data)
+            s.run("init")
         assert {c["name"] for c in s.ask("status")["cas"]} == {"root", "issuing"}
         assert s.ask("log", "verify")["good"] is True

@@ -114,6 +114,19 @@ static void a_failed_write_leaves_nothing(void **state)
     assert_int_equal(bm_file_write(too_long, bm_rd_str("x"), 0600, &e), BM_LIMIT);
 }
 
+static void creates_once(void **state)
+{
+    const char *path = in_top("once");
+    int before = n_entries();
+
+    (void)state;
+    assert_int_equal(bm_file_create(path, bm_rd_str("first"), 0600, NULL), BM_OK);
+    assert_int_equal(bm_file_create(path, bm_rd_str("second"), 0600, NULL), BM_CONFLICT);
+    assert_holds(path, bm_rd_str("first"));
+    assert_int_equal(bm_file_create(in_top("nowhere/file"), bm_rd_str("x"), 0600, NULL), BM_IO);
+    assert_int_equal(n_entries(), before + 1);
+}
+
 static void reads_up_to_the_limit(void **state)
 {
     static char content[9000];
@@ -184,6 +197,7 @@ int main(void)
         cmocka_unit_test(writes_and_replaces_whole),
         cmocka_unit_test(replaces_a_wider_file_and_a_leftover),
         cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(creates_once),
         cmocka_unit_test(reads_up_to_the_limit),
         cmocka_unit_test(reading_appends_or_leaves_alone),
         cmocka_unit_test(makes_folders),
