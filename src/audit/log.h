@@ -57,6 +57,7 @@ BM_MUST_USE enum bm_rc bm_audit_root_at(struct bm_store *s, int64_t size, uint8_
  * way. spki: the log key's public half, DER. BM_DENIED names the first leaf, tile or head that is wrong. */
 struct bm_audit_report {
     int64_t leaves, heads;
+    int64_t covered; /* leaves under the newest signed head; the rest is not signed yet */
     uint8_t root[32];
 };
 BM_MUST_USE enum bm_rc bm_audit_verify(struct bm_store *s, struct bm_rd spki, struct bm_audit_report *ret, struct bm_error *e);

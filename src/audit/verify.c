@@ -187,9 +187,11 @@ enum bm_rc bm_audit_verify(struct bm_store *s, struct bm_rd spki, struct bm_audi
         rc = bad_tile(&v, false, e);
     if (rc == BM_OK)
         rc = check_beyond(&v, e);
+    if (rc == BM_OK && v.heads == 0 && v.tree.size != 0) /* the first is signed with the first leaf */
+        rc = bm_refuse(e, BM_DENIED, "log-head", "%" PRId64 " leaves and no signed head: the heads were taken away", v.tree.size);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "audit log");
-    *ret = (struct bm_audit_report){ .leaves = v.tree.size, .heads = v.heads };
+    *ret = (struct bm_audit_report){ .leaves = v.tree.size, .heads = v.heads, .covered = v.checked };
     bm_merkle_root(&v.tree, ret->root);
     return BM_OK;
 }

@@ -275,7 +275,8 @@ static enum bm_rc tell_report(struct bm_cli *c, const struct bm_audit_report *r,
     BM_CLEANUP(bm_cli_unref) json_t *out = NULL;
 
     bm_hex(r->root, 32, root);
-    out = json_pack("{sI,sI,ss,sb}", "entries", (json_int_t)r->leaves, "heads", (json_int_t)r->heads, "root", root, "good", 1);
+    out = json_pack("{sI,sI,sI,ss,sb}", "entries", (json_int_t)r->leaves, "signed", (json_int_t)r->covered, "heads",
+                    (json_int_t)r->heads, "root", root, "good", 1);
     if (out == NULL || (against && json_object_set_new(out, "continues_the_head_kept", json_true()) != 0))
         return bm_fail(e, BM_NOMEM, "out of memory");
     if (c->json)
