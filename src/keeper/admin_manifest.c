@@ -382,7 +382,7 @@ static void tell(const struct taking *t, const struct bm_manifest_summary *s, js
 {
     json_object_set_new(out, "seq", json_integer((json_int_t)s->seq));
     json_object_set_new(out, "first_line", json_integer((json_int_t)s->first_line));
-    json_object_set_new(out, "entries", json_integer((json_int_t)(s->entries + s->bad)));
+    json_object_set_new(out, "entries", json_integer((json_int_t)s->entries + (json_int_t)s->bad));
     json_object_set_new(out, "added", json_integer(t->added));
     json_object_set_new(out, "known", json_integer(t->known));
     json_object_set_new(out, "allocated", json_integer(t->allocated));

@@ -44,7 +44,7 @@ enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char
 /* "host:port" of what the socket is bound to now: port 0 has become a real one. */
 static enum bm_rc name_of(int fd, char ret[BM_LISTEN_TEXT])
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { 0 };
     socklen_t n = sizeof at;
     char host[64], port[8];
 

@@ -17,7 +17,7 @@ struct bm_peer {
 
 struct bm_peers {
     uint64_t seed; /* so that nobody can choose addresses that share a bucket */
-    LIST_HEAD(, bm_peer) buckets[BUCKETS];
+    LIST_HEAD(bm_peer_bucket, bm_peer) buckets[BUCKETS];
 };
 
 enum bm_rc bm_peers_new(struct bm_peers **ret, struct bm_error *e)

@@ -127,25 +127,36 @@ static enum bm_rc check_body(const struct bm_operation *op, const struct bm_http
     return BM_OK;
 }
 
+/* Finds the operation and checks what can be checked before the body is there. */
+static enum bm_rc find_operation(struct bm_exchange *x, struct bm_http *h, bool known_method, struct bm_error *e)
+{
+    bool known;
+    enum bm_rc rc;
+
+    if (!bm_http_path_get0(h, &x->q.path))
+        return bm_refuse(e, BM_MALFORMED, "bad-request", "there is no path in the request target");
+    rc = check_form(h, e);
+    if (rc != BM_OK)
+        return rc;
+    x->op = known_method ? find(&x->q, &known) : NULL;
+    if (x->op == NULL)
+        return no_operation(x, e);
+    rc = check_body(x->op, h, e);
+    if (rc == BM_OK)
+        h->body.max = x->op->body_max;
+    return rc;
+}
+
 enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h)
 {
     struct bm_error e = { 0 };
-    bool known_method, known;
+    bool known_method;
 
     x->keep_alive = h->keep_alive && h->parser.method != HTTP_CONNECT;
     x->http_1_0 = h->parser.http_minor == 0;
     x->q.content_type = bm_http_field_get0(h, BM_FIELD_CONTENT_TYPE); /* refusals have the form of the request */
     known_method = method_of(x, h) == BM_OK;
-    if (!bm_http_path_get0(h, &x->q.path))
-        (void)bm_refuse(&e, BM_MALFORMED, "bad-request", "there is no path in the request target");
-    else if (check_form(h, &e) == BM_OK && (!known_method || (x->op = find(&x->q, &known)) == NULL))
-        (void)no_operation(x, &e);
-    else if (x->op != NULL)
-        (void)check_body(x->op, h, &e);
-    if (e.rc != BM_OK)
-        return refused(x, &e);
-    h->body.max = x->op->body_max;
-    return BM_OK;
+    return find_operation(x, h, known_method, &e) == BM_OK ? BM_OK : refused(x, &e);
 }
 
 bool bm_route_wants_cert(const struct bm_exchange *x)
