@@ -151,12 +151,12 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:]) if self.log.exists() else ""
 
     def keeper(self):
-        """Its pid. The keeper is the process with the registry open; the workers have not."""
+        """Its pid: the keeper is started first, and never anew."""
+        born = {}
         for pid in children(self.process.pid):
             with contextlib.suppress(OSError):
-                if any(os.readlink(fd).endswith("/registry.db") for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()):
-                    return pid
-        return None
+                born[pid] = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
+        return min(born, key=lambda pid: (born[pid], pid)) if born else None
 
     def workers(self):
         keeper = self.keeper()
