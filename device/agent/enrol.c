@@ -349,6 +349,7 @@ static enum agent_outcome est_service(struct enrolment *n, struct bmd_tls *t, si
 {
     struct agent_credential *c = &n->set.credentials[i];
     struct bmd_cert cert;
+    int64_t from;
     enum agent_outcome out = est_renew(n, i);
 
     if (out == AGENT_REFUSED)
@@ -360,7 +361,9 @@ static enum agent_outcome est_service(struct enrolment *n, struct bmd_tls *t, si
         return AGENT_LATER;
     snprintf(c->service.name, sizeof c->service.name, "%s", est_name(n, i));
     c->service.not_after = cert.not_after;
-    c->service.renew_after = cert.not_after - (cert.not_after - cert.not_before) / 3; /* EST says nothing: at two thirds */
+    /* EST says nothing: at two thirds, not counting by how much it is backdated. */
+    from = cert.not_before > bmd_now() ? cert.not_before : bmd_now();
+    c->service.renew_after = cert.not_after - (cert.not_after - from) / 3;
     est_chain(c, intermediates);
     return AGENT_OK;
 }

@@ -58,15 +58,42 @@ static int sleep_until(int64_t until, const sigset_t *signals)
     }
 }
 
+static int64_t first_expiry(const struct agent *a)
+{
+    struct agent_enrolment e;
+    int64_t first = INT64_MAX;
+
+    if (agent_enrolment_read(&a->cfg, &e) != 0)
+        return 0;
+    for (size_t i = 0; i < e.n_services; i++)
+        first = e.services[i].not_after < first ? e.services[i].not_after : first;
+    return first;
+}
+
+/* Fresh and yet due again: the clock is wrong, or the certificate lives short beside how far it is backdated. Never without a pause, but
+ * not into its expiry either. */
+static int64_t after_success(struct agent *a, unsigned *failures)
+{
+    int64_t at = next_renewal(a), now = bmd_now(), late, half;
+
+    if (at > now) {
+        *failures = 0;
+        return at;
+    }
+    agent_say("what just came is to be renewed already; is the clock right?");
+    late = back_off(a, failures, 0);
+    half = now + (first_expiry(a) - now) / 2 + 1;
+    return half > now && half < late ? half : late;
+}
+
 static int64_t one_round(struct agent *a, unsigned *failures)
 {
     uint32_t retry_s;
 
     switch (agent_enrol(a, &retry_s)) {
     case AGENT_OK:
-        *failures = 0;
         agent_hook(&a->cfg);
-        return next_renewal(a);
+        return after_success(a, failures);
     case AGENT_LATER:
         return back_off(a, failures, retry_s);
     case AGENT_REFUSED: /* nothing we can do but ask again, seldom: an operator may change the answer */

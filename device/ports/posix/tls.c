@@ -81,27 +81,6 @@ static bool is_pinned(const mbedtls_x509_crt *c, const uint8_t *pin)
            memcmp(hash, pin, sizeof hash) == 0;
 }
 
-/* The server's own key is pinned; or a CA's that it sent is, and then its certificate must hold under that CA for its name. */
-static bool pin_holds(const mbedtls_x509_crt *chain, const uint8_t *pin, const char *host)
-{
-    const mbedtls_x509_crt *c;
-    mbedtls_x509_crt ca;
-    uint32_t flags = 0;
-    bool ok;
-
-    if (chain != NULL && is_pinned(chain, pin))
-        return true;
-    for (c = chain; c != NULL && !is_pinned(c, pin); c = c->next)
-        ;
-    if (c == NULL)
-        return false;
-    mbedtls_x509_crt_init(&ca);
-    ok = mbedtls_x509_crt_parse_der(&ca, c->raw.p, c->raw.len) == 0 &&
-         mbedtls_x509_crt_verify((mbedtls_x509_crt *)(uintptr_t)chain, &ca, NULL, host, &flags, NULL, NULL) == 0;
-    mbedtls_x509_crt_free(&ca);
-    return ok;
-}
-
 /* Mbed TLS before 3.5 compares names only: an address in the URL is looked up in the certificate here (RFC 9110 4.3.5). */
 static bool named_by_address(const mbedtls_x509_crt *c, const char *host)
 {
@@ -114,13 +93,42 @@ static bool named_by_address(const mbedtls_x509_crt *c, const char *host)
     return false;
 }
 
+/* As the verification ended: the chain holds, and for this host. */
+static bool verified(uint32_t flags, const mbedtls_x509_crt *c, const char *host)
+{
+    return flags == 0 || (flags == MBEDTLS_X509_BADCERT_CN_MISMATCH && named_by_address(c, host));
+}
+
+/* The server's own key is pinned; or a CA's that it sent is, and then its certificate must hold under that CA for its name. */
+static bool pin_holds(const mbedtls_x509_crt *chain, const uint8_t *pin, const char *host)
+{
+    const mbedtls_x509_crt *c;
+    mbedtls_x509_crt ca;
+    uint32_t flags = UINT32_MAX; /* what cannot even be judged does not hold */
+    bool ok;
+
+    if (chain != NULL && is_pinned(chain, pin))
+        return true;
+    for (c = chain; c != NULL && !is_pinned(c, pin); c = c->next)
+        ;
+    if (c == NULL)
+        return false;
+    mbedtls_x509_crt_init(&ca);
+    ok = mbedtls_x509_crt_parse_der(&ca, c->raw.p, c->raw.len) == 0;
+    if (ok) {
+        (void)mbedtls_x509_crt_verify((mbedtls_x509_crt *)(uintptr_t)chain, &ca, NULL, host, &flags, NULL, NULL);
+        ok = verified(flags, chain, host);
+    }
+    mbedtls_x509_crt_free(&ca);
+    return ok;
+}
+
 static bool server_ok(struct bmd_tls *t, const struct bmd_tls_config *cfg, char *why)
 {
     uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
     char text[96] = "";
 
-    if (flags == 0 ||
-        (flags == MBEDTLS_X509_BADCERT_CN_MISMATCH && named_by_address(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->host)))
+    if (verified(flags, mbedtls_ssl_get_peer_cert(&t->ssl), cfg->host))
         return true;
     if (cfg->pin != NULL && pin_holds(mbedtls_ssl_get_peer_cert(&t->ssl), cfg->pin, cfg->host))
         return true;
