@@ -259,11 +259,45 @@ static const char new_settings[] = "PRAGMA application_id = 0x424d524b;";
 
 enum { BUSY_MS = 500 };
 
+/* On a disk that cannot be written SQLite cannot make the index that it wants beside a write-ahead log, even to read. Without a log there
+ * is nobody who writes (theirs stays while they have the file open), so the file may be taken as it is
+ * (sqlite.org/wal.html, "Read-Only Databases"). */
+static bool at_rest_and_locked(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char beside[4096];
+
+    if ((size_t)snprintf(beside, sizeof beside, "%.*s", slash == NULL ? 1 : (int)(slash - path) + 1, slash == NULL ? "." : path) >=
+            sizeof beside ||
+        access(beside, W_OK) == 0)
+        return false;
+    return (size_t)snprintf(beside, sizeof beside, "%s-wal", path) < sizeof beside && access(beside, F_OK) != 0 && errno == ENOENT;
+}
+
+/* sqlite.org/uri.html section 3 */
+static void put_uri(struct bm_buf *out, const char *path)
+{
+    bm_buf_str(out, "file:");
+    for (; *path != '\0'; path++)
+        bm_buf_printf(out, strchr("%?#", *path) != NULL ? "%%%02X" : "%c", (unsigned char)*path);
+    bm_buf_str(out, "?immutable=1");
+    bm_buf_put(out, "", 1);
+}
+
 static enum bm_rc connect(struct bm_db *db, const char *path, struct bm_store_options how, struct bm_error *e)
 {
+    BM_CLEANUP(bm_buf_done) struct bm_buf uri = { .max = 16 * 1024 };
     int flags = (how.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int code = sqlite3_open_v2(path, &db->h, flags, NULL);
+    int code;
 
+    if (how.read_only && at_rest_and_locked(path)) {
+        put_uri(&uri, path);
+        if (uri.bad)
+            return bm_fail(e, BM_LIMIT, "path too long");
+        path = (const char *)uri.p;
+        flags |= SQLITE_OPEN_URI;
+    }
+    code = sqlite3_open_v2(path, &db->h, flags, NULL);
     if (code != SQLITE_OK)
         return fail(db->h, code, e);
     sqlite3_busy_timeout(db->h, BUSY_MS);
