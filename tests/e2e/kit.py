@@ -90,10 +90,10 @@ def alive(pid):
 class Server:
     """One data folder and the program that serves it; may be stopped and started again, also with SIGKILL."""
 
-    def __init__(self, program, folder, env=None):
+    def __init__(self, program, folder, env=None, data=None):
         self.program = program
         self.folder = pathlib.Path(folder)
-        self.data = self.folder / "data"
+        self.data = data or self.folder / "data"
         self.port = free_port()
         self.env = {**os.environ, **sanitizer_env(self.folder), "BIRTHMARK_DATA": str(self.data), **(env or {})}
         self.log = self.folder / "server.log"
@@ -168,11 +168,13 @@ class Server:
     def kill(self):
         """The whole group at once, as a power cut would."""
         if self.process is not None:
+            family = self.family()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process.stdout.close()
             self.process = None
+            wait_for("the end of all processes", lambda: not any(alive(pid) for pid in family))
 
     def ended(self, timeout=STOP_TIMEOUT_S):
         """The exit status of a server that is on its way out."""
