@@ -10,7 +10,7 @@ int64_t bm_renew_after(const struct bm_policy *p, int64_t not_before, int64_t no
 {
     if (not_after == INT64_MAX)
         return INT64_MAX;
-    return not_before + (not_after - not_before) / 100 * p->renew_after_percent;
+    return not_before + (not_after - not_before) * p->renew_after_percent / 100; /* at most 2^38 seconds: no overflow */
 }
 
 static bool among(const char *word, const char *rows, size_t width, size_t n)
