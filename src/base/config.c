@@ -115,7 +115,7 @@ static enum bm_rc unknown(struct bm_rd key, struct bm_error *e)
 {
     char shown[48];
 
-    return bm_fail(e, BM_USAGE, "there is no key '%s'; `birthmark config` lists them all",
+    return bm_fail(e, BM_USAGE, "there is no key '%s'; `birthmark config keys` lists them all",
                    bm_text_escape(key, shown, sizeof shown));
 }
 
@@ -282,4 +282,12 @@ void bm_config_help(struct bm_buf *out)
             bm_buf_printf(out, " (%u to %u)", r->min, r->max);
         bm_buf_printf(out, "\n#%s = %s\n\n", r->key, r->value);
     }
+}
+
+bool bm_config_doc(size_t i, struct bm_config_doc *ret)
+{
+    const struct row *r = &rows[i < BM_COUNT(rows) ? i : 0];
+
+    *ret = (struct bm_config_doc){ r->key, r->value, r->doc, r->kind == NUMBER, r->min, r->max };
+    return i < BM_COUNT(rows);
 }

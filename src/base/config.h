@@ -42,5 +42,12 @@ BM_MUST_USE enum bm_rc bm_config_check(const struct bm_config *c, struct bm_erro
 BM_MUST_USE enum bm_rc bm_config_reload(struct bm_config *c, struct bm_error *e);
 /* Every key with its default, range and meaning, as a file that could be used as it stands. */
 void bm_config_help(struct bm_buf *out);
+/* Row i of the same, for a manual. */
+struct bm_config_doc {
+    const char *key, *value, *doc; /* value: the default */
+    bool number;                   /* from min to max */
+    unsigned min, max;
+};
+bool bm_config_doc(size_t i, struct bm_config_doc *ret); /* false: there are not so many */
 
 #endif

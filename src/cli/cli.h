@@ -32,7 +32,14 @@ struct bm_word {
     bool needed;
     const char *member; /* of the request; NULL: the name with "_" for "-"; "change.rot": inside an object */
     const char *value;  /* how help shows an option's value; NULL: by kind */
+    const char *values; /* some or all it may be, separated by blanks, for completion; NULL: completion.c tells by the name */
 };
+extern const struct bm_word bm_cli_common[]; /* options of every command; a row without name ends them */
+
+struct bm_family {
+    const char *name, *help;
+};
+extern const struct bm_family bm_families[]; /* those of more than one word; NULL ends them */
 
 struct bm_cli;
 typedef enum bm_rc bm_verb_fn(struct bm_cli *c, struct bm_error *e);
@@ -106,6 +113,16 @@ BM_MUST_USE enum bm_rc bm_cli_read(const char *path, struct bm_buf *ret, struct 
 /* --- help.c ------------------------------------------------------------------------------------------------------------------ */
 void bm_cli_help(FILE *f, const char *family, const struct bm_verb *verb); /* NULL family: everything */
 void bm_cli_usage(FILE *f, const struct bm_verb *verb);                    /* one line: "usage: birthmark org create NAME ..." */
+const char *bm_cli_value_name(const struct bm_word *w);                    /* of an option: "FILE"; "": it takes no value */
+const char *bm_cli_family_help(const char *family);                        /* NULL: no family of more than one word */
+
+/* --- man.c ------------------------------------------------------------------------------------------------------------------- */
+/* Writes one page, in mdoc: "birthmark.1", "birthmark-org.1", "birthmark.conf.5". False: there is no such page. */
+bool bm_cli_man_page(FILE *f, const char *page);
+
+/* --- completion.c ------------------------------------------------------------------------------------------------------------ */
+/* What may stand in place of the last of n words (n > 0), a line each to c->out. Asks c->link, or a running server, for names. */
+void bm_cli_complete(struct bm_cli *c, char **words, size_t n);
 
 /* --- print.c: foreign text loses its control characters on the way ----------------------------------------------------------- */
 void bm_cli_print_text(FILE *f, const char *text);
@@ -128,6 +145,7 @@ void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark:
 
 /* --- verbs with code of their own -------------------------------------------------------------------------------------------- */
 bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cli_config_show, bm_cli_config_keys;
+bm_verb_fn bm_cli_completion, bm_cli_manual;
 bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_profile_show, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;
 bm_verb_fn bm_cli_manifest_make, bm_cli_manifest_import, bm_cli_manifest_export, bm_cli_manifest_verify;

@@ -6,7 +6,7 @@
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* as in verbs.c */
 
-static const struct bm_word common[] = {
+const struct bm_word bm_cli_common[] = {
     { "data", "folder of the registry; or BIRTHMARK_DATA; default /var/lib/birthmark", .value = "DIR" },
     { "secret-file", "what seals the keys, when no server runs; default: as configured, else DIR/secret", .value = "FILE" },
     { "json", "print the answer as JSON", .kind = BM_WORD_FLAG },
@@ -15,7 +15,7 @@ static const struct bm_word common[] = {
     { 0 },
 };
 
-static const char *value_name(const struct bm_word *w)
+const char *bm_cli_value_name(const struct bm_word *w)
 {
     static const char *const names[] = {
         [BM_WORD_TEXT] = "TEXT", [BM_WORD_INT] = "N",     [BM_WORD_FLAG] = "",     [BM_WORD_YESNO] = "yes|no",
@@ -35,7 +35,7 @@ static void upper(const char *name, char *ret, size_t ret_len)
 /* "--role TEXT" or "NAME" */
 static void shown(const struct bm_word *w, bool option, char *ret, size_t ret_len)
 {
-    const char *value = value_name(w);
+    const char *value = bm_cli_value_name(w);
 
     if (option)
         snprintf(ret, ret_len, "--%s%s%s", w->name, *value == '\0' ? "" : " ", value);
@@ -88,7 +88,7 @@ static void help_verb(FILE *f, const struct bm_verb *v)
         fputs("\nOptions\n", f);
     word_lines(f, v->options, BM_OPTIONS_MAX, true);
     fputs("\nOptions of every command\n", f);
-    word_lines(f, common, BM_COUNT(common), true);
+    word_lines(f, bm_cli_common, BM_OPTIONS_MAX, true);
     if (v->notes != NULL)
         fprintf(f, "\n%s\n", v->notes);
 }
@@ -101,9 +101,18 @@ static void verb_line(FILE *f, const struct bm_verb *v)
     fprintf(f, "  %-22s %s\n", name, v->help);
 }
 
+const char *bm_cli_family_help(const char *family)
+{
+    for (const struct bm_family *f = bm_families; f->name != NULL; f++) {
+        if (strcmp(f->name, family) == 0)
+            return f->help;
+    }
+    return NULL;
+}
+
 static void help_family(FILE *f, const char *family)
 {
-    fprintf(f, "usage: birthmark %s COMMAND\n\n", family);
+    fprintf(f, "birthmark %s: %s\n\nusage: birthmark %s COMMAND\n\n", family, bm_cli_family_help(family), family);
     for (const struct bm_verb *v = bm_verbs; v->family != NULL; v++) {
         if (strcmp(v->family, family) == 0)
             verb_line(f, v);
@@ -125,7 +134,7 @@ static void help_all(FILE *f)
         verb_line(f, v);
     }
     fputs("\nOptions of every command\n", f);
-    word_lines(f, common, BM_COUNT(common), true);
+    word_lines(f, bm_cli_common, BM_OPTIONS_MAX, true);
     fputs("\nBegin with 'birthmark init'. 'birthmark help COMMAND' says more about one.\n"
           "Exit status: 0 done, 1 refused or failed, 2 wrong words, 3 not found, 4 conflict, 5 server, disk or network out of "
           "reach.\n",

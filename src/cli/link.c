@@ -172,7 +172,7 @@ static enum bm_rc connect_to(const char *path, int *ret_fd, struct bm_error *e)
                      strerror(why));
 }
 
-enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)
+enum bm_rc bm_cli_link_server(const char *data_dir, struct bm_cli_link **ret, struct bm_error *e)
 {
     char path[4096];
     enum bm_rc rc;
@@ -181,13 +181,18 @@ enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struc
     if ((size_t)snprintf(path, sizeof path, "%s/admin.sock", data_dir) >= sizeof path)
         return bm_fail(e, BM_LIMIT, "%s: path too long", data_dir);
     rc = connect_to(path, &fd, e);
-    if (rc == BM_NOTFOUND)
-        return open_here(data_dir, secret_file, ret, e);
     if (rc == BM_OK && (rc = link_new(ret, e)) == BM_OK)
         (*ret)->fd = fd;
     else if (fd >= 0)
         close(fd);
     return rc;
+}
+
+enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struct bm_cli_link **ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_cli_link_server(data_dir, ret, e);
+
+    return rc == BM_NOTFOUND ? open_here(data_dir, secret_file, ret, e) : rc;
 }
 
 static enum bm_rc gone(struct bm_error *e)

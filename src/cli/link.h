@@ -15,6 +15,8 @@ struct bm_cli_link;
  * bm_keeper_open() says. */
 BM_MUST_USE enum bm_rc bm_cli_link_open(const char *data_dir, const char *secret_file, struct bm_cli_link **ret,
                                         struct bm_error *e);
+/* The same, but a server or nothing: BM_NOTFOUND when none runs. */
+BM_MUST_USE enum bm_rc bm_cli_link_server(const char *data_dir, struct bm_cli_link **ret, struct bm_error *e);
 /* Anything that answers questions: the keeper in this process, or a test. done (may be NULL) is called with arg at the end. */
 typedef enum bm_rc bm_cli_link_fn(void *arg, const json_t *request, struct bm_rd blob, json_t **ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_cli_link_of(bm_cli_link_fn *fn, void *arg, void (*done)(void *arg), struct bm_cli_link **ret,

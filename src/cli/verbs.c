@@ -1,15 +1,39 @@
-/* Every command there is. A row is all there is to say about most of them. */
+/* Every command there is. A row is all there is to say about most of them: help, manual and completion come from it too. */
 #include "cli/cli.h"
 
 /* What a row does not name is zero, and that is the point. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
+#define ALGS "EC:P-256 EC:P-384 ED25519 RSA:3072 RSA:4096"
+#define KINDS "mqtt https aws-iot azure-dps lorawan generic"
+#define FORMATS "auto birthmark microchip"
+
+const struct bm_family bm_families[] = {
+    { "org", "the organisations that make, own and run devices" },
+    { "product", "device models and the policy for their devices" },
+    { "batch", "production orders and their quotas" },
+    { "service", "what devices get credentials for" },
+    { "profile", "what certificates look like" },
+    { "ca", "the certification authorities of the registry" },
+    { "device", "the devices of the registry and their states" },
+    { "cert", "certificates that devices hold" },
+    { "manifest", "signed lists of device identities, from factory to registry" },
+    { "log", "the audit log and its proofs" },
+    { "config", "the server's configuration" },
+    { "clock", "what to do about a clock that was set back" },
+    { "refusals", "what was refused to devices" },
+    { "completion", "completion of commands in the shell" },
+    { NULL, NULL },
+};
+
 /* A table reads by rows. */
 /* clang-format off */
 #define TITLE { "title", "a few words for people" }
-#define REASON { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ..." }
+#define REASON                                                                                                                     \
+    { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ...",                \
+      .values = "unspecified keyCompromise affiliationChanged superseded cessationOfOperation privilegeWithdrawn" }
 #define AFTER { "after", "go on after this id", .kind = BM_WORD_INT }
-#define LIMIT { "limit", "at most so many rows", .kind = BM_WORD_INT }
+#define LIMIT { "limit", "at most this many rows", .kind = BM_WORD_INT }
 #define NAME(help) { { "name", help, .needed = true } }
 #define UDID { { "udid", "the device: 64 hex digits", .needed = true } }
 #define OUT { "out", "write to this file; default: standard output", .value = "FILE" }
@@ -18,12 +42,13 @@
 #define POLICY                                                                                                                     \
     { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                       \
     { "rot", "roots of trust allowed: atecc608, tpm2 ...; default: any", .kind = BM_WORD_LIST, .member = "change.rot" },           \
-    { "protocols", "enrolment protocols: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols" },        \
+    { "protocols", "enrolment protocols: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols",          \
+      .values = "est onboard" },                                                                                                   \
     { "services", "services its devices get credentials for; the first is the default", .kind = BM_WORD_LIST,                      \
       .member = "change.services" },                                                                                               \
     { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
     { "ca", "issuing CA; default: the batch's, else the registry's", .member = "change.ca" },                                      \
-    { "renew-after-percent", "of the validity, 10 to 95: when devices renew", .kind = BM_WORD_INT,                                 \
+    { "renew-after-percent", "when devices renew: after this part of the validity, 10 to 95", .kind = BM_WORD_INT,                                 \
       .member = "change.renew_after_percent" },                                                                                    \
     { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
@@ -48,34 +73,36 @@ const struct bm_verb bm_verbs[] = {
     { "init", "", NULL, "Make a registry: keys, certification authorities, audit log",
       .options = { { "organisation", "name in the subjects of its certificates; default Birthmark" },
                    { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...",
-                     .value = "ALG" },
+                     .value = "ALG", .values = ALGS },
                    { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
       .run = bm_cli_init },
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
       .options = { { "config", "configuration; default DIR/birthmark.conf, if there is one", .value = "FILE" },
                    { "listen", "where, in place of what is configured", .value = "HOST:PORT" },
                    { "workers", "worker processes; 0: one per processor" },
-                   { "log-level", "error, warn, info or debug", .value = "LEVEL" } },
+                   { "log-level", "error, warn, info or debug", .value = "LEVEL", .values = "error warn info debug" } },
       .run = bm_cli_serve },
-    { "status", "", "status", "How the registry is: counts, certification authorities, warnings",
+    { "status", "", "status", "Show how the registry is: counts, certification authorities, warnings",
       .run = bm_cli_status },
-    { "why", "", "why", "What happened to a device, a certificate or a request, and why",
+    { "why", "", "why", "Tell what happened to a device, a certificate or a request, and why",
       .args = { { "id", "UDID, serial number, or the correlation id of a request", .needed = true } },
-      .options = { { "limit", "only the newest so many events", .kind = BM_WORD_INT } },
+      .options = { { "limit", "at most this many events, the newest", .kind = BM_WORD_INT } },
       .run = bm_cli_why },
 
     { "org", "create", "org.create", "Add an organisation",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
-      .options = { { "role", "chip-maker, contract-manufacturer, oem, service-operator or auditor", .needed = true }, TITLE },
+      .options = { { "role", "chip-maker, contract-manufacturer, oem, service-operator or auditor", .needed = true,
+                     .values = "chip-maker contract-manufacturer oem service-operator auditor" }, TITLE },
       .next = "birthmark product create PRODUCT --org {}, or birthmark org trust {} CERT.pem --purpose manifest" },
     { "org", "list", "org.list", "List organisations",
       .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name role title created_at=CREATED" },
     { "org", "show", "org.show", "Show an organisation and whom it trusts", .args = NAME("the organisation") },
-    { "org", "trust", "org.trust", "Trust certificates of an organisation",
+    { "org", "trust", "org.trust", "Trust an organisation's certificates",
       .args = { { "org", "the organisation", .needed = true },
                 { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
-      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates", .needed = true } } },
+      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates", .needed = true,
+                     .values = "manifest birth" } } },
 
     { "product", "create", "product.create", "Add a product: a device model and its policy",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
@@ -98,7 +125,7 @@ const struct bm_verb bm_verbs[] = {
       .next = "birthmark manifest import FILE --batch {}" },
     { "batch", "set", "batch.set", "Change a batch; what is not named stays",
       .args = NAME("the batch"),
-      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed" },
+      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed", .values = "open closed" },
                    { "ca", "issuing CA" } } },
     { "batch", "close", "batch.set", "Close a batch: no further device of it becomes active",
       .args = NAME("the batch"), .fixed = "state=closed" },
@@ -111,10 +138,10 @@ const struct bm_verb bm_verbs[] = {
 
     { "service", "create", "service.create", "Add a service: what a credential is for",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
-      .options = { { "kind", "mqtt, https, aws-iot, azure-dps, lorawan, generic ...", .needed = true }, SERVICE },
+      .options = { { "kind", "mqtt, https, aws-iot, azure-dps, lorawan, generic ...", .needed = true, .values = KINDS }, SERVICE },
       .next = "birthmark product set PRODUCT --services {}" },
     { "service", "set", "service.set", "Change a service; what is not named stays",
-      .args = NAME("the service"), .options = { { "kind", "mqtt, https ..." }, SERVICE } },
+      .args = NAME("the service"), .options = { { "kind", "mqtt, https ...", .values = KINDS }, SERVICE } },
     { "service", "list", "service.list", "List services",
       .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name kind profile endpoints title" },
@@ -132,7 +159,7 @@ const struct bm_verb bm_verbs[] = {
     { "ca", "create", "ca.create", "Add an issuing certification authority",
       .args = { { "name", "a-z, 0-9, '.', '_' and '-'", .needed = true } },
       .options = { { "parent", "the CA that signs it", .needed = true },
-                   { "alg", "EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ..." },
+                   { "alg", "EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...", .values = ALGS },
                    { "profile", "certificate profile; default issuing-ca" },
                    { "org", "organisation in its subject" } },
       .next = "birthmark ca default {}, or birthmark batch set BATCH --ca {}" },
@@ -145,12 +172,13 @@ const struct bm_verb bm_verbs[] = {
       .args = NAME("the CA"), .options = { REASON } },
     { "ca", "export", "ca.show", "Write a CA's certificate",
       .args = NAME("the CA"),
-      .options = { OUT, { "chain", "and the certificates above it, up to the root", .kind = BM_WORD_FLAG },
+      .options = { OUT, { "chain", "add the certificates above it, up to the root", .kind = BM_WORD_FLAG },
                    { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
 
     { "device", "list", "device.list", "List devices",
-      .options = { { "state", "registered, allocated, active, suspended, retired or compromised" },
+      .options = { { "state", "registered, allocated, active, suspended, retired or compromised",
+                     .values = "registered allocated active suspended retired compromised" },
                    { "batch", "only of this batch" },
                    { "product", "only of this product" }, AFTER, LIMIT },
       .rows = "rows", .columns = "id udid state rot product batch owner" },
@@ -168,7 +196,7 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
 
     { "cert", "list", "cert.list", "List certificates of devices",
-      .options = { { "udid", "only of this device" }, { "state", "active or revoked" }, { "service", "only for this service" },
+      .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" }, { "service", "only for this service" },
                    AFTER, LIMIT },
       .rows = "rows", .columns = "id serial udid service state not_after=EXPIRES" },
     { "cert", "show", "cert.show", "Show a certificate", .args = { { "serial", "32 hex digits", .needed = true } } },
@@ -185,15 +213,15 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_manifest_make,
       .notes = "A line holds {\"key\": SubjectPublicKeyInfo as base64url, \"rot\": kind} and may hold \"udid\",\n"
                "\"birth\" (certificate, base64url) and \"attributes\" (an object). Bad lines are reported\n"
-               "and left out; the exit status is 1 then." },
+               "and left out; the exit status is then 1." },
     { "manifest", "import", NULL, "Register the devices of a manifest",
       .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
       .options = { { "batch", "put its devices into this batch" },
-                   { "format", "auto (default), birthmark or microchip" },
+                   { "format", "auto (default), birthmark or microchip", .values = FORMATS },
                    { "dry-run", "check everything, change nothing", .kind = BM_WORD_FLAG },
                    { "report", "write every refused line to this file, as lines of JSON", .value = "FILE" } },
       .run = bm_cli_manifest_import,
-      .notes = "The signer must be pinned: 'birthmark org trust ORG CERT.pem --purpose manifest'. \n"
+      .notes = "The signer must be pinned: 'birthmark org trust ORG CERT.pem --purpose manifest'.\n"
                "An import that was interrupted goes on where it stopped when the same command runs again; nothing is\n"
                "counted twice. The exit status is 1 when any entry was refused." },
     { "manifest", "export", NULL, "Write the devices of a batch as a signed manifest",
@@ -203,14 +231,14 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },
       .options = { { "signer", "certificates to trust, PEM: the signer's own or that of its CA", .kind = BM_WORD_BLOB,
                      .needed = true },
-                   { "format", "auto (default), birthmark or microchip" } },
+                   { "format", "auto (default), birthmark or microchip", .values = FORMATS } },
       .run = bm_cli_manifest_verify },
-    { "manifest", "list", "manifest.list", "List imports",
+    { "manifest", "list", "manifest.list", "List the manifests that were imported",
       .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "id org batch format entries bad complete created_at=STARTED" },
 
-    { "log", "head", "log.head", "The audit log's signed head",
-      .notes = "Keep it ('birthmark log head --json > head.json') outside: 'birthmark log verify --against head.json'\n"
+    { "log", "head", "log.head", "Show the audit log's signed head",
+      .notes = "Keep it ('birthmark log head --json > head.json') somewhere else: 'birthmark log verify --against head.json'\n"
                "then proves that nothing was taken out or changed since." },
     { "log", "entries", "log.entries", "Print entries of the audit log",
       .args = { { "from", "first entry; default 0", .kind = BM_WORD_INT },
@@ -221,13 +249,13 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "index", "the entry", .kind = BM_WORD_INT, .needed = true } },
       .options = { { "size", "of the log; default: now", .kind = BM_WORD_INT } },
       .run = bm_cli_log_proof },
-    { "log", "consistency", "log.consistency", "Prove that a smaller log is the beginning of a larger, and check the proof",
-      .args = { { "from", "size of the smaller", .kind = BM_WORD_INT, .needed = true },
-                { "to", "size of the larger", .kind = BM_WORD_INT, .needed = true } },
+    { "log", "consistency", "log.consistency", "Prove that a smaller log is the beginning of a larger one, and check the proof",
+      .args = { { "from", "size of the smaller log", .kind = BM_WORD_INT, .needed = true },
+                { "to", "size of the larger log", .kind = BM_WORD_INT, .needed = true } },
       .run = bm_cli_log_proof },
     { "log", "verify", NULL, "Compute the whole log again and check every signed head",
       .options = { { "key", "the log's public key, PEM; default: the one in the registry", .value = "FILE" },
-                   { "against", "a head kept from earlier ('birthmark log head --json'): must be part of the log",
+                   { "against", "a head kept from earlier ('birthmark log head --json'), which must be part of the log",
                      .value = "FILE" } },
       .run = bm_cli_log_verify,
       .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not\n"
@@ -241,10 +269,23 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_config_show },
     { "config", "keys", NULL, "Explain every key, as a file that could be used as it stands",
       .run = bm_cli_config_keys },
-    { "clock", "accept", "clock.accept", "The clock was set back on purpose: issue again" },
+    { "clock", "accept", "clock.accept", "Issue again although the clock went back: it was set back on purpose" },
     { "refusals", "list", "refusal.list", "List what was refused to devices",
       .options = { { "udid", "only of this device" }, { "code", "only with this code" }, AFTER, LIMIT },
       .rows = "rows", .columns = "id at code correlation udid what" },
+    { "completion", "bash", NULL, "Print the completion for bash", .run = bm_cli_completion,
+      .notes = "To try it: source <(birthmark completion bash). 'make install' puts it where bash finds it." },
+    { "completion", "zsh", NULL, "Print the completion for zsh", .run = bm_cli_completion,
+      .notes = "To try it: source <(birthmark completion zsh), after compinit." },
+    { "completion", "fish", NULL, "Print the completion for fish", .run = bm_cli_completion,
+      .notes = "To try it: birthmark completion fish | source" },
+    { "completion", "words", NULL, "Print what may follow; the three scripts ask this", .run = bm_cli_completion,
+      .notes = "Standard input holds the words after 'birthmark', one a line; the last is the one to complete. Each line\n"
+               "of the answer is a word, a tab and what it means; or '@file': a file belongs here. Names in the registry\n"
+               "come from a running server, when it answers within a second." },
+    { "manual", "", NULL, "Write the manual pages into a folder",
+      .args = { { "dir", "a folder; pages in it are replaced", .needed = true } },
+      .run = bm_cli_manual },
     { "version", "", NULL, "Print the version", .run = bm_cli_version },
     { 0 },
 };
