@@ -259,7 +259,8 @@ void bm_cli_complete(struct bm_cli *c, char **words, size_t n)
 }
 
 /* --- the commands ------------------------------------------------------------------------------------------------------------ */
-/* Readline cuts words at '=' and ':' too: they are put together again, and what stands before the last piece is cut from the answer. */
+/* Readline cuts words at '=' and ':' too: they are put together again, and what stands before the last piece is cut from the
+ * answer. */
 static const char bash[] =
     "# bash completion for birthmark: 'birthmark completion bash' wrote it.\n"
     "_birthmark() {\n"
@@ -293,6 +294,7 @@ static const char zsh[] =
     "        _files\n"
     "        return\n"
     "    fi\n"
+    "    found=(\"${(@)found%$'\\t'}\")\n"
     "    found=(\"${(@)found//:/\\\\:}\")\n"
     "    found=(\"${(@)found/$'\\t'/:}\")\n"
     "    _describe -t words birthmark found\n"

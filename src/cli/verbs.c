@@ -48,7 +48,7 @@ const struct bm_family bm_families[] = {
       .member = "change.services" },                                                                                               \
     { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
     { "ca", "issuing CA; default: the batch's, else the registry's", .member = "change.ca" },                                      \
-    { "renew-after-percent", "when devices renew: after this part of the validity, 10 to 95", .kind = BM_WORD_INT,                                 \
+    { "renew-after-percent", "when devices renew: after this part of the validity, 10 to 95", .kind = BM_WORD_INT,                \
       .member = "change.renew_after_percent" },                                                                                    \
     { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
@@ -125,7 +125,8 @@ const struct bm_verb bm_verbs[] = {
       .next = "birthmark manifest import FILE --batch {}" },
     { "batch", "set", "batch.set", "Change a batch; what is not named stays",
       .args = NAME("the batch"),
-      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT }, { "state", "open or closed", .values = "open closed" },
+      .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT },
+                   { "state", "open or closed", .values = "open closed" },
                    { "ca", "issuing CA" } } },
     { "batch", "close", "batch.set", "Close a batch: no further device of it becomes active",
       .args = NAME("the batch"), .fixed = "state=closed" },
@@ -196,7 +197,8 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
 
     { "cert", "list", "cert.list", "List certificates of devices",
-      .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" }, { "service", "only for this service" },
+      .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" },
+                   { "service", "only for this service" },
                    AFTER, LIMIT },
       .rows = "rows", .columns = "id serial udid service state not_after=EXPIRES" },
     { "cert", "show", "cert.show", "Show a certificate", .args = { { "serial", "32 hex digits", .needed = true } } },

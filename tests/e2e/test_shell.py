@@ -1,9 +1,13 @@
 """Manual pages before mandoc, and completion in the shells themselves, with a server to ask for names."""
 
+import contextlib
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -118,3 +122,44 @@ def test_zsh(in_path, tmp_path):
     script = tmp_path / "_birthmark"
     script.write_text(shell(in_path, "birthmark", "completion", "zsh"))
     shell(in_path, "zsh", "-n", str(script))
+
+
+@contextlib.contextmanager
+def person_at(env, *words):
+    """type_in(keys, wanted): at a terminal with that shell; waits until `wanted` appears."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                               env={**env, "TERM": "dumb", "PS1": "$ "})
+    os.close(slave)
+
+    def type_in(keys, wanted):
+        seen, deadline = "", time.monotonic() + 30
+        os.write(master, keys.encode())
+        while wanted not in re.sub(r"[\r\b]", "", seen):
+            assert time.monotonic() < deadline, f"{keys!r}: {seen!r}"
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 4096).decode(errors="replace")
+
+    try:
+        yield type_in
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+@pytest.mark.parametrize("name, words, setup", [
+    ("bash", ["--norc", "-i"], ""),
+    ("zsh", ["-f", "-i"], "autoload -Uz compinit; compinit -u -D; "),
+])
+def test_at_a_terminal(in_path, tmp_path, name, words, setup):
+    """Breaks when the shell's own completion does not take what the script gives it."""
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not here")
+    (tmp_path / "only.pem").touch()
+    with person_at(in_path, name, *words) as type_in:
+        type_in(f"{setup}source <(birthmark completion {name}); echo rea''dy\n", "ready")
+        for keys, wanted in (("birthmark org create --role=oe\t", "--role=oem "),
+                             ("birthmark ca create x --alg EC:P-2\t", "EC:P-256 "),
+                             (f"birthmark org trust acme {tmp_path}/on\t", "/only.pem ")):
+            type_in("\x15" + keys, wanted)
