@@ -291,9 +291,31 @@ static void next_phase(struct server *s)
     s->deadline_ms = now + HURRY_MS;
 }
 
+static void put_if(struct bm_buf *list, bool changed, const char *name)
+{
+    if (changed)
+        bm_buf_printf(list, "%s%s", list->n != 0 ? ", " : "", name);
+}
+
+/* Processes hold on to these; whoever changes one and only reloads must not believe that it is in force. */
+static void tell_what_waits(const struct bm_config *was, const struct bm_config *is)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf list = { .max = 256 };
+
+    put_if(&list, strcmp(was->listen, is->listen) != 0, "listen");
+    put_if(&list, was->workers != is->workers, "workers");
+    put_if(&list, strcmp(was->tls_hosts, is->tls_hosts) != 0, "tls_hosts");
+    put_if(&list, strcmp(was->tls_cert_file, is->tls_cert_file) != 0, "tls_cert_file");
+    put_if(&list, strcmp(was->tls_key_file, is->tls_key_file) != 0, "tls_key_file");
+    put_if(&list, strcmp(was->secret_file, is->secret_file) != 0, "secret_file");
+    if (list.n != 0 && !list.bad)
+        bm_log(BM_LOG_WARN, "reload", "%.*s: in force only after a restart", (int)list.n, (const char *)list.p);
+}
+
 static void reload(struct server *s)
 {
     struct bm_worker_order o = { .act = BM_WORKER_SETTINGS };
+    struct bm_config was = s->config;
     struct bm_error e;
 
     if (bm_config_reload(&s->config, &e) != BM_OK) {
@@ -302,6 +324,7 @@ static void reload(struct server *s)
     }
     bm_log_init("supervisor", s->config.log_level);
     bm_log(BM_LOG_INFO, "reload", "configuration read again");
+    tell_what_waits(&was, &s->config);
     o.settings = settings_of(&s->config);
     order(s, &o);
 }
