@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import time
 from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address as ipaddress
 
 import pytest
 from cryptography import x509
