@@ -19,7 +19,8 @@ struct bm_store;
 #define BM_UDID_LEN 32
 #define BM_SERIAL_LEN 16
 
-/* dsn: "sqlite:PATH". create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
+/* dsn: "sqlite:PATH", or "postgres:" and what libpq takes: "postgres:host=db1 dbname=birthmark", "postgres://user@host/name". Of a
+ * PostgreSQL database there is one writer at a time: BM_CONFLICT "in-use" for a second. create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
  * read_only. BM_CONFLICT when its schema is newer than this program. */
 struct bm_store_options {
     bool create, read_only;
@@ -35,6 +36,8 @@ static inline void bm_store_closep(struct bm_store **s)
 BM_MUST_USE enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e);
 void bm_store_rollback(struct bm_store *s);
+/* From here on everything is read as of this moment, whatever others write, until bm_store_rollback(). Results may be of any size. */
+BM_MUST_USE enum bm_rc bm_store_snapshot(struct bm_store *s, struct bm_error *e);
 /* Trims caches and truncates the write-ahead log; called when idle. */
 void bm_store_tidy(struct bm_store *s);
 
