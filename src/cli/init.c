@@ -1,6 +1,8 @@
 /* init, version. */
 #include "cli/cli.h"
 
+#include "base/config.h"
+#include "base/file.h"
 #include "keeper/keeper.h"
 
 #include <openssl/crypto.h>
@@ -18,6 +20,45 @@ static void say_done(struct bm_cli *c, const struct bm_init_options *o)
                 o->data_dir);
 }
 
+/* The address goes into the configuration, where the server and the other commands find it. What is in the file stays. */
+static enum bm_rc keep_store(const struct bm_config *config, const char *store, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = BM_CONFIG_FILE_MAX };
+    enum bm_rc rc = bm_file_read(config->file, &text, e);
+
+    if (rc != BM_OK && rc != BM_NOTFOUND)
+        return rc;
+    if (text.n != 0 && text.p[text.n - 1] != '\n')
+        bm_buf_str(&text, "\n");
+    bm_buf_printf(&text, "store = %s\n", store);
+    rc = bm_buf_check(&text, e);
+    return rc == BM_OK ? bm_file_write(config->file, bm_buf_rd(&text), 0600, e) : rc;
+}
+
+/* *ret_write: --store says what the file does not say yet. */
+static enum bm_rc choose_store(struct bm_cli *c, struct bm_config *config, bool *ret_write, struct bm_error *e)
+{
+    const char *store = bm_cli_text(c, "store");
+    enum bm_rc rc = bm_config_load(config, c->data_dir, NULL, e);
+
+    *ret_write = false;
+    if (rc != BM_OK || store == NULL)
+        return rc;
+    if (config->store[0] != '\0' && strcmp(config->store, store) != 0)
+        return bm_fail(e, BM_CONFLICT, "%s says store = %s; change it there, or leave --store out", config->file, config->store);
+    if (strpbrk(store, "#\n") != NULL)
+        return bm_fail(e, BM_USAGE, "--store: '#' and line ends do not go into the configuration");
+    *ret_write = config->store[0] == '\0';
+    return bm_config_set(config, "store", store, e);
+}
+
+static enum bm_rc make(const struct bm_init_options *o, const struct bm_config *config, bool write, struct bm_error *e)
+{
+    enum bm_rc rc = bm_keeper_init(o, e);
+
+    return rc == BM_OK && write ? keep_store(config, o->store, e) : rc;
+}
+
 /* Making it and opening it are two things: what is printed has been read back. */
 enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
 {
@@ -31,12 +72,17 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
     };
     BM_CLEANUP(bm_cli_unref) json_t *status = NULL;
     struct bm_cli_table t = { .c = c, .rows = "cas", .columns = "name state not_after=EXPIRES" };
+    static struct bm_config config;
+    bool write = false;
     enum bm_rc rc = bm_cli_joined(c, "tls_host", hosts, sizeof hosts, e);
 
     o.ca_alg = o.ca_alg == NULL ? "EC:P-256" : o.ca_alg;
     o.organisation = o.organisation == NULL ? "Birthmark" : o.organisation;
     if (rc == BM_OK)
-        rc = bm_keeper_init(&o, e);
+        rc = choose_store(c, &config, &write, e);
+    o.store = config.store;
+    if (rc == BM_OK)
+        rc = make(&o, &config, write, e);
     if (rc == BM_OK)
         rc = bm_cli_ask1(c, "status", NULL, NULL, &status, e);
     if (rc != BM_OK)

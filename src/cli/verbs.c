@@ -49,6 +49,7 @@ const struct bm_verb bm_verbs[] = {
       .options = { { "organisation", "name in the subjects of its certificates; default Birthmark" },
                    { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...",
                      .value = "ALG" },
+                   { "store", "where the registry is kept: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" },
                    { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
       .run = bm_cli_init },
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
@@ -230,7 +231,7 @@ const struct bm_verb bm_verbs[] = {
                    { "against", "a head kept from earlier ('birthmark log head --json'): must be part of the log",
                      .value = "FILE" } },
       .run = bm_cli_log_verify,
-      .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not\n"
+      .notes = "Reads the registry's database itself, whether or not a server runs. With --key the check does not\n"
                "depend on what the registry says about its own key." },
 
     { "config", "check", NULL, "Check the configuration",

@@ -26,7 +26,7 @@ struct tally {
 struct bm_store {
     const struct bm_db_driver *driver;
     struct bm_db *db;
-    bool in_transaction, doomed, read_only, snapshot;
+    bool in_transaction, doomed, read_only, snapshot, created;
     struct slot slots[SLOTS];
     struct tally tallies[TALLIES];
     size_t n_tallies;
@@ -106,6 +106,7 @@ enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm
         return bm_fail(e, BM_NOMEM, "store: out of memory");
     s->driver = d;
     s->read_only = how.read_only;
+    s->created = how.create;
     rc = d->open(where, how, &s->db, e);
     if (rc == BM_OK)
         rc = migrate(s, how, e);
@@ -132,6 +133,15 @@ struct bm_db *bm_store_db(struct bm_store *s, const struct bm_db_driver **ret_dr
 {
     *ret_driver = s->driver;
     return s->db;
+}
+
+void bm_store_discard(struct bm_store *s)
+{
+    if (s != NULL && s->created) {
+        bm_store_rollback(s);
+        s->driver->discard(s->db);
+    }
+    bm_store_close(s);
 }
 
 /* --- tallies ------------------------------------------------------------------------------------------------------------------ */

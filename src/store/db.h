@@ -78,6 +78,7 @@ struct bm_db_driver {
     size_t n_migrations;
     enum bm_rc (*open)(const char *where, struct bm_store_options how, struct bm_db **ret, struct bm_error *e);
     void (*close)(struct bm_db *db);
+    void (*discard)(struct bm_db *db); /* drops all tables; only close may follow */
     enum bm_rc (*schema)(struct bm_db *db, int64_t *ret, struct bm_error *e); /* 0: nothing in it yet */
     enum bm_rc (*script)(struct bm_db *db, const char *sql, struct bm_error *e);
     enum bm_rc (*begin)(struct bm_db *db, struct bm_error *e);

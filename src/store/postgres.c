@@ -874,12 +874,23 @@ static enum bm_rc copied(struct bm_db *db, struct bm_error *e)
     return command(db, sql, e);
 }
 
+static void discard(struct bm_db *db)
+{
+    static const char sql[] =
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace ="
+        " current_schema()::regnamespace LOOP EXECUTE 'DROP TABLE IF EXISTS ' || t || ' CASCADE'; END LOOP; END $$";
+
+    if (ready(db, NULL) == BM_OK)
+        (void)command(db, sql, NULL);
+}
+
 const struct bm_db_driver bm_db_postgres = {
     .scheme = "postgres",
     .migrations = bm_migrations_postgres,
     .n_migrations = BM_MIGRATIONS_POSTGRES,
     .open = open_db,
     .close = close_db,
+    .discard = discard,
     .schema = schema,
     .script = script,
     .begin = begin,

@@ -445,12 +445,24 @@ static enum bm_rc open_db(const char *path, struct bm_store_options how, struct 
     return BM_OK;
 }
 
+static void discard(struct bm_db *db)
+{
+    static const char *const ends[] = { "", "-wal", "-shm" };
+    char path[4096];
+
+    for (size_t i = 0; i < BM_COUNT(ends); i++) {
+        snprintf(path, sizeof path, "%s%s", sqlite3_db_filename(db->h, "main"), ends[i]);
+        (void)unlink(path);
+    }
+}
+
 const struct bm_db_driver bm_db_sqlite = {
     .scheme = "sqlite",
     .migrations = bm_migrations_sqlite,
     .n_migrations = BM_MIGRATIONS_SQLITE,
     .open = open_db,
     .close = close_db,
+    .discard = discard,
     .schema = schema,
     .script = script,
     .begin = begin,

@@ -27,6 +27,8 @@ struct bm_store_options {
 };
 BM_MUST_USE enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e);
 void bm_store_close(struct bm_store *s); /* NULL is fine; rolls back what is open */
+/* Closes one that was opened with create, and takes away what that made: for an init that failed. */
+void bm_store_discard(struct bm_store *s);
 static inline void bm_store_closep(struct bm_store **s)
 {
     bm_store_close(*s);
