@@ -1,8 +1,6 @@
 /* init, version. */
-#include "cli/cli.h"
+#include "cli/backup.h"
 
-#include "base/config.h"
-#include "base/file.h"
 #include "keeper/keeper.h"
 
 #include <openssl/crypto.h>
@@ -18,21 +16,6 @@ static void say_done(struct bm_cli *c, const struct bm_init_options *o)
                 o->secret_file != NULL ? o->secret_file : o->data_dir, o->secret_file != NULL ? "" : "/secret");
     bm_cli_note(c, "Next: birthmark serve --data %s\n      birthmark org create NAME --role oem --data %s\n", o->data_dir,
                 o->data_dir);
-}
-
-/* The address goes into the configuration, where the server and the other commands find it. What is in the file stays. */
-static enum bm_rc keep_store(const struct bm_config *config, const char *store, struct bm_error *e)
-{
-    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = BM_CONFIG_FILE_MAX };
-    enum bm_rc rc = bm_file_read(config->file, &text, e);
-
-    if (rc != BM_OK && rc != BM_NOTFOUND)
-        return rc;
-    if (text.n != 0 && text.p[text.n - 1] != '\n')
-        bm_buf_str(&text, "\n");
-    bm_buf_printf(&text, "store = %s\n", store);
-    rc = bm_buf_check(&text, e);
-    return rc == BM_OK ? bm_file_write(config->file, bm_buf_rd(&text), 0600, e) : rc;
 }
 
 /* *ret_write: --store says what the file does not say yet. */
@@ -56,7 +39,7 @@ static enum bm_rc make(const struct bm_init_options *o, const struct bm_config *
 {
     enum bm_rc rc = bm_keeper_init(o, e);
 
-    return rc == BM_OK && write ? keep_store(config, o->store, e) : rc;
+    return rc == BM_OK && write ? bm_cli_config_store(config->file, o->store, e) : rc;
 }
 
 /* Making it and opening it are two things: what is printed has been read back. */

@@ -234,6 +234,23 @@ const struct bm_verb bm_verbs[] = {
       .notes = "Reads the registry's database itself, whether or not a server runs. With --key the check does not\n"
                "depend on what the registry says about its own key." },
 
+    { "backup", "", NULL, "Write a consistent copy of the registry, its audit log and its sealed keys; the server may run",
+      .options = { { "out", "a new folder", .needed = true, .value = "DIR" } },
+      .run = bm_cli_backup,
+      .notes = "The copy is read back, and its audit log computed again, before it is called a backup. The secret that\n"
+               "seals the keys is not in it: keep that elsewhere. 'birthmark restore' takes it." },
+    { "restore", "", NULL, "Make a data folder from a backup",
+      .options = { { "from", "the backup", .needed = true, .value = "DIR" },
+                   { "store", "where the registry goes: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" } },
+      .run = bm_cli_restore,
+      .notes = "Every file, every row and the audit log are checked before anything is written; a damaged backup is\n"
+               "refused. --data names the folder, which must be empty or not there." },
+    { "migrate", "", NULL, "Move the registry into another database; the server must not run",
+      .options = { { "to", "sqlite:PATH or postgres:...", .needed = true, .value = "ADDRESS" } },
+      .run = bm_cli_migrate,
+      .notes = "All of it or nothing: every row is read back and the audit log computed again before it counts. The\n"
+               "configuration then names the new place, and a registry.db of the data folder is put aside." },
+
     { "config", "check", NULL, "Check the configuration",
       .args = { { "file", "the file; default DIR/birthmark.conf" } },
       .run = bm_cli_config_check },

@@ -24,6 +24,9 @@ void bm_keeper_closep(struct bm_keeper **k);
 /* The dsn of the registry: `store`, or what stands for it when that is NULL or empty. BM_LIMIT. */
 BM_MUST_USE enum bm_rc bm_keeper_dsn(const char *data_dir, const char *store, char *ret, size_t ret_len, struct bm_error *e);
 
+/* Takes DATA/lock until *ret_fd is closed: no other process then opens it. BM_CONFLICT "in-use". */
+BM_MUST_USE enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e);
+
 /* Makes DATA: secret, store, root and issuing CA, log key, TLS certificate. BM_CONFLICT when DATA already holds a registry. */
 struct bm_init_options {
     const char *data_dir;

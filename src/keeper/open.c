@@ -36,18 +36,18 @@ enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
     return BM_OK;
 }
 
-static enum bm_rc take_lock(struct bm_keeper *k, struct bm_error *e)
+enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e)
 {
     char path[PATH_LEN];
-    enum bm_rc rc = bm_path_join(k->options.data_dir, "lock", path, sizeof path, e);
+    enum bm_rc rc = bm_path_join(data_dir, "lock", path, sizeof path, e);
 
     if (rc != BM_OK)
         return rc;
-    k->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (k->lock_fd < 0) /* a read-only disk can still be looked at */
+    *ret_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*ret_fd < 0) /* a read-only disk can still be looked at */
         return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "cannot open %s: %s", path, strerror(errno));
-    if (flock(k->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return bm_refuse(e, BM_CONFLICT, "in-use", "another birthmark process has %s open", k->options.data_dir);
+    if (flock(*ret_fd, LOCK_EX | LOCK_NB) != 0)
+        return bm_refuse(e, BM_CONFLICT, "in-use", "another birthmark process has %s open", data_dir);
     return BM_OK;
 }
 
@@ -147,7 +147,7 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
     if (rc == BM_OK)
         rc = check_there(o, e);
     if (rc == BM_OK)
-        rc = take_lock(k, e);
+        rc = bm_data_lock(k->options.data_dir, &k->lock_fd, e);
     if (rc == BM_OK)
         rc = read_secret(k, e);
     if (rc == BM_OK)
@@ -325,7 +325,7 @@ enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
     if (rc == BM_OK)
         rc = keeper_new(&ko, &k, e);
     if (rc == BM_OK)
-        rc = take_lock(k, e); /* before the look around: two at once must not take each other's away */
+        rc = bm_data_lock(k->options.data_dir, &k->lock_fd, e); /* before the look around: two at once must not take each other's away */
     if (rc == BM_OK)
         rc = make_folders(o, e);
     if (rc != BM_OK)

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PARAMS_MAX = 32, FETCH_ROWS = 256, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LOCK_WAIT_MS = 5000, LOCK_STEP_MS = 100 };
+enum { PARAMS_MAX = 40, FETCH_ROWS = 256, QUEUE_MAX = 256, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LOCK_WAIT_MS = 5000, LOCK_STEP_MS = 100 };
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 }; /* pg_type.dat; fixed for ever */
 
 struct bm_db {
@@ -27,7 +27,8 @@ struct bm_db {
     char *where; /* conninfo or URI */
     bool read_only;
     bool in_transaction, snapshot;
-    bool bulk; /* rows are copied in: whatever fails fails the whole */
+    bool bulk;       /* rows are copied in: whatever fails fails the whole */
+    unsigned queued; /* of them on their way, in pipeline mode */
     bool has_meta;
     bool marked, marking; /* meta("writer") holds our mark; will once this transaction is committed */
     bool replaced;        /* somebody else has written: nothing but a restart helps */
@@ -320,7 +321,7 @@ static void unprepare(struct bm_stmt *st)
 {
     char sql[48];
 
-    if (st->generation == 0 || gone(st->db) || st->generation != st->db->generation)
+    if (st->generation == 0 || gone(st->db) || st->db->queued != 0 || st->generation != st->db->generation)
         return;
     snprintf(sql, sizeof sql, "DEALLOCATE %s", st->name);
     PQclear(PQexec(st->db->c, sql));
@@ -330,7 +331,7 @@ static void reset(struct bm_stmt *st)
 {
     char sql[48];
 
-    if (st->cursor && !gone(st->db) && st->db->snapshot && st->ran) {
+    if (st->cursor && !gone(st->db) && (st->db->snapshot || st->db->bulk) && st->db->queued == 0) {
         snprintf(sql, sizeof sql, "CLOSE %s", st->name);
         PQclear(PQexec(st->db->c, sql));
     }
@@ -601,6 +602,55 @@ static enum bm_rc fetch(struct bm_stmt *st, struct bm_error *e)
     return good(st->r) ? BM_OK : fail(st->db, st->r, e);
 }
 
+/* --- rows on their way -------------------------------------------------------------------------------------------------------- */
+/* Takes the outcomes of what was queued, and leaves pipeline mode. */
+static enum bm_rc drain(struct bm_db *db, struct bm_error *e)
+{
+    unsigned n = db->queued;
+    enum bm_rc rc = BM_OK;
+
+    if (n == 0)
+        return BM_OK;
+    db->queued = 0;
+    if (PQpipelineSync(db->c) != 1)
+        return lost(db, e);
+    for (unsigned i = 0; i < n; i++) {
+        RESULT *r = next_result(db->c);
+
+        if (rc == BM_OK && !good(r))
+            rc = fail(db, r, e);
+    }
+    PQclear(next_result(db->c)); /* the sync */
+    if (rc == BM_OK && PQexitPipelineMode(db->c) != 1)
+        return lost(db, e);
+    return rc;
+}
+
+/* Many rows in one trip; libpq has copied the values when this returns. */
+static enum bm_rc queue(struct bm_stmt *st, struct bm_error *e)
+{
+    struct bm_db *db = st->db;
+
+    if (db->queued == 0 && PQenterPipelineMode(db->c) != 1)
+        return lost(db, e);
+    if (PQsendQueryPrepared(db->c, st->name, st->n, st->values, st->lengths, st->formats, 1) != 1)
+        return lost(db, e);
+    st->ran = true;
+    return ++db->queued == QUEUE_MAX ? drain(db, e) : BM_OK;
+}
+
+static enum bm_rc run_bulk(struct bm_stmt *st, struct bm_error *e)
+{
+    bool new = st->generation != st->db->generation;
+    enum bm_rc rc = !st->writes || new ? drain(st->db, e) : BM_OK;
+
+    if (rc == BM_OK && !st->writes)
+        return open_cursor(st, e);
+    if (rc == BM_OK)
+        rc = on_server(st, e);
+    return rc == BM_OK ? queue(st, e) : rc;
+}
+
 static enum bm_rc run_once(struct bm_stmt *st, struct bm_error *e)
 {
     struct bm_db *db = st->db;
@@ -608,11 +658,13 @@ static enum bm_rc run_once(struct bm_stmt *st, struct bm_error *e)
 
     if (rc == BM_OK && db->snapshot)
         return open_cursor(st, e);
+    if (rc == BM_OK && db->bulk)
+        return run_bulk(st, e);
     if (rc == BM_OK)
         rc = on_server(st, e);
     if (rc != BM_OK)
         return rc;
-    return st->guarded && db->in_transaction && !db->bulk ? run_guarded(st, e) : run_plain(st, e);
+    return st->guarded && db->in_transaction ? run_guarded(st, e) : run_plain(st, e);
 }
 
 /* Outside a transaction a connection that turns out to be dead is made again once. */
@@ -703,6 +755,10 @@ static enum bm_rc begin_as(struct bm_db *db, const char *sql, struct bm_error *e
 
 static void rollback(struct bm_db *db)
 {
+    if (!gone(db) && PQpipelineStatus(db->c) != PQ_PIPELINE_OFF) {
+        (void)drain(db, NULL);
+        (void)PQexitPipelineMode(db->c);
+    }
     if (!gone(db) && PQtransactionStatus(db->c) != PQTRANS_IDLE)
         PQclear(PQexec(db->c, "ROLLBACK"));
     db->in_transaction = db->snapshot = db->marking = db->bulk = false;
@@ -731,8 +787,11 @@ static enum bm_rc snapshot(struct bm_db *db, struct bm_error *e)
 /* COMMIT of a transaction that was aborted answers ROLLBACK, as a success. */
 static enum bm_rc commit(struct bm_db *db, struct bm_error *e)
 {
-    RESULT *r = PQexec(db->c, "COMMIT");
+    enum bm_rc rc = drain(db, e);
+    RESULT *r = rc == BM_OK ? PQexec(db->c, "COMMIT") : NULL;
 
+    if (rc != BM_OK)
+        return rc;
     if (!good(r))
         return fail(db, r, e);
     if (strcmp(PQcmdStatus(r), "COMMIT") != 0)
@@ -871,7 +930,9 @@ static enum bm_rc copied(struct bm_db *db, struct bm_error *e)
         " EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, ''id''), (SELECT coalesce(max(id), 0) + 1 FROM %s), false)', t, t);"
         " END LOOP; END $$";
 
-    return command(db, sql, e);
+    enum bm_rc rc = drain(db, e);
+
+    return rc == BM_OK ? command(db, sql, e) : rc;
 }
 
 static void discard(struct bm_db *db)
