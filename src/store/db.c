@@ -111,7 +111,7 @@ enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm
     if (rc == BM_OK)
         rc = migrate(s, how, e);
     if (rc != BM_OK)
-        return bm_wrap(e, rc, "store %s", where);
+        return bm_wrap(e, rc, "store %s", d == &bm_db_sqlite ? where : d->scheme); /* an address may hold what is not for logs */
     *ret = BM_MOVE(s);
     return BM_OK;
 }

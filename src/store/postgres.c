@@ -26,6 +26,7 @@ struct bm_db {
     PGconn *c;
     char *where; /* conninfo or URI */
     bool read_only;
+    bool broken; /* libpq may notice later than we do */
     bool in_transaction, snapshot;
     bool bulk;       /* rows are copied in: whatever fails fails the whole */
     unsigned queued; /* of them on their way, in pipeline mode */
@@ -108,14 +109,23 @@ static enum bm_rc lost(const struct bm_db *db, struct bm_error *e)
 
 static bool gone(const struct bm_db *db)
 {
-    return db->c == NULL || PQstatus(db->c) != CONNECTION_OK;
+    return db->c == NULL || db->broken || PQstatus(db->c) != CONNECTION_OK;
 }
 
-static enum bm_rc fail(const struct bm_db *db, const PGresult *r, struct bm_error *e)
+/* An error that is libpq's own, or that ends the session, is the end of the connection. */
+static bool ends_session(const PGresult *r)
+{
+    const char *severity = r != NULL ? PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED) : NULL;
+
+    return severity == NULL || strcmp(severity, "ERROR") != 0;
+}
+
+static enum bm_rc fail(struct bm_db *db, const PGresult *r, struct bm_error *e)
 {
     const char *state = r != NULL ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
     char text[120];
 
+    db->broken = db->broken || ends_session(r);
     if (gone(db))
         return lost(db, e);
     for (size_t i = 0; state != NULL && i < BM_COUNT(outcomes); i++)
@@ -226,10 +236,12 @@ static enum bm_rc connect_now(struct bm_db *db, int64_t patience_ms, struct bm_e
 
     PQfinish(db->c);
     db->c = dial(db->where);
+    db->broken = false;
     if (gone(db))
         return lost(db, e);
     (void)PQsetNoticeReceiver(db->c, silent, NULL);
     db->generation++;
+    db->queued = 0;
     db->in_transaction = db->snapshot = false;
     rc = check_server(db, e);
     if (rc == BM_OK)
