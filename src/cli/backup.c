@@ -123,8 +123,8 @@ static enum bm_rc write_manifest(struct making *m, const struct bm_proof *p, str
 {
     char path[BM_BACKUP_PATH_MAX], at[21], *text;
     BM_CLEANUP(bm_cli_unref)
-    json_t *j = json_pack("{ss,ss,ss,so,sO}", "format", BM_BACKUP_FORMAT, "made_at", bm_time_text(bm_clock_s(), at), "program", BM_VERSION,
-                          "registry", bm_cli_proof_json(p), "files", m->files);
+    json_t *j = json_pack("{ss,ss,ss,so,sO}", "format", BM_BACKUP_FORMAT, "made_at", bm_time_text(bm_clock_s(), at), "program",
+                          BM_VERSION, "registry", bm_cli_proof_json(p), "files", m->files);
     enum bm_rc rc = bm_path_join(m->out, BM_BACKUP_MANIFEST, path, sizeof path, e);
 
     if (rc != BM_OK)
@@ -142,8 +142,9 @@ static enum bm_rc make_folder(const char *out, struct bm_error *e)
 {
     if (mkdir(out, 0700) == 0 || (errno == EEXIST && rmdir(out) == 0 && mkdir(out, 0700) == 0))
         return BM_OK;
-    return errno == EEXIST || errno == ENOTEMPTY ? bm_refuse(e, BM_CONFLICT, "already-there", "%s is there already: each backup needs a new folder", out)
-                                                 : bm_fail(e, BM_IO, "%s: %s", out, strerror(errno));
+    return errno == EEXIST || errno == ENOTEMPTY
+               ? bm_refuse(e, BM_CONFLICT, "already-there", "%s is there already: each backup needs a new folder", out)
+               : bm_fail(e, BM_IO, "%s: %s", out, strerror(errno));
 }
 
 enum bm_rc bm_cli_backup(struct bm_cli *c, struct bm_error *e)

@@ -60,8 +60,7 @@ static enum bm_rc take_path(const json_t *answer, struct proof *p, struct bm_err
 
     if (json_array_size(list) > 64)
         return bm_fail(e, BM_LIMIT, "a proof of %zu hashes; 64 are enough for any log", json_array_size(list));
-    json_array_foreach(list, i, node)
-    {
+    json_array_foreach (list, i, node) {
         rc = take_hash(node, "path", p->path[i], e);
         if (rc != BM_OK)
             return rc;

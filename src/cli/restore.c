@@ -78,8 +78,7 @@ static enum bm_rc check_files(const char *from, const json_t *files, struct bm_e
     size_t i, registries = 0;
     enum bm_rc rc = BM_OK;
 
-    json_array_foreach(files, i, file)
-    {
+    json_array_foreach (files, i, file) {
         rc = check_file(from, file, e);
         if (rc != BM_OK)
             return rc;
@@ -96,7 +95,8 @@ static bool as_said(const json_t *said, const struct bm_proof *p)
 }
 
 /* The audit log leads to the root that was written down, and every row is what it was. */
-static enum bm_rc check_registry(const char *from, const json_t *manifest, char *ret_dsn, size_t room, struct bm_proof *ret, struct bm_error *e)
+static enum bm_rc check_registry(const char *from, const json_t *manifest, char *ret_dsn, size_t room, struct bm_proof *ret,
+                                 struct bm_error *e)
 {
     enum bm_rc rc;
 
@@ -118,8 +118,7 @@ static enum bm_rc copy_rest(const char *from, const char *data_dir, const json_t
 
     if (rc == BM_OK)
         rc = bm_dir_make(here, 0700, e);
-    json_array_foreach(files, i, file)
-    {
+    json_array_foreach (files, i, file) {
         const char *name = json_string_value(json_object_get(file, "path"));
 
         if (rc != BM_OK || strcmp(name, "registry.db") == 0)
@@ -168,8 +167,9 @@ static enum bm_rc make_empty(const char *data_dir, struct bm_error *e)
 {
     if (mkdir(data_dir, 0700) == 0 || (errno == EEXIST && rmdir(data_dir) == 0 && mkdir(data_dir, 0700) == 0))
         return BM_OK;
-    return errno == EEXIST || errno == ENOTEMPTY ? bm_refuse(e, BM_CONFLICT, "already-there", "%s is not empty: restore into a new folder", data_dir)
-                                                 : bm_fail(e, BM_IO, "%s: %s", data_dir, strerror(errno));
+    return errno == EEXIST || errno == ENOTEMPTY
+               ? bm_refuse(e, BM_CONFLICT, "already-there", "%s is not empty: restore into a new folder", data_dir)
+               : bm_fail(e, BM_IO, "%s: %s", data_dir, strerror(errno));
 }
 
 enum bm_rc bm_cli_restore(struct bm_cli *c, struct bm_error *e)
@@ -192,6 +192,7 @@ enum bm_rc bm_cli_restore(struct bm_cli *c, struct bm_error *e)
         rc = write_all(c, from, dsn, files, e);
     if (rc != BM_OK)
         return rc;
-    bm_cli_note(c, "Put the secret back as %s/secret (mode 0400), or name it with --secret-file, before you start the server.\n", c->data_dir);
+    bm_cli_note(c, "Put the secret back as %s/secret (mode 0400), or name it with --secret-file, before you start the server.\n",
+                c->data_dir);
     return bm_cli_tell(c, bm_cli_proof_json(&proof), e);
 }

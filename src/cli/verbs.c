@@ -234,7 +234,7 @@ const struct bm_verb bm_verbs[] = {
       .notes = "Reads the registry's database itself, whether or not a server runs. With --key the check does not\n"
                "depend on what the registry says about its own key." },
 
-    { "backup", "", NULL, "Write a consistent copy of the registry, its audit log and its sealed keys; the server may run",
+    { "backup", "", NULL, "Copy the registry, its audit log and its sealed keys; the server may run",
       .options = { { "out", "a new folder", .needed = true, .value = "DIR" } },
       .run = bm_cli_backup,
       .notes = "The copy is read back, and its audit log computed again, before it is called a backup. The secret that\n"

@@ -30,8 +30,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Text of the first column of each row. */
-static enum bm_rc read_names(struct bm_store *s, const char *sql, struct bm_args args, char (*ret)[NAME_MAX_LEN], size_t room, size_t *ret_n,
-                             struct bm_error *e)
+static enum bm_rc read_names(struct bm_store *s, const char *sql, struct bm_args args, char (*ret)[NAME_MAX_LEN], size_t room,
+                             size_t *ret_n, struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     size_t n = 0;
@@ -177,7 +177,8 @@ static void tally_done(struct tally_up *u)
 static enum bm_rc tally_start(struct tally_up *u, struct bm_error *e)
 {
     u->md = EVP_MD_CTX_new();
-    return u->md != NULL && EVP_DigestInit_ex(u->md, EVP_sha256(), NULL) == 1 ? BM_OK : bm_fail(e, BM_NOMEM, "store: out of memory");
+    return u->md != NULL && EVP_DigestInit_ex(u->md, EVP_sha256(), NULL) == 1 ? BM_OK
+                                                                              : bm_fail(e, BM_NOMEM, "store: out of memory");
 }
 
 static void hash(struct tally_up *u, const void *p, size_t n)
@@ -284,7 +285,8 @@ static enum bm_rc same_tables(const struct tables *a, const struct tables *b, st
     for (size_t i = 0; i < a->n; i++)
         for (size_t k = 0; k < b->n; k++)
             found += a->of[i].n == b->of[k].n && memcmp(&a->of[i], &b->of[k], sizeof a->of[i]) == 0;
-    return found == a->n && a->n == b->n ? BM_OK : bm_fail(e, BM_CONFLICT, "the two databases do not have the same tables and columns");
+    return found == a->n && a->n == b->n ? BM_OK
+                                         : bm_fail(e, BM_CONFLICT, "the two databases do not have the same tables and columns");
 }
 
 enum bm_rc bm_store_copy(struct bm_store *from, struct bm_store *to, struct bm_error *e)

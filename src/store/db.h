@@ -78,7 +78,7 @@ struct bm_db_driver {
     size_t n_migrations;
     enum bm_rc (*open)(const char *where, struct bm_store_options how, struct bm_db **ret, struct bm_error *e);
     void (*close)(struct bm_db *db);
-    void (*discard)(struct bm_db *db); /* drops all tables; only close may follow */
+    void (*discard)(struct bm_db *db);                                        /* drops all tables; only close may follow */
     enum bm_rc (*schema)(struct bm_db *db, int64_t *ret, struct bm_error *e); /* 0: nothing in it yet */
     enum bm_rc (*script)(struct bm_db *db, const char *sql, struct bm_error *e);
     enum bm_rc (*begin)(struct bm_db *db, struct bm_error *e);
@@ -94,11 +94,11 @@ struct bm_db_driver {
     int64_t (*col_int)(struct bm_stmt *st, int i);
     struct bm_rd (*col_bytes)(struct bm_stmt *st, int i); /* text or blob; lent until the next step; NULL is empty */
     enum bm_arg_kind (*col_kind)(struct bm_stmt *st, int i);
-    int64_t (*last_id)(struct bm_db *db);                 /* of the row inserted last */
-    int64_t (*changes)(struct bm_db *db);                 /* rows touched by the statement run last */
+    int64_t (*last_id)(struct bm_db *db); /* of the row inserted last */
+    int64_t (*changes)(struct bm_db *db); /* rows touched by the statement run last */
     /* for copy.c */
-    const char *tables;  /* SQL: names, those that are referred to first */
-    const char *columns; /* SQL: names, of the table `?` */
+    const char *tables;             /* SQL: names, those that are referred to first */
+    const char *columns;            /* SQL: names, of the table `?` */
     void (*bulk)(struct bm_db *db); /* in this transaction any failure of a change fails the whole, perhaps later; NULL is fine */
     enum bm_rc (*copied)(struct bm_db *db, struct bm_error *e); /* rows have come with their ids; NULL is fine */
     /* All of it, as of one moment, while others write, into a new SQLite file. NULL: copy.c does it. */

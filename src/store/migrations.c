@@ -20,3 +20,5 @@ const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
     { 1, bm_sql_pg_0001_registry },
 };
+
+_Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

@@ -19,7 +19,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PARAMS_MAX = 40, FETCH_ROWS = 256, QUEUE_MAX = 256, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LOCK_WAIT_MS = 5000, LOCK_STEP_MS = 100 };
+enum {
+    PARAMS_MAX = 40,
+    FETCH_ROWS = 256,
+    QUEUE_MAX = 256,
+    BACKOFF_MIN_MS = 100,
+    BACKOFF_MAX_MS = 5000,
+    LOCK_WAIT_MS = 5000,
+    LOCK_STEP_MS = 100
+};
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 }; /* pg_type.dat; fixed for ever */
 
 struct bm_db {
@@ -162,8 +170,9 @@ static enum bm_rc ask(struct bm_db *db, const char *sql, char *ret, size_t room,
 /* Ours come first, so that the operator's words win. A dead peer is noticed in 20 s, not in two hours. */
 static PGconn *dial(const char *where)
 {
-    const char *const keys[] = { "connect_timeout", "tcp_user_timeout", "keepalives_idle", "fallback_application_name", "dbname",
-                                 "client_encoding", NULL };
+    const char *const keys[] = {
+        "connect_timeout", "tcp_user_timeout", "keepalives_idle", "fallback_application_name", "dbname", "client_encoding", NULL
+    };
     const char *const values[] = { "5", "20000", "10", "birthmark", where, "UTF8", NULL };
 
     return PQconnectdbParams(keys, values, 1);
@@ -191,7 +200,8 @@ static enum bm_rc check_server(struct bm_db *db, struct bm_error *e)
 static enum bm_rc set_up(struct bm_db *db, struct bm_error *e)
 {
     char commits[24];
-    enum bm_rc rc = command(db, db->read_only ? "SET default_transaction_read_only = on" : "SET standard_conforming_strings = on", e);
+    enum bm_rc rc =
+        command(db, db->read_only ? "SET default_transaction_read_only = on" : "SET standard_conforming_strings = on", e);
 
     if (rc == BM_OK)
         rc = ask(db, "SHOW synchronous_commit", commits, sizeof commits, e);
@@ -203,7 +213,8 @@ static enum bm_rc set_up(struct bm_db *db, struct bm_error *e)
 /* One writer per schema of a database. The lock ends with its session; that of one killed just now may need a moment. */
 static enum bm_rc lock_out_others(struct bm_db *db, int64_t patience_ms, struct bm_error *e)
 {
-    static const char sql[] = "SELECT pg_try_advisory_lock(1112363595, hashtext(coalesce(current_schema()::text, '')))"; /* "BMRK" */
+    static const char sql[] =
+        "SELECT pg_try_advisory_lock(1112363595, hashtext(coalesce(current_schema()::text, '')))"; /* "BMRK" */
     int64_t until = bm_clock_steady_ms() + patience_ms;
     char got[8];
 
@@ -222,7 +233,8 @@ static enum bm_rc lock_out_others(struct bm_db *db, int64_t patience_ms, struct 
 static enum bm_rc check_mark(struct bm_db *db, struct bm_error *e)
 {
     char mark[80];
-    enum bm_rc rc = db->marked ? ask(db, "SELECT encode(value, 'escape') FROM meta WHERE key = 'writer'", mark, sizeof mark, e) : BM_OK;
+    enum bm_rc rc =
+        db->marked ? ask(db, "SELECT encode(value, 'escape') FROM meta WHERE key = 'writer'", mark, sizeof mark, e) : BM_OK;
 
     if (rc != BM_OK || !db->marked || strcmp(mark, db->mark) == 0)
         return rc;
@@ -275,7 +287,8 @@ static enum bm_rc ready(struct bm_db *db, struct bm_error *e)
     enum bm_rc rc = BM_OK;
 
     if (gone(db) && (db->in_transaction || db->snapshot))
-        return bm_refuse(e, BM_IO, "database-unreachable", "the connection to the database was lost in the middle of a transaction");
+        return bm_refuse(e, BM_IO, "database-unreachable",
+                         "the connection to the database was lost in the middle of a transaction");
     if (gone(db))
         rc = connect_again(db, e);
     if (rc == BM_OK && db->replaced)
@@ -287,9 +300,9 @@ static enum bm_rc ready(struct bm_db *db, struct bm_error *e)
 /* --- statements --------------------------------------------------------------------------------------------------------------- */
 /* These cannot run into a taken value or a missing row by anything but damage, so they go without a savepoint. */
 static const char *const surefooted[] = {
-    "INSERT INTO meta ",          "INSERT INTO tally ",     "INSERT INTO audit_leaf ",     "INSERT INTO audit_tile ",
-    "INSERT INTO tree_head ",     "INSERT INTO refusal ",   "UPDATE device SET state = ",  "UPDATE device SET last_credential = ",
-    "UPDATE batch SET used = ",   "UPDATE credential SET ", "DELETE FROM refusal ",
+    "INSERT INTO meta ",        "INSERT INTO tally ",     "INSERT INTO audit_leaf ",    "INSERT INTO audit_tile ",
+    "INSERT INTO tree_head ",   "INSERT INTO refusal ",   "UPDATE device SET state = ", "UPDATE device SET last_credential = ",
+    "UPDATE batch SET used = ", "UPDATE credential SET ", "DELETE FROM refusal ",
 };
 
 static bool begins(const char *text, const char *with)
@@ -392,7 +405,8 @@ static bool text_fits(struct bm_rd t)
         for (size_t i = 1; i < n; i++)
             if ((t.p[i] & 0xc0) != 0x80)
                 return false;
-        if ((c == 0xe0 && t.p[1] < 0xa0) || (c == 0xed && t.p[1] > 0x9f) || (c == 0xf0 && t.p[1] < 0x90) || (c == 0xf4 && t.p[1] > 0x8f))
+        if ((c == 0xe0 && t.p[1] < 0xa0) || (c == 0xed && t.p[1] > 0x9f) || (c == 0xf0 && t.p[1] < 0x90) ||
+            (c == 0xf4 && t.p[1] > 0x8f))
             return false;
         t = bm_rd_of(t.p + n, t.n - n);
     }
@@ -894,7 +908,8 @@ static enum bm_rc check_words(const char *where, struct bm_error *e)
         password = password || (o->val != NULL && strcmp(o->keyword, "password") == 0);
     PQconninfoFree(all);
     if (password)
-        return bm_refuse(e, BM_USAGE, "password-in-address", "no password in the address: put it into a file and write passfile=FILE");
+        return bm_refuse(e, BM_USAGE, "password-in-address",
+                         "no password in the address: put it into a file and write passfile=FILE");
     return BM_OK;
 }
 
@@ -936,11 +951,13 @@ static void bulk(struct bm_db *db)
 /* Rows came with their ids: new ones follow after the highest. */
 static enum bm_rc copied(struct bm_db *db, struct bm_error *e)
 {
-    static const char sql[] =
-        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND a.attname = 'id' AND a.attidentity <> '' LOOP"
-        " EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, ''id''), (SELECT coalesce(max(id), 0) + 1 FROM %s), false)', t, t);"
-        " END LOOP; END $$";
+    static const char sql[] = "DO $$ DECLARE t text; BEGIN FOR t IN SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute "
+                              "a ON a.attrelid = c.oid"
+                              " WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND a.attname = 'id' AND "
+                              "a.attidentity <> '' LOOP"
+                              " EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, ''id''), (SELECT coalesce(max(id), 0) + 1 "
+                              "FROM %s), false)', t, t);"
+                              " END LOOP; END $$";
 
     enum bm_rc rc = drain(db, e);
 

@@ -202,12 +202,14 @@ static enum bm_rc copy_pages(sqlite3 *from, sqlite3 *to, struct bm_error *e)
 static enum bm_rc backup(struct bm_db *db, const char *path, struct bm_error *e)
 {
     sqlite3 *to = NULL;
-    int code = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE | SQLITE_OPEN_NOMUTEX, NULL);
+    int code =
+        sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE | SQLITE_OPEN_NOMUTEX, NULL);
     enum bm_rc rc = code == SQLITE_OK ? BM_OK : fail(to, code, e);
 
     if (rc == BM_OK)
         rc = copy_pages(db->h, to, e);
-    if (rc == BM_OK && sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != SQLITE_OK) /* one file, no -wal beside it */
+    if (rc == BM_OK &&
+        sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != SQLITE_OK) /* one file, no -wal beside it */
         rc = fail(to, sqlite3_errcode(to), e);
     if (sqlite3_close(to) != SQLITE_OK && rc == BM_OK)
         rc = bm_fail(e, BM_IO, "%s cannot be closed", path);

@@ -55,8 +55,8 @@ BM_MUST_USE enum bm_rc bm_store_copy(struct bm_store *from, struct bm_store *to,
 /* Makes a registry at dsn that is as `from`, reads it back, lets `check` (which may be NULL) look at it, and only then commits. Whatever
  * fails, nothing is left at dsn. BM_CONFLICT when there is a registry already. */
 typedef enum bm_rc bm_store_check_fn(void *arg, struct bm_store *to, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_store_move(struct bm_store *from, const char *dsn, bm_store_check_fn *check, void *arg, struct bm_content *ret,
-                                     struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_move(struct bm_store *from, const char *dsn, bm_store_check_fn *check, void *arg,
+                                     struct bm_content *ret, struct bm_error *e);
 /* All as of one moment, while others write, into a new SQLite file. Not inside a snapshot or transaction. */
 BM_MUST_USE enum bm_rc bm_store_backup(struct bm_store *s, const char *path, struct bm_error *e);
 

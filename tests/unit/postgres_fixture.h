@@ -57,8 +57,9 @@ static bool pg_become(void)
 
 static bool pg_up(void)
 {
-    return pg_shell("%spg_ctl -D %s/data -l %s/log -w -t 60 -o '-k %s -c listen_addresses= -c fsync=off -c max_connections=20' start",
-                    pg_bin, pg_dir, pg_dir, pg_dir) == 0;
+    return pg_shell(
+               "%spg_ctl -D %s/data -l %s/log -w -t 60 -o '-k %s -c listen_addresses= -c fsync=off -c max_connections=20' start",
+               pg_bin, pg_dir, pg_dir, pg_dir) == 0;
 }
 
 PG_HELPER void pg_down(const char *how)
@@ -73,8 +74,8 @@ PG_HELPER bool pg_start(void)
         pg_dir[0] = '\0';
         return false;
     }
-    return pg_become() && pg_shell("%sinitdb -D %s/data -A trust -U birthmark -E UTF8 --locale=C.UTF-8 --no-sync", pg_bin, pg_dir) == 0 &&
-           pg_up();
+    return pg_become() &&
+           pg_shell("%sinitdb -D %s/data -A trust -U birthmark -E UTF8 --locale=C.UTF-8 --no-sync", pg_bin, pg_dir) == 0 && pg_up();
 }
 
 PG_HELPER void pg_stop(void)

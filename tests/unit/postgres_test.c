@@ -148,7 +148,8 @@ static void test_second_writer(void **state)
     bm_store_close(a);
     a = open_as(use);
     assert_int_equal(pg_sql(dsn, "CREATE SCHEMA other"), 0);
-    snprintf(dsn + strlen(dsn), sizeof dsn - strlen(dsn), " options=-csearch_path=other"); /* another registry in the same database */
+    snprintf(dsn + strlen(dsn), sizeof dsn - strlen(dsn),
+             " options=-csearch_path=other"); /* another registry in the same database */
     b = open_as(make);
     put_value(b, "x", "2");
     got.n = 0;
