@@ -313,7 +313,7 @@ enum bm_rc bm_store_copy(struct bm_store *from, struct bm_store *to, struct bm_e
 static enum bm_rc move_in(struct bm_store *from, struct bm_store *to, bm_store_check_fn *check, void *arg, struct bm_content *ret,
                           struct bm_error *e)
 {
-    struct bm_content was, is;
+    struct bm_content was = { 0 }, is = { 0 };
     enum bm_rc rc = bm_store_begin(to, e);
 
     if (rc == BM_OK)

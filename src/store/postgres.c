@@ -860,7 +860,7 @@ static enum bm_rc schema(struct bm_db *db, int64_t *ret, struct bm_error *e)
         "SELECT CASE WHEN count(*) = 0 THEN '' WHEN count(*) FILTER (WHERE relname IN ('meta', 'audit_leaf', 'credential')) = 3"
         " THEN 'ours' ELSE 'other' END FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace ="
         " coalesce(current_schema()::text, 'public')::regnamespace";
-    char what[16];
+    char what[16] = "";
     enum bm_rc rc = ask(db, look, what, sizeof what, e);
 
     if (rc == BM_OK && what[0] == '\0') {
