@@ -34,7 +34,7 @@ struct bm_init_options {
     const char *ca_alg;      /* "EC:P-256" ... for both CAs */
     const char *organisation;/* O= of the CA subjects */
     const char *tls_hosts;
-    const char *store;       /* as above */
+    const char *store; /* as above */
 };
 BM_MUST_USE enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e);
 

@@ -122,7 +122,8 @@ static enum bm_rc check_there(const struct bm_keeper_options *o, struct bm_error
 
     if (rc != BM_OK || (o->store != NULL && o->store[0] != '\0') || access(path, F_OK) == 0)
         return rc;
-    return bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds no registry; make one with 'birthmark init --data %s'", o->data_dir, o->data_dir);
+    return bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds no registry; make one with 'birthmark init --data %s'", o->data_dir,
+                     o->data_dir);
 }
 
 static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
@@ -318,14 +319,17 @@ static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_option
 
 enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
 {
-    struct bm_keeper_options ko = { .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts, .store = o->store };
+    struct bm_keeper_options ko = {
+        .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts, .store = o->store
+    };
     BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
     enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
 
     if (rc == BM_OK)
         rc = keeper_new(&ko, &k, e);
     if (rc == BM_OK)
-        rc = bm_data_lock(k->options.data_dir, &k->lock_fd, e); /* before the look around: two at once must not take each other's away */
+        rc = bm_data_lock(k->options.data_dir, &k->lock_fd,
+                          e); /* before the look around: two at once must not take each other's away */
     if (rc == BM_OK)
         rc = make_folders(o, e);
     if (rc != BM_OK)
