@@ -54,7 +54,7 @@ struct bm_stmt {
     char *text; /* with $1, $2 ... */
     int n_places;
     bool writes, guarded, gives_id;
-    char name[24];
+    char name[32];
     uint64_t generation; /* 0: not on the server */
     bool cursor, ran, ended;
     PGresult *r;
@@ -344,7 +344,7 @@ static char *number_places(const char *text, int *ret_n)
 
 static void unprepare(struct bm_stmt *st)
 {
-    char sql[48];
+    char sql[64];
 
     if (st->generation == 0 || gone(st->db) || st->db->queued != 0 || st->generation != st->db->generation)
         return;
@@ -354,7 +354,7 @@ static void unprepare(struct bm_stmt *st)
 
 static void reset(struct bm_stmt *st)
 {
-    char sql[48];
+    char sql[64];
 
     if (st->cursor && !gone(st->db) && (st->db->snapshot || st->db->bulk) && st->db->queued == 0) {
         snprintf(sql, sizeof sql, "CLOSE %s", st->name);
