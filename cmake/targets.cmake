@@ -22,7 +22,7 @@ function(bm_embeds target)
     foreach(source ${ARGN})
         file(STRINGS ${source} embeds REGEX "\\.incbin" LIMIT_COUNT 1)
         if(embeds)
-            file(GLOB parts CONFIGURE_DEPENDS ${folder}/*)
+            file(GLOB_RECURSE parts CONFIGURE_DEPENDS ${folder}/*.sql)
             set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS "${parts}" COMPILE_OPTIONS -fno-lto
                 COMPILE_DEFINITIONS BM_MIGRATIONS_DIR="${folder}")
         endif()

@@ -46,10 +46,28 @@ static enum bm_rc keep_tile(void *arg, int level, int64_t index, const uint8_t h
     return level % BM_TILE_LEVELS == 0 ? bm_audit_tile_add(arg, level, index, hash, e) : BM_OK;
 }
 
+/* What was committed once is there for good: a database that came back with less has lost what devices were given. */
+static enum bm_rc look_again(struct bm_audit *a, struct bm_error *e)
+{
+    struct bm_audit now = { 0 };
+    enum bm_rc rc = a->stale ? bm_audit_open(&now, a->store, e) : BM_OK;
+
+    if (rc != BM_OK || !a->stale)
+        return rc;
+    if (now.tree.size < a->on_disk.size)
+        return bm_refuse(e, BM_DENIED, "log-truncated", "the log has %" PRId64 " leaves, but %" PRId64 " had been committed",
+                         now.tree.size, a->on_disk.size);
+    *a = now;
+    return BM_OK;
+}
+
 enum bm_rc bm_audit_add(struct bm_audit *a, int64_t at_ms, struct bm_rd data, struct bm_error *e)
 {
     uint8_t h[32];
-    enum bm_rc rc = bm_audit_leaf_add(a->store, a->tree.size, at_ms, data, e);
+    enum bm_rc rc = look_again(a, e);
+
+    if (rc == BM_OK)
+        rc = bm_audit_leaf_add(a->store, a->tree.size, at_ms, data, e);
 
     if (rc != BM_OK)
         return rc;
@@ -65,6 +83,7 @@ void bm_audit_committed(struct bm_audit *a)
 void bm_audit_rolled_back(struct bm_audit *a)
 {
     a->tree = a->on_disk;
+    a->stale = true;
 }
 
 void bm_tree_head_tbs(const struct bm_tree_head *h, struct bm_wr *w)
@@ -94,9 +113,13 @@ static enum bm_rc sign(struct bm_tree_head *h, const struct bm_key *key, struct 
 
 enum bm_rc bm_audit_sign_head(struct bm_audit *a, const struct bm_key *key, int64_t at_ms, struct bm_error *e)
 {
-    BM_CLEANUP(bm_tree_head_done) struct bm_tree_head last = { 0 }, h = { .size = a->tree.size, .at_ms = at_ms };
-    enum bm_rc rc = bm_tree_head_last(a->store, &last, e);
+    BM_CLEANUP(bm_tree_head_done) struct bm_tree_head last = { 0 }, h = { .at_ms = at_ms };
+    enum bm_rc rc = look_again(a, e);
 
+    if (rc != BM_OK)
+        return rc;
+    h.size = a->tree.size;
+    rc = bm_tree_head_last(a->store, &last, e);
     if (rc != BM_OK && rc != BM_NOTFOUND)
         return rc;
     if (rc == BM_OK && last.size == h.size)

@@ -34,6 +34,7 @@ struct bm_audit {
     struct bm_store *store;    /* borrowed */
     struct bm_merkle tree;     /* as of the open transaction */
     struct bm_merkle on_disk;  /* as of the last commit */
+    bool stale;                /* a commit failed, and a lost connection may hide that it did not: look again before adding */
 };
 BM_MUST_USE enum bm_rc bm_audit_open(struct bm_audit *a, struct bm_store *s, struct bm_error *e);
 /* Inside a transaction. data: one JSON object. */

@@ -33,6 +33,10 @@ static const struct row rows[] = {
     { "tls_cert_file", TEXT, MEMBER(tls_cert_file), "", 0, 0,
       "PEM server certificate with its chain, in place of our own. Needs tls_key_file." },
     { "tls_key_file", TEXT, MEMBER(tls_key_file), "", 0, 0, "PEM private key of tls_cert_file." },
+    { "store", TEXT, MEMBER(store), "", 0, 0,
+      "Where the registry is: sqlite:PATH, or postgres: and what libpq takes (postgres:host=db1 dbname=birthmark passfile=FILE); "
+      "empty: "
+      "`registry.db` in the data folder. `birthmark init --store` writes it." },
     { "secret_file", TEXT, MEMBER(secret_file), "", 0, 0,
       "What seals the keys on disk; empty: the file `secret` in the data folder." },
     { "connections", NUMBER, MEMBER(connections), "10240", 1, 1000000,

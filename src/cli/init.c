@@ -1,5 +1,5 @@
 /* init, version. */
-#include "cli/cli.h"
+#include "cli/backup.h"
 
 #include "keeper/keeper.h"
 
@@ -18,6 +18,30 @@ static void say_done(struct bm_cli *c, const struct bm_init_options *o)
                 o->data_dir);
 }
 
+/* *ret_write: --store says what the file does not say yet. */
+static enum bm_rc choose_store(struct bm_cli *c, struct bm_config *config, bool *ret_write, struct bm_error *e)
+{
+    const char *store = bm_cli_text(c, "store");
+    enum bm_rc rc = bm_config_load(config, c->data_dir, NULL, e);
+
+    *ret_write = false;
+    if (rc != BM_OK || store == NULL)
+        return rc;
+    if (config->store[0] != '\0' && strcmp(config->store, store) != 0)
+        return bm_fail(e, BM_CONFLICT, "%s says store = %s; change it there, or leave --store out", config->file, config->store);
+    if (strpbrk(store, "#\n") != NULL)
+        return bm_fail(e, BM_USAGE, "--store: '#' and line ends do not go into the configuration");
+    *ret_write = config->store[0] == '\0';
+    return bm_config_set(config, "store", store, e);
+}
+
+static enum bm_rc make(const struct bm_init_options *o, const struct bm_config *config, bool write, struct bm_error *e)
+{
+    enum bm_rc rc = bm_keeper_init(o, e);
+
+    return rc == BM_OK && write ? bm_cli_config_store(config->file, o->store, e) : rc;
+}
+
 /* Making it and opening it are two things: what is printed has been read back. */
 enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
 {
@@ -31,12 +55,17 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
     };
     BM_CLEANUP(bm_cli_unref) json_t *status = NULL;
     struct bm_cli_table t = { .c = c, .rows = "cas", .columns = "name state not_after=EXPIRES" };
+    static struct bm_config config;
+    bool write = false;
     enum bm_rc rc = bm_cli_joined(c, "tls_host", hosts, sizeof hosts, e);
 
     o.ca_alg = o.ca_alg == NULL ? "EC:P-256" : o.ca_alg;
     o.organisation = o.organisation == NULL ? "Birthmark" : o.organisation;
     if (rc == BM_OK)
-        rc = bm_keeper_init(&o, e);
+        rc = choose_store(c, &config, &write, e);
+    o.store = config.store;
+    if (rc == BM_OK)
+        rc = make(&o, &config, write, e);
     if (rc == BM_OK)
         rc = bm_cli_ask1(c, "status", NULL, NULL, &status, e);
     if (rc != BM_OK)

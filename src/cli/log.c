@@ -2,7 +2,9 @@
 #include "cli/cli.h"
 
 #include "audit/log.h"
+#include "base/config.h"
 #include "base/text.h"
+#include "keeper/keeper.h"
 #include "pki/cert.h"
 #include "pki/key.h"
 
@@ -58,8 +60,7 @@ static enum bm_rc take_path(const json_t *answer, struct proof *p, struct bm_err
 
     if (json_array_size(list) > 64)
         return bm_fail(e, BM_LIMIT, "a proof of %zu hashes; 64 are enough for any log", json_array_size(list));
-    json_array_foreach(list, i, node)
-    {
+    json_array_foreach (list, i, node) {
         rc = take_hash(node, "path", p->path[i], e);
         if (rc != BM_OK)
             return rc;
@@ -262,11 +263,15 @@ static enum bm_rc check_against(struct bm_store *s, const char *path, struct bm_
 
 static enum bm_rc open_store(const struct bm_cli *c, struct bm_store **ret, struct bm_error *e)
 {
-    char dsn[4096];
+    struct bm_config config = { 0 };
+    char dsn[1024];
+    enum bm_rc rc = bm_config_load(&config, c->data_dir, NULL, e);
 
-    if ((size_t)snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", c->data_dir) >= sizeof dsn)
-        return bm_fail(e, BM_LIMIT, "%s: path too long", c->data_dir);
-    return bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, ret, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_dsn(c->data_dir, config.store, dsn, sizeof dsn, e);
+    if (rc == BM_OK)
+        rc = bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, ret, e);
+    return rc == BM_OK ? bm_store_snapshot(*ret, e) : rc; /* the server may be writing on */
 }
 
 static enum bm_rc tell_report(struct bm_cli *c, const struct bm_audit_report *r, bool against, struct bm_error *e)

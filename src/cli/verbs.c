@@ -74,6 +74,7 @@ const struct bm_verb bm_verbs[] = {
       .options = { { "organisation", "name in the subjects of its certificates; default Birthmark" },
                    { "ca-alg", "keys of the certification authorities: EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...",
                      .value = "ALG", .values = ALGS },
+                   { "store", "where the registry is kept: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" },
                    { "tls-host", "name or address devices reach the server by", .kind = BM_WORD_LIST, .value = "HOST" } },
       .run = bm_cli_init },
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
@@ -260,8 +261,25 @@ const struct bm_verb bm_verbs[] = {
                    { "against", "a head kept from earlier ('birthmark log head --json'), which must be part of the log",
                      .value = "FILE" } },
       .run = bm_cli_log_verify,
-      .notes = "Reads DIR/registry.db itself, whether or not a server runs. With --key the check does not\n"
+      .notes = "Reads the registry's database itself, whether or not a server runs. With --key the check does not\n"
                "depend on what the registry says about its own key." },
+
+    { "backup", "", NULL, "Copy the registry, its audit log and its sealed keys; the server may run",
+      .options = { { "out", "a new folder", .needed = true, .value = "DIR" } },
+      .run = bm_cli_backup,
+      .notes = "The copy is read back, and its audit log computed again, before it is called a backup. The secret that\n"
+               "seals the keys is not in it: keep that elsewhere. 'birthmark restore' takes it." },
+    { "restore", "", NULL, "Make a data folder from a backup",
+      .options = { { "from", "the backup", .needed = true, .value = "DIR" },
+                   { "store", "where the registry goes: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" } },
+      .run = bm_cli_restore,
+      .notes = "Every file, every row and the audit log are checked before anything is written; a damaged backup is\n"
+               "refused. --data names the folder, which must be empty or not there." },
+    { "migrate", "", NULL, "Move the registry into another database; the server must not run",
+      .options = { { "to", "sqlite:PATH or postgres:...", .needed = true, .value = "ADDRESS" } },
+      .run = bm_cli_migrate,
+      .notes = "All of it or nothing: every row is read back and the audit log computed again before it counts. The\n"
+               "configuration then names the new place, and a registry.db of the data folder is put aside." },
 
     { "config", "check", NULL, "Check the configuration",
       .args = { { "file", "the file; default DIR/birthmark.conf" } },

@@ -14,11 +14,18 @@ struct bm_keeper_options {
     const char *secret_file; /* what seals the keys; NULL: DATA/secret */
     const char *tls_cert_file, *tls_key_file; /* PEM; NULL: the certificate that our own CA issued and renews */
     const char *tls_hosts;   /* comma-separated names and addresses for that certificate */
+    const char *store;       /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */
 BM_MUST_USE enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e);
 void bm_keeper_close(struct bm_keeper *k); /* signs a last tree head; NULL is fine */
 void bm_keeper_closep(struct bm_keeper **k);
+
+/* The dsn of the registry: `store`, or what stands for it when that is NULL or empty. BM_LIMIT. */
+BM_MUST_USE enum bm_rc bm_keeper_dsn(const char *data_dir, const char *store, char *ret, size_t ret_len, struct bm_error *e);
+
+/* Takes DATA/lock until *ret_fd is closed: no other process then opens it. BM_CONFLICT "in-use". */
+BM_MUST_USE enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e);
 
 /* Makes DATA: secret, store, root and issuing CA, log key, TLS certificate. BM_CONFLICT when DATA already holds a registry. */
 struct bm_init_options {
@@ -27,6 +34,7 @@ struct bm_init_options {
     const char *ca_alg;      /* "EC:P-256" ... for both CAs */
     const char *organisation;/* O= of the CA subjects */
     const char *tls_hosts;
+    const char *store; /* as above */
 };
 BM_MUST_USE enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e);
 

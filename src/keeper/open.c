@@ -1,6 +1,7 @@
 /* Opening and making the data folder:
  *
- *   DATA/registry.db   the store          DATA/keys/   private keys, sealed      DATA/secret   what seals them (mode 0400)
+ *   DATA/registry.db   the store, unless it is elsewhere
+ *                            DATA/keys/   private keys, sealed      DATA/secret   what seals them (mode 0400)
  *   DATA/lock          held while open    DATA/admin.sock                        DATA/birthmark.conf (optional) */
 #include "keeper/internal.h"
 
@@ -35,18 +36,18 @@ enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
     return BM_OK;
 }
 
-static enum bm_rc take_lock(struct bm_keeper *k, struct bm_error *e)
+enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e)
 {
     char path[PATH_LEN];
-    enum bm_rc rc = bm_path_join(k->options.data_dir, "lock", path, sizeof path, e);
+    enum bm_rc rc = bm_path_join(data_dir, "lock", path, sizeof path, e);
 
     if (rc != BM_OK)
         return rc;
-    k->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (k->lock_fd < 0) /* a read-only disk can still be looked at */
+    *ret_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*ret_fd < 0) /* a read-only disk can still be looked at */
         return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "cannot open %s: %s", path, strerror(errno));
-    if (flock(k->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return bm_refuse(e, BM_CONFLICT, "in-use", "another birthmark process has %s open", k->options.data_dir);
+    if (flock(*ret_fd, LOCK_EX | LOCK_NB) != 0)
+        return bm_refuse(e, BM_CONFLICT, "in-use", "another birthmark process has %s open", data_dir);
     return BM_OK;
 }
 
@@ -97,13 +98,32 @@ static enum bm_rc make_session_keys(struct bm_keeper *k, struct bm_error *e)
     return BM_OK;
 }
 
+enum bm_rc bm_keeper_dsn(const char *data_dir, const char *store, char *ret, size_t ret_len, struct bm_error *e)
+{
+    bool given = store != NULL && store[0] != '\0';
+    int n = given ? snprintf(ret, ret_len, "%s", store) : snprintf(ret, ret_len, "sqlite:%s/registry.db", data_dir);
+
+    return n >= 0 && (size_t)n < ret_len ? BM_OK : bm_fail(e, BM_LIMIT, "%s: too long", given ? store : data_dir);
+}
+
 static enum bm_rc open_store(struct bm_keeper *k, bool create, struct bm_error *e)
 {
     char dsn[PATH_LEN];
+    enum bm_rc rc = bm_keeper_dsn(k->options.data_dir, k->options.store, dsn, sizeof dsn, e);
 
-    if ((size_t)snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", k->options.data_dir) >= sizeof dsn)
-        return bm_fail(e, BM_LIMIT, "%s: path too long", k->options.data_dir);
-    return bm_store_open(dsn, (struct bm_store_options){ .create = create }, &k->store, e);
+    return rc == BM_OK ? bm_store_open(dsn, (struct bm_store_options){ .create = create }, &k->store, e) : rc;
+}
+
+/* Where the registry is our file, its absence has a plain answer. */
+static enum bm_rc check_there(const struct bm_keeper_options *o, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    enum bm_rc rc = bm_path_join(o->data_dir, "registry.db", path, sizeof path, e);
+
+    if (rc != BM_OK || (o->store != NULL && o->store[0] != '\0') || access(path, F_OK) == 0)
+        return rc;
+    return bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds no registry; make one with 'birthmark init --data %s'", o->data_dir,
+                     o->data_dir);
 }
 
 static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
@@ -123,15 +143,12 @@ static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper
 enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
-    char path[PATH_LEN];
     enum bm_rc rc = keeper_new(o, &k, e);
 
     if (rc == BM_OK)
-        rc = bm_path_join(o->data_dir, "registry.db", path, sizeof path, e);
-    if (rc == BM_OK && access(path, F_OK) != 0)
-        rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds no registry; make one with 'birthmark init --data %s'", o->data_dir, o->data_dir);
+        rc = check_there(o, e);
     if (rc == BM_OK)
-        rc = take_lock(k, e);
+        rc = bm_data_lock(k->options.data_dir, &k->lock_fd, e);
     if (rc == BM_OK)
         rc = read_secret(k, e);
     if (rc == BM_OK)
@@ -302,21 +319,24 @@ static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_option
 
 enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
 {
-    struct bm_keeper_options ko = { .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts };
+    struct bm_keeper_options ko = {
+        .data_dir = o->data_dir, .secret_file = o->secret_file, .tls_hosts = o->tls_hosts, .store = o->store
+    };
     BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
     enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
 
     if (rc == BM_OK)
         rc = keeper_new(&ko, &k, e);
     if (rc == BM_OK)
-        rc = take_lock(k, e); /* before the look around: two at once must not take each other's away */
+        rc = bm_data_lock(k->options.data_dir, &k->lock_fd,
+                          e); /* before the look around: two at once must not take each other's away */
     if (rc == BM_OK)
         rc = make_folders(o, e);
     if (rc != BM_OK)
         return rc;
     rc = make_registry(k, o, e);
     if (rc != BM_OK) {
-        bm_store_close(BM_MOVE(k->store));
+        bm_store_discard(BM_MOVE(k->store));
         take_back(o);
     }
     return rc;

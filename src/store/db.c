@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct bm_db_driver *const drivers[] = { &bm_db_sqlite };
+static const struct bm_db_driver *const drivers[] = { &bm_db_sqlite, &bm_db_postgres };
 
 enum { SLOTS = 256 }; /* a power of two, more than twice the statements there are */
 
@@ -26,7 +26,7 @@ struct tally {
 struct bm_store {
     const struct bm_db_driver *driver;
     struct bm_db *db;
-    bool in_transaction, doomed, read_only;
+    bool in_transaction, doomed, read_only, snapshot, created;
     struct slot slots[SLOTS];
     struct tally tallies[TALLIES];
     size_t n_tallies;
@@ -98,7 +98,7 @@ enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm
     enum bm_rc rc;
 
     if (d == NULL)
-        return bm_fail(e, BM_USAGE, "store: the address must look like sqlite:PATH");
+        return bm_fail(e, BM_USAGE, "store: the address must look like sqlite:PATH or postgres:dbname=NAME");
     if (how.create && how.read_only)
         return bm_fail(e, BM_USAGE, "store: cannot create what is only to be read");
     s = calloc(1, sizeof *s);
@@ -106,11 +106,12 @@ enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm
         return bm_fail(e, BM_NOMEM, "store: out of memory");
     s->driver = d;
     s->read_only = how.read_only;
+    s->created = how.create;
     rc = d->open(where, how, &s->db, e);
     if (rc == BM_OK)
         rc = migrate(s, how, e);
     if (rc != BM_OK)
-        return bm_wrap(e, rc, "store %s", where);
+        return bm_wrap(e, rc, "store %s", d == &bm_db_sqlite ? where : d->scheme); /* an address may hold what is not for logs */
     *ret = BM_MOVE(s);
     return BM_OK;
 }
@@ -126,6 +127,21 @@ void bm_store_close(struct bm_store *s)
         s->driver->close(s->db);
     }
     free(s);
+}
+
+struct bm_db *bm_store_db(struct bm_store *s, const struct bm_db_driver **ret_driver)
+{
+    *ret_driver = s->driver;
+    return s->db;
+}
+
+void bm_store_discard(struct bm_store *s)
+{
+    if (s != NULL && s->created) {
+        bm_store_rollback(s);
+        s->driver->discard(s->db);
+    }
+    bm_store_close(s);
 }
 
 /* --- tallies ------------------------------------------------------------------------------------------------------------------ */
@@ -169,13 +185,24 @@ enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e)
 {
     enum bm_rc rc;
 
-    if (s->in_transaction)
+    if (s->in_transaction || s->snapshot)
         return bm_fail(e, BM_BUG, "store: a transaction is already open");
     if (s->read_only)
         return bm_fail(e, BM_BUG, "store: opened for reading only");
     rc = s->driver->begin(s->db, e);
     s->in_transaction = rc == BM_OK;
     s->doomed = false;
+    return rc;
+}
+
+enum bm_rc bm_store_snapshot(struct bm_store *s, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    if (s->in_transaction || s->snapshot)
+        return bm_fail(e, BM_BUG, "store: a transaction is already open");
+    rc = s->driver->snapshot(s->db, e);
+    s->snapshot = rc == BM_OK;
     return rc;
 }
 
@@ -197,15 +224,15 @@ enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e)
 
 void bm_store_rollback(struct bm_store *s)
 {
-    if (s->in_transaction)
+    if (s->in_transaction || s->snapshot)
         s->driver->rollback(s->db);
-    s->in_transaction = s->doomed = false;
+    s->in_transaction = s->doomed = s->snapshot = false;
     s->n_tallies = 0;
 }
 
 void bm_store_tidy(struct bm_store *s)
 {
-    if (!s->in_transaction)
+    if (!s->in_transaction && !s->snapshot)
         s->driver->tidy(s->db);
 }
 
@@ -358,6 +385,18 @@ struct bm_cols bm_query_cols(const struct bm_query *q)
 int64_t bm_col_int(struct bm_cols *c)
 {
     return c->store->driver->col_int(c->st, c->i++);
+}
+
+struct bm_arg bm_col_any(struct bm_cols *c)
+{
+    struct bm_arg a = { .kind = c->store->driver->col_kind(c->st, c->i) };
+
+    if (a.kind == BM_ARG_INT)
+        a.i = c->store->driver->col_int(c->st, c->i);
+    else if (a.kind != BM_ARG_NULL)
+        a.b = c->store->driver->col_bytes(c->st, c->i);
+    c->i++;
+    return a;
 }
 
 struct bm_rd bm_col_bytes(struct bm_cols *c)

@@ -70,16 +70,19 @@ struct bm_migration {
     const char *sql; /* a script, run in one transaction */
 };
 
-/* step: whether it came to a row, or to the end. commit that fails leaves the transaction to rollback. */
+/* step: whether it came to a row, or to the end. commit that fails leaves the transaction to rollback. A statement that fails with
+ * BM_CONFLICT, BM_NOTFOUND or BM_LIMIT has changed nothing, and the transaction goes on. */
 struct bm_db_driver {
     const char *scheme; /* of the dsn: "sqlite" */
     const struct bm_migration *migrations;
     size_t n_migrations;
     enum bm_rc (*open)(const char *where, struct bm_store_options how, struct bm_db **ret, struct bm_error *e);
     void (*close)(struct bm_db *db);
+    void (*discard)(struct bm_db *db);                                        /* drops all tables; only close may follow */
     enum bm_rc (*schema)(struct bm_db *db, int64_t *ret, struct bm_error *e); /* 0: nothing in it yet */
     enum bm_rc (*script)(struct bm_db *db, const char *sql, struct bm_error *e);
     enum bm_rc (*begin)(struct bm_db *db, struct bm_error *e);
+    enum bm_rc (*snapshot)(struct bm_db *db, struct bm_error *e); /* a transaction that only reads, all at one moment */
     enum bm_rc (*commit)(struct bm_db *db, struct bm_error *e);
     void (*rollback)(struct bm_db *db);
     void (*tidy)(struct bm_db *db);
@@ -90,10 +93,20 @@ struct bm_db_driver {
     void (*drop)(struct bm_stmt *st); /* NULL is fine */
     int64_t (*col_int)(struct bm_stmt *st, int i);
     struct bm_rd (*col_bytes)(struct bm_stmt *st, int i); /* text or blob; lent until the next step; NULL is empty */
-    int64_t (*last_id)(struct bm_db *db);                 /* of the row inserted last */
-    int64_t (*changes)(struct bm_db *db);                 /* rows touched by the statement run last */
+    enum bm_arg_kind (*col_kind)(struct bm_stmt *st, int i);
+    int64_t (*last_id)(struct bm_db *db); /* of the row inserted last */
+    int64_t (*changes)(struct bm_db *db); /* rows touched by the statement run last */
+    /* for copy.c */
+    const char *tables;             /* SQL: names, those that are referred to first */
+    const char *columns;            /* SQL: names, of the table `?` */
+    void (*bulk)(struct bm_db *db); /* in this transaction any failure of a change fails the whole, perhaps later; NULL is fine */
+    enum bm_rc (*copied)(struct bm_db *db, struct bm_error *e); /* rows have come with their ids; NULL is fine */
+    /* All of it, as of one moment, while others write, into a new SQLite file. NULL: copy.c does it. */
+    enum bm_rc (*backup)(struct bm_db *db, const char *path, struct bm_error *e);
 };
-extern const struct bm_db_driver bm_db_sqlite;
+extern const struct bm_db_driver bm_db_sqlite, bm_db_postgres;
+
+struct bm_db *bm_store_db(struct bm_store *s, const struct bm_db_driver **ret_driver);
 
 /* --- for the typed functions -------------------------------------------------------------------------------------------------- */
 /* A statement in use. Ends with bm_query_done(), which frees its row; safe on the zero state. */
@@ -137,6 +150,7 @@ struct bm_cols {
 };
 struct bm_cols bm_query_cols(const struct bm_query *q);
 int64_t bm_col_int(struct bm_cols *c);
+struct bm_arg bm_col_any(struct bm_cols *c);                 /* as it is; lent until the next step */
 struct bm_rd bm_col_bytes(struct bm_cols *c);                /* lent until the next step */
 void bm_col_text(struct bm_cols *c, char *ret, size_t room); /* bad when it does not fit */
 void bm_col_fixed(struct bm_cols *c, void *ret, size_t n);   /* bad unless exactly n bytes */

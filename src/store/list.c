@@ -348,8 +348,8 @@ static const struct bm_sql count_rows = {
     "SELECT 'org', count(*) FROM org UNION ALL SELECT 'trust', count(*) FROM trust UNION ALL SELECT 'ca', count(*) FROM ca"
     " UNION ALL SELECT 'profile', count(*) FROM profile UNION ALL SELECT 'service', count(*) FROM service"
     " UNION ALL SELECT 'product', count(*) FROM product UNION ALL SELECT 'batch', count(*) FROM batch"
-    " UNION ALL SELECT 'device', COALESCE(sum(n), 0) FROM tally WHERE name LIKE 'device:%'"
-    " UNION ALL SELECT 'credential', COALESCE(sum(n), 0) FROM tally WHERE name = 'credential'"
+    " UNION ALL SELECT 'device', CAST(COALESCE(sum(n), 0) AS BIGINT) FROM tally WHERE name LIKE 'device:%'"
+    " UNION ALL SELECT 'credential', CAST(COALESCE(sum(n), 0) AS BIGINT) FROM tally WHERE name = 'credential'"
     " UNION ALL SELECT 'manifest', count(*) FROM manifest UNION ALL SELECT 'refusal', count(*) FROM refusal"
 };
 static const struct bm_sql count_states = {

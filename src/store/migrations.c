@@ -11,7 +11,14 @@
     extern const char symbol[]
 
 EMBED(bm_sql_0001_registry, "0001_registry.sql");
+EMBED(bm_sql_pg_0001_registry, "postgres/0001_registry.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry },
 };
+
+const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
+    { 1, bm_sql_pg_0001_registry },
+};
+
+_Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

@@ -125,6 +125,16 @@ static struct bm_rd col_bytes(struct bm_stmt *st, int i)
     return bm_rd_of(p, (size_t)sqlite3_column_bytes(stmt_of(st), i));
 }
 
+static enum bm_arg_kind col_kind(struct bm_stmt *st, int i)
+{
+    static const enum bm_arg_kind kinds[] = {
+        [SQLITE_INTEGER] = BM_ARG_INT, [SQLITE_FLOAT] = BM_ARG_NULL, [SQLITE_TEXT] = BM_ARG_TEXT,
+        [SQLITE_BLOB] = BM_ARG_BLOB,   [SQLITE_NULL] = BM_ARG_NULL,
+    };
+
+    return kinds[sqlite3_column_type(stmt_of(st), i)]; /* the tables are STRICT: there are no floats */
+}
+
 static int64_t last_id(struct bm_db *db)
 {
     return sqlite3_last_insert_rowid(db->h);
@@ -143,6 +153,14 @@ static enum bm_rc run(struct bm_db *db, sqlite3_stmt *st, struct bm_error *e)
 
     (void)sqlite3_reset(st);
     return rc;
+}
+
+/* A deferred transaction: its first read fixes what all of it sees. */
+static enum bm_rc snapshot(struct bm_db *db, struct bm_error *e)
+{
+    int code = sqlite3_exec(db->h, "BEGIN", NULL, NULL, NULL);
+
+    return code == SQLITE_OK ? BM_OK : fail(db->h, code, e);
 }
 
 static enum bm_rc begin(struct bm_db *db, struct bm_error *e)
@@ -166,6 +184,36 @@ static void tidy(struct bm_db *db)
     (void)sqlite3_wal_checkpoint_v2(db->h, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     (void)sqlite3_db_release_memory(db->h);
     malloc_trim(0);
+}
+
+/* --- a copy of all of it ------------------------------------------------------------------------------------------------------ */
+static enum bm_rc copy_pages(sqlite3 *from, sqlite3 *to, struct bm_error *e)
+{
+    sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
+    int code;
+
+    if (b == NULL)
+        return fail(to, sqlite3_errcode(to), e);
+    (void)sqlite3_backup_step(b, -1); /* in one go: one moment, and a writer in WAL mode does not wait for readers */
+    code = sqlite3_backup_finish(b);
+    return code == SQLITE_OK ? BM_OK : fail(to, code, e);
+}
+
+static enum bm_rc backup(struct bm_db *db, const char *path, struct bm_error *e)
+{
+    sqlite3 *to = NULL;
+    int code =
+        sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE | SQLITE_OPEN_NOMUTEX, NULL);
+    enum bm_rc rc = code == SQLITE_OK ? BM_OK : fail(to, code, e);
+
+    if (rc == BM_OK)
+        rc = copy_pages(db->h, to, e);
+    if (rc == BM_OK &&
+        sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != SQLITE_OK) /* one file, no -wal beside it */
+        rc = fail(to, sqlite3_errcode(to), e);
+    if (sqlite3_close(to) != SQLITE_OK && rc == BM_OK)
+        rc = bm_fail(e, BM_IO, "%s cannot be closed", path);
+    return rc;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------ */
@@ -399,15 +447,28 @@ static enum bm_rc open_db(const char *path, struct bm_store_options how, struct 
     return BM_OK;
 }
 
+static void discard(struct bm_db *db)
+{
+    static const char *const ends[] = { "", "-wal", "-shm" };
+    char path[4096];
+
+    for (size_t i = 0; i < BM_COUNT(ends); i++) {
+        snprintf(path, sizeof path, "%s%s", sqlite3_db_filename(db->h, "main"), ends[i]);
+        (void)unlink(path);
+    }
+}
+
 const struct bm_db_driver bm_db_sqlite = {
     .scheme = "sqlite",
     .migrations = bm_migrations_sqlite,
     .n_migrations = BM_MIGRATIONS_SQLITE,
     .open = open_db,
     .close = close_db,
+    .discard = discard,
     .schema = schema,
     .script = script,
     .begin = begin,
+    .snapshot = snapshot,
     .commit = commit,
     .rollback = rollback,
     .tidy = tidy,
@@ -418,6 +479,10 @@ const struct bm_db_driver bm_db_sqlite = {
     .drop = drop,
     .col_int = col_int,
     .col_bytes = col_bytes,
+    .col_kind = col_kind,
     .last_id = last_id,
     .changes = changes,
+    .tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid",
+    .columns = "SELECT name FROM pragma_table_info(?) ORDER BY cid",
+    .backup = backup,
 };

@@ -19,13 +19,16 @@ struct bm_store;
 #define BM_UDID_LEN 32
 #define BM_SERIAL_LEN 16
 
-/* dsn: "sqlite:PATH". create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
+/* dsn: "sqlite:PATH", or "postgres:" and what libpq takes: "postgres:host=db1 dbname=birthmark", "postgres://user@host/name". Of a
+ * PostgreSQL database there is one writer at a time: BM_CONFLICT "in-use" for a second. create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
  * read_only. BM_CONFLICT when its schema is newer than this program. */
 struct bm_store_options {
     bool create, read_only;
 };
 BM_MUST_USE enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e);
 void bm_store_close(struct bm_store *s); /* NULL is fine; rolls back what is open */
+/* Closes one that was opened with create, and takes away what that made: for an init that failed. */
+void bm_store_discard(struct bm_store *s);
 static inline void bm_store_closep(struct bm_store **s)
 {
     bm_store_close(*s);
@@ -35,8 +38,27 @@ static inline void bm_store_closep(struct bm_store **s)
 BM_MUST_USE enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e);
 void bm_store_rollback(struct bm_store *s);
+/* From here on everything is read as of this moment, whatever others write, until bm_store_rollback(). Results may be of any size. */
+BM_MUST_USE enum bm_rc bm_store_snapshot(struct bm_store *s, struct bm_error *e);
 /* Trims caches and truncates the write-ahead log; called when idle. */
 void bm_store_tidy(struct bm_store *s);
+
+/* --- all of it at once (copy.c) ----------------------------------------------------------------------------------------------- */
+struct bm_content {
+    int64_t tables, rows;
+    uint8_t sha256[32]; /* over every row, the same in whichever database it is */
+};
+/* Of a store in a snapshot, or that nobody writes to. Leaves out what a database says of itself (its schema number). */
+BM_MUST_USE enum bm_rc bm_store_content(struct bm_store *s, struct bm_content *ret, struct bm_error *e);
+/* Every row into a store that was just created and has a transaction open. `from` stands still. Whatever fails, roll `to` back. */
+BM_MUST_USE enum bm_rc bm_store_copy(struct bm_store *from, struct bm_store *to, struct bm_error *e);
+/* Makes a registry at dsn that is as `from`, reads it back, lets `check` (which may be NULL) look at it, and only then commits. Whatever
+ * fails, nothing is left at dsn. BM_CONFLICT when there is a registry already. */
+typedef enum bm_rc bm_store_check_fn(void *arg, struct bm_store *to, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_move(struct bm_store *from, const char *dsn, bm_store_check_fn *check, void *arg,
+                                     struct bm_content *ret, struct bm_error *e);
+/* All as of one moment, while others write, into a new SQLite file. Not inside a snapshot or transaction. */
+BM_MUST_USE enum bm_rc bm_store_backup(struct bm_store *s, const char *path, struct bm_error *e);
 
 /* Small named values: "schema", "clock", "log-id" ... */
 BM_MUST_USE enum bm_rc bm_meta_get(struct bm_store *s, const char *key, struct bm_buf *ret, struct bm_error *e);

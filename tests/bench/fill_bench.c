@@ -63,7 +63,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: fill_bench REGISTRY.DB N\n");
         return 2;
     }
-    snprintf(dsn, sizeof dsn, "sqlite:%s", argv[1]);
+    snprintf(dsn, sizeof dsn, "%s%s", strncmp(argv[1], "postgres:", 9) == 0 ? "" : "sqlite:", argv[1]);
     must(bm_store_open(dsn, (struct bm_store_options){ 0 }, &s, &e), &e);
     must(bm_audit_open(&a, s, &e), &e);
     for (int64_t i = 0; i < n; i++) {

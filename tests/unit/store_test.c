@@ -1,5 +1,6 @@
-/* The store through its interface alone, so that a second driver passes the same rows: BM_TEST_DSN names another database than the
- * SQLite file made here. What is SQLite's own (files, disks, crashes) is in migrate_test.c. */
+/* The store through its interface alone, so that every driver passes the same rows: store_postgres_test.c is this file over a PostgreSQL
+ * server, and BM_TEST_DSN names another PostgreSQL schema, which is emptied for each test. What is SQLite's own (files, disks, crashes)
+ * is in migrate_test.c, what is PostgreSQL's in postgres_test.c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,6 +9,8 @@
 
 #include "base/text.h"
 #include "store/store.h"
+
+#include "postgres_fixture.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -73,8 +76,12 @@ static int setup(void **state)
     strcpy(dir + strlen(dir) - 6, "XXXXXX");
     assert_non_null(mkdtemp(dir));
     snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", dir);
+    if (pg_dir[0] != '\0')
+        pg_dsn(dsn, sizeof dsn);
     if (getenv("BM_TEST_DSN") != NULL)
         snprintf(dsn, sizeof dsn, "%s", getenv("BM_TEST_DSN"));
+    if (strncmp(dsn, "postgres:", 9) == 0)
+        assert_true(pg_empty(dsn));
     OK(bm_store_open(dsn, (struct bm_store_options){ .create = true }, &s, &e));
     OK(bm_store_begin(s, &e));
     put_basics();
@@ -136,6 +143,52 @@ static void test_transactions(void **state)
     OK(bm_org_put(s, &o, &e));
     OK(bm_store_commit(s, &e));
     OK(bm_org_get(s, "later-2", &got, &e));
+}
+
+/* Asks for another row while it is given one. */
+static enum bm_rc count_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *err)
+{
+    int64_t *n = arg, last;
+    (void)at_ms, (void)data;
+    assert_int_equal(index, *n);
+    ++*n;
+    return index % 100 == 0 ? bm_audit_leaf_count(s, &last, err) : BM_OK;
+}
+
+/* A snapshot stands still, however large what is read from it. */
+static void test_snapshot(void **state)
+{
+    struct bm_store *r = NULL;
+    int64_t n = 0;
+    enum { N = 600 };
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    for (int64_t i = 0; i < N; i++)
+        OK(bm_audit_leaf_add(s, i, i, bm_rd_str("{}"), &e));
+    OK(bm_store_commit(s, &e));
+    OK(bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, &r, &e));
+    OK(bm_store_snapshot(r, &e));
+    IS(bm_store_snapshot(r, &e), BM_BUG);
+    IS(bm_store_begin(r, &e), BM_BUG);
+    OK(bm_audit_leaf_count(r, &n, &e));
+    assert_int_equal(n, N);
+    OK(bm_store_begin(s, &e));
+    OK(bm_audit_leaf_add(s, N, 1, bm_rd_str("{}"), &e));
+    OK(bm_store_commit(s, &e));
+    n = 0;
+    OK(bm_audit_leaf_each(r, 0, INT64_MAX, count_leaf, &n, &e));
+    assert_int_equal(n, N);
+    bm_store_rollback(r);
+    OK(bm_audit_leaf_count(r, &n, &e));
+    assert_int_equal(n, N + 1);
+    bm_store_close(r);
+    OK(bm_store_snapshot(s, &e));
+    IS(bm_store_begin(s, &e), BM_BUG);
+    IS(bm_meta_set(s, "x", bm_rd_str("1"), &e), BM_BUG);
+    bm_store_rollback(s);
+    OK(bm_store_begin(s, &e));
+    bm_store_rollback(s);
 }
 
 static void test_close_rolls_back(void **state)
@@ -1006,11 +1059,27 @@ static void test_counts_follow(void **state)
     assert_true(holds(&text, "{\"active\":30,\"retired\":10}"));
 }
 
+#ifdef STORE_TEST_POSTGRES
+static int group_setup(void **state)
+{
+    (void)state;
+    return getenv("BM_TEST_DSN") != NULL || pg_start() ? 0 : -1;
+}
+
+static int group_teardown(void **state)
+{
+    (void)state;
+    pg_stop();
+    return 0;
+}
+#endif
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_transactions),
+        T(test_snapshot),
         T(test_close_rolls_back),
         T(test_outside_transaction),
         T(test_meta),
@@ -1036,5 +1105,9 @@ int main(void)
         T(test_counts_follow),
     };
 
+#ifdef STORE_TEST_POSTGRES
+    return cmocka_run_group_tests_name("store over PostgreSQL", tests, group_setup, group_teardown);
+#else
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+#endif
 }

@@ -1,0 +1,3 @@
+/* The rows of store_test.c over PostgreSQL. */
+#define STORE_TEST_POSTGRES
+#include "store_test.c"
