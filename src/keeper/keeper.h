@@ -4,6 +4,7 @@
 #define BM_KEEPER_KEEPER_H
 
 #include "base/bytes.h"
+#include "base/confine.h"
 
 #include <jansson.h>
 
@@ -14,6 +15,7 @@ struct bm_keeper_options {
     const char *secret_file; /* what seals the keys; NULL: DATA/secret */
     const char *tls_cert_file, *tls_key_file; /* PEM; NULL: the certificate that our own CA issued and renews */
     const char *tls_hosts;   /* comma-separated names and addresses for that certificate */
+    enum bm_confine_mode confine; /* bm_keeper_run() only: how it locks itself in once all is open */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */
 BM_MUST_USE enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e);
