@@ -42,7 +42,8 @@ static const struct row rows[] = {
     { "drain_seconds", NUMBER, MEMBER(drain_seconds), "20", 0, 3600,
       "At a stop, how long requests under way may take. Read again on SIGHUP." },
     { "confine", CONFINE, MEMBER(confine), bm_confine_default, 0, 0,
-      "required, auto or off: whether the processes lock themselves in with seccomp and Landlock. required does not start where the kernel "
+      "required, auto or off: whether the processes lock themselves in with seccomp and Landlock. required does not start where "
+      "the kernel "
       "cannot do that; auto does with what there is, and a warning." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
@@ -104,8 +105,9 @@ static enum bm_rc set_confine(struct bm_config *c, const struct row *r, const ch
 
 static enum bm_rc set_row(struct bm_config *c, const struct row *r, const char *value, struct bm_error *e)
 {
-    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *,
-                                     struct bm_error *) = { [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level, [CONFINE] = set_confine };
+    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *, struct bm_error *) = {
+        [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level, [CONFINE] = set_confine
+    };
 
     return set[r->kind](c, r, value, e);
 }

@@ -141,7 +141,8 @@ enum bm_rc bm_user_find(const char *name, const char *folder, struct bm_user *re
         return BM_OK;
     rc = user_named(name, ret, e);
     if (rc == BM_OK && ret->uid != geteuid())
-        return bm_refuse(e, BM_USAGE, "user-not-changeable", "only root can start a process as '%s'; start as root, or leave the key out", name);
+        return bm_refuse(e, BM_USAGE, "user-not-changeable",
+                         "only root can start a process as '%s'; start as root, or leave the key out", name);
     ret->change = false;
     return rc;
 }

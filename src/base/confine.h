@@ -59,6 +59,7 @@ BM_MUST_USE enum bm_rc bm_user_become(const struct bm_user *u, struct bm_error *
 BM_MUST_USE enum bm_rc bm_seccomp_apply(enum bm_role role, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_seccomp_check(struct bm_error *e);
 int bm_landlock_abi(void); /* 0: the kernel has none */
-BM_MUST_USE enum bm_rc bm_landlock_apply(enum bm_role role, const struct bm_confine_path *paths, size_t n_paths, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_landlock_apply(enum bm_role role, const struct bm_confine_path *paths, size_t n_paths,
+                                         struct bm_error *e);
 
 #endif

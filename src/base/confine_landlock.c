@@ -12,16 +12,16 @@
 #include <unistd.h>
 
 enum {
-    FS_V1 = (1 << 13) - 1, /* EXECUTE to MAKE_SYM */
-    FS_REFER = 1 << 13,    /* version 2 */
-    FS_TRUNCATE = 1 << 14, /* version 3 */
+    FS_V1 = (1 << 13) - 1,  /* EXECUTE to MAKE_SYM */
+    FS_REFER = 1 << 13,     /* version 2 */
+    FS_TRUNCATE = 1 << 14,  /* version 3 */
     FS_IOCTL_DEV = 1 << 15, /* version 5 */
     READ = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
     WRITE = READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
             LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_TRUNCATE,
     ON_FILES = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE,
-    NET_TCP = 3,  /* bind and connect, version 4 */
-    SCOPES = 3,   /* abstract sockets and signals, version 6 */
+    NET_TCP = 3, /* bind and connect, version 4 */
+    SCOPES = 3,  /* abstract sockets and signals, version 6 */
 };
 
 struct ruleset {

@@ -32,18 +32,22 @@ static const struct call {
     { W | S, "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl timerfd_settime select pselect6" },
     /* files, where Landlock lets them be; SQLite and base/file.h */
     { K | S, "open openat lseek _llseek pread64 pwrite64 preadv pwritev fsync fdatasync ftruncate ftruncate64 fallocate flock" },
-    { K | S, "stat lstat stat64 lstat64 statx access faccessat faccessat2 readlink readlinkat getcwd getdents64 statfs fstatfs fadvise64" },
+    { K | S, "stat lstat stat64 lstat64 statx access faccessat faccessat2 readlink readlinkat getcwd getdents64 statfs fstatfs "
+             "fadvise64" },
     { K | S, "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat umask fchmod fchown dup" },
     { K, "mlock mlock2 munlock" },
     /* children: fork, another user, confine */
-    { S, "clone clone3 fork wait4 waitid kill tgkill socketpair pipe2 eventfd2 epoll_create1 epoll_create timerfd_create signalfd4" },
-    { S, "setresuid setresgid setgroups setuid setgid prctl prlimit64 setrlimit getrlimit ugetrlimit seccomp getgroups set_tid_address" },
+    { S,
+      "clone clone3 fork wait4 waitid kill tgkill socketpair pipe2 eventfd2 epoll_create1 epoll_create timerfd_create signalfd4" },
+    { S, "setresuid setresgid setgroups setuid setgid prctl prlimit64 setrlimit getrlimit ugetrlimit seccomp getgroups "
+         "set_tid_address" },
     { S, "landlock_create_ruleset landlock_add_rule landlock_restrict_self" },
 };
 
 /* Tried by libraries that can do without: refused, without an end of the process. A worker opens nothing at all. */
 static const struct call refused[] = {
-    { ALL, "ioctl sysinfo getcpu sched_setaffinity get_mempolicy utimensat utime chmod fchmodat fchownat chown lchown getxattr readahead" },
+    { ALL, "ioctl sysinfo getcpu sched_setaffinity get_mempolicy utimensat utime chmod fchmodat fchownat chown lchown getxattr "
+           "readahead" },
     { K | W, "prctl getrlimit prlimit64 setrlimit" },
     { W, "open openat stat lstat access faccessat readlink readlinkat getcwd lseek dup umask mlock munlock" },
 };
@@ -116,6 +120,7 @@ enum bm_rc bm_seccomp_check(struct bm_error *e)
     const uint32_t action = SECCOMP_RET_KILL_PROCESS;
 
     if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0U, &action) != 0)
-        return bm_refuse(e, BM_IO, "confine-unavailable", "this kernel, or the container we run in, has no seccomp filters: %s", strerror(errno));
+        return bm_refuse(e, BM_IO, "confine-unavailable", "this kernel, or the container we run in, has no seccomp filters: %s",
+                         strerror(errno));
     return BM_OK;
 }

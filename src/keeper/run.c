@@ -124,7 +124,8 @@ static void take_admin(struct loop *l)
         return;
     for (size_t i = 0; i < l->n_conns; i++)
         admins += l->conns[i]->admin;
-    if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+    if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
+        (peer.uid != 0 && peer.uid != geteuid())) {
         bm_log(BM_LOG_WARN, "administrator", "connection refused");
         close(fd);
         return;
@@ -187,7 +188,8 @@ static void lose(struct loop *l, const struct bm_error *why)
     if (!l->lost)
         bm_log(BM_LOG_ERROR, "storage", "%s", why->what);
     l->lost = true;
-    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable", "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
+    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable",
+              "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
 }
 
 static void begin_batch(struct loop *l)
@@ -447,7 +449,8 @@ static void lock_keys(void)
         (void)setrlimit(RLIMIT_MEMLOCK, &l);
     }
     if (CRYPTO_secure_malloc_init(SECURE_HEAP, SECURE_HEAP_LEAST) != 1)
-        bm_log(BM_LOG_WARN, "keys", "private keys are not in locked memory: the limit on that (ulimit -l) is below %d kB", SECURE_HEAP / 1024);
+        bm_log(BM_LOG_WARN, "keys", "private keys are not in locked memory: the limit on that (ulimit -l) is below %d kB",
+               SECURE_HEAP / 1024);
 }
 
 /* The folder that a file is in, and the one that a link to it is in: certificates are renewed by putting new files there. */
@@ -461,7 +464,9 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
 {
     const char *const files[] = { o->tls_cert_file, o->tls_key_file };
     char named[BM_COUNT(files)][PATH_MAX] = { "" }, real[BM_COUNT(files)][PATH_MAX] = { "" };
-    struct bm_confine_path paths[3 + 2 * BM_COUNT(files)] = { { o->data_dir, true }, { "/etc/localtime", false }, { "/dev/urandom", false } };
+    struct bm_confine_path paths[3 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
+                                                              { "/etc/localtime", false },
+                                                              { "/dev/urandom", false } };
     size_t n = 3;
 
     for (size_t i = 0; i < BM_COUNT(files); i++) {

@@ -534,9 +534,9 @@ static enum bm_rc confine(struct server *s, struct bm_error *e)
 {
     char folder[sizeof s->config.file];
     (void)snprintf(folder, sizeof folder, "%s", s->config.file);
-    const struct bm_confine_path paths[] = {
-        { s->config.data_dir, true }, { dirname(folder), false }, { "/etc/localtime", false }
-    };
+    const struct bm_confine_path paths[] = { { s->config.data_dir, true },
+                                             { dirname(folder), false },
+                                             { "/etc/localtime", false } };
 
     bm_harden();
     return bm_confine(s->config.confine, BM_ROLE_SUPERVISOR, paths, BM_COUNT(paths), e);

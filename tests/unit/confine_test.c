@@ -336,7 +336,9 @@ static void each_role_and_act(void **state)
 
     (void)state;
     for (size_t i = 0; i < BM_COUNT(rows); i++) {
-        const int want[BM_ROLES] = { [BM_ROLE_WORKER] = rows[i].worker, [BM_ROLE_KEEPER] = rows[i].keeper, [BM_ROLE_SUPERVISOR] = rows[i].supervisor };
+        const int want[BM_ROLES] = {
+            [BM_ROLE_WORKER] = rows[i].worker, [BM_ROLE_KEEPER] = rows[i].keeper, [BM_ROLE_SUPERVISOR] = rows[i].supervisor
+        };
 
         for (int role = 0; role < BM_ROLES; role++) {
             int got = try(rows[i].act, (enum bm_role)role);
@@ -392,7 +394,8 @@ static void words(void **state)
     static const struct {
         const char *word;
         bool good;
-    } cases[] = { { "required", true }, { "auto", true }, { "off", true }, { "", false }, { "on", false }, { "Required", false }, { "off ", false } };
+    } cases[] = { { "required", true }, { "auto", true },      { "off", true },  { "", false },
+                  { "on", false },      { "Required", false }, { "off ", false } };
 
     (void)state;
     for (size_t i = 0; i < BM_COUNT(cases); i++) {
@@ -420,7 +423,8 @@ static void users(void **state)
     assert_int_equal(bm_user_find("", NULL, &u, &e), BM_OK);
     assert_true(u.change && u.uid != 0);
     if (fork() == 0) {
-        int how = bm_user_become(&u, &e) == BM_OK && getuid() == u.uid && geteuid() == u.uid && getegid() == u.gid && setuid(0) != 0 && read_data() != 0;
+        int how = bm_user_become(&u, &e) == BM_OK && getuid() == u.uid && geteuid() == u.uid && getegid() == u.gid &&
+                  setuid(0) != 0 && read_data() != 0;
 
         _exit(how ? 0 : 1);
     }

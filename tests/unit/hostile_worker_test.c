@@ -213,19 +213,58 @@ static void bend(struct bm_rd b, size_t at)
     bent.p[at] ^= 1;
 }
 
-static void no_proof(struct bm_enrol *c) { c->evidence = (struct bm_evidence){ 0 }; }
-static void empty_tls(struct bm_enrol *c) { c->evidence.cert = NO_BLOB; }
-static void unknown_key(struct bm_enrol *c) { c->evidence.cert = bm_buf_rd(&stranger.id.cert); }
-static void key_and_cert(struct bm_enrol *c) { c->evidence.spki = bm_key_spki(good.id.key); }
-static void udid_of_other(struct bm_enrol *c) { c->claimed_udid = bm_rd_of(other.udid, BM_UDID_LEN); }
-static void other_batch(struct bm_enrol *c) { c->claimed_batch = bm_rd_str("elsewhere"); }
-static void other_service(struct bm_enrol *c) { c->requests[0].service = bm_rd_str("nothing"); }
-static void is_suspended(struct bm_enrol *c) { c->evidence.cert = bm_buf_rd(&suspended.id.cert); }
-static void is_compromised(struct bm_enrol *c) { c->evidence.cert = bm_buf_rd(&compromised.id.cert); }
-static void revoked_cert(struct bm_enrol *c) { c->evidence.cert = bm_buf_rd(&revoked); }
-static void nothing_asked(struct bm_enrol *c) { c->n_requests = 0; }
-static void empty_csr(struct bm_enrol *c) { c->requests[0].csr = NO_BLOB; }
-static void half_csr(struct bm_enrol *c) { c->requests[0].csr.n /= 2; }
+static void no_proof(struct bm_enrol *c)
+{
+    c->evidence = (struct bm_evidence){ 0 };
+}
+static void empty_tls(struct bm_enrol *c)
+{
+    c->evidence.cert = NO_BLOB;
+}
+static void unknown_key(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_buf_rd(&stranger.id.cert);
+}
+static void key_and_cert(struct bm_enrol *c)
+{
+    c->evidence.spki = bm_key_spki(good.id.key);
+}
+static void udid_of_other(struct bm_enrol *c)
+{
+    c->claimed_udid = bm_rd_of(other.udid, BM_UDID_LEN);
+}
+static void other_batch(struct bm_enrol *c)
+{
+    c->claimed_batch = bm_rd_str("elsewhere");
+}
+static void other_service(struct bm_enrol *c)
+{
+    c->requests[0].service = bm_rd_str("nothing");
+}
+static void is_suspended(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_buf_rd(&suspended.id.cert);
+}
+static void is_compromised(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_buf_rd(&compromised.id.cert);
+}
+static void revoked_cert(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_buf_rd(&revoked);
+}
+static void nothing_asked(struct bm_enrol *c)
+{
+    c->n_requests = 0;
+}
+static void empty_csr(struct bm_enrol *c)
+{
+    c->requests[0].csr = NO_BLOB;
+}
+static void half_csr(struct bm_enrol *c)
+{
+    c->requests[0].csr.n /= 2;
+}
 static void csr_signature(struct bm_enrol *c)
 {
     bend(c->requests[0].csr, c->requests[0].csr.n - 1);
@@ -251,14 +290,23 @@ static void forged_cert(struct bm_enrol *c)
     bend(bm_buf_rd(&ldevid), ldevid.n - 1);
     c->evidence.cert = bm_buf_rd(&bent);
 }
-static void cert_is_junk(struct bm_enrol *c) { c->evidence.cert = bm_rd_str("certificate"); }
-static void ca_as_device(struct bm_enrol *c) { c->evidence.cert = bm_buf_rd(&scratch); }
+static void cert_is_junk(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_rd_str("certificate");
+}
+static void ca_as_device(struct bm_enrol *c)
+{
+    c->evidence.cert = bm_buf_rd(&scratch);
+}
 static void other_subject(struct bm_enrol *c)
 {
     c->evidence.cert = bm_buf_rd(&ldevid);
     c->reenrol = true;
 }
-static void challenge_bare(struct bm_enrol *c) { c->evidence.kind = BM_EVIDENCE_CHALLENGE; }
+static void challenge_bare(struct bm_enrol *c)
+{
+    c->evidence.kind = BM_EVIDENCE_CHALLENGE;
+}
 static void challenge_invented(struct bm_enrol *c)
 {
     static const uint8_t made[BM_CHALLENGE_LEN] = { 1, 2, 3 };
@@ -333,7 +381,9 @@ static void challenge_row(int fd, int what, const char *name, const char *want)
 
     challenge(fd, nonce);
     ask_tls(&c, &good);
-    c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_CHALLENGE, .spki = bm_key_spki(good.id.key), .challenge = bm_rd_of(nonce, sizeof nonce) };
+    c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_CHALLENGE,
+                                       .spki = bm_key_spki(good.id.key),
+                                       .challenge = bm_rd_of(nonce, sizeof nonce) };
     if (what == 5)
         c.n_requests = 0;
     bm_enrol_tbs(&tbs, what == 0 || what == 5 ? BM_CMD_STATUS : BM_CMD_ENROL, &c);
@@ -357,9 +407,12 @@ static void challenge_rows(int fd)
     static const struct {
         const char *name, *code;
     } rows[] = {
-        { "signed for a status, used to enrol", "bad-signature" }, { "signed by another device", "bad-signature" },
-        { "another request put in", "bad-signature" },             { "a bit of the challenge", "challenge-unknown" },
-        { "a bit of the signature", "bad-signature" },             { "an answer used twice", "challenge-used" },
+        { "signed for a status, used to enrol", "bad-signature" },
+        { "signed by another device", "bad-signature" },
+        { "another request put in", "bad-signature" },
+        { "a bit of the challenge", "challenge-unknown" },
+        { "a bit of the signature", "bad-signature" },
+        { "an answer used twice", "challenge-used" },
     };
 
     for (size_t i = 0; i < BM_COUNT(rows); i++)
@@ -426,7 +479,8 @@ static void length_rows(int fd)
         uint32_t was = 0;
 
         assert_true(bm_rd_u32(&r, &was));
-        const uint32_t tries[] = { was + 1, was - 1, was + 256, 65535, BM_COMMAND_MAX, BM_FRAME_MAX, 0x7fffffff, 0x80000000, 0xffffffff };
+        const uint32_t tries[] = { was + 1,      was - 1,    was + 256,  65535,     BM_COMMAND_MAX,
+                                   BM_FRAME_MAX, 0x7fffffff, 0x80000000, 0xffffffff };
         for (size_t t = 0; t < BM_COUNT(tries); t++) {
             set_u32(in.p + at[i], tries[t]);
             refused(fd, "count", i * 100 + t, BM_CMD_ENROL, bm_buf_rd(&in), "malformed");
@@ -486,7 +540,9 @@ static void text_rows(int fd)
         whole.n = 0;
         for (int field = 0; field < 3; field++) {
             assert_true(bm_rd_vec(&rest, BM_COMMAND_MAX, &v));
-            bm_buf_vec(&whole, field != texts[i].field ? v : texts[i].n != 0 ? bm_rd_of(texts[i].text, texts[i].n) : bm_rd_str(texts[i].text));
+            bm_buf_vec(&whole, field != texts[i].field ? v
+                               : texts[i].n != 0       ? bm_rd_of(texts[i].text, texts[i].n)
+                                                       : bm_rd_str(texts[i].text));
         }
         bm_buf_put(&whole, rest.p, rest.n);
         refused(fd, "text", i, BM_CMD_ENROL, bm_buf_rd(&whole), "malformed");
@@ -496,7 +552,9 @@ static void text_rows(int fd)
 /* --- frames: each costs its worker the connection ------------------------------------------------------------------------------------------ */
 static void frame_rows(int ignored)
 {
-    static const uint32_t lengths[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, BM_COMMAND_MAX + 1, BM_FRAME_MAX, BM_FRAME_MAX + 1, 0x7fffffff, 0x80000000, 0xffffffff };
+    static const uint32_t lengths[] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, BM_COMMAND_MAX + 1, BM_FRAME_MAX, BM_FRAME_MAX + 1, 0x7fffffff, 0x80000000, 0xffffffff
+    };
     BM_CLEANUP(bm_buf_done) struct bm_buf in = { 0 };
     struct bm_enrol c;
 
@@ -584,13 +642,41 @@ static void refusals_are_kept(void **state)
     json_decref(r);
 }
 
-static void minting_is_refused(void **state) { (void)state; group(minting_rows); }
-static void challenges_are_refused(void **state) { (void)state; group(challenge_rows); }
-static void types_are_refused(void **state) { (void)state; group(type_rows); }
-static void lengths_are_refused(void **state) { (void)state; group(length_rows); }
-static void texts_are_refused(void **state) { (void)state; group(text_rows); }
-static void frames_are_refused(void **state) { (void)state; group(frame_rows); }
-static void a_flood_is_answered(void **state) { (void)state; group(flood_rows); }
+static void minting_is_refused(void **state)
+{
+    (void)state;
+    group(minting_rows);
+}
+static void challenges_are_refused(void **state)
+{
+    (void)state;
+    group(challenge_rows);
+}
+static void types_are_refused(void **state)
+{
+    (void)state;
+    group(type_rows);
+}
+static void lengths_are_refused(void **state)
+{
+    (void)state;
+    group(length_rows);
+}
+static void texts_are_refused(void **state)
+{
+    (void)state;
+    group(text_rows);
+}
+static void frames_are_refused(void **state)
+{
+    (void)state;
+    group(frame_rows);
+}
+static void a_flood_is_answered(void **state)
+{
+    (void)state;
+    group(flood_rows);
+}
 
 /* --- the world --------------------------------------------------------------------------------------------------------------------------------- */
 static void enrol_into(const struct dev *d, struct bm_buf *ret)
