@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum kind { TEXT, NUMBER, LEVEL };
+enum kind { TEXT, NUMBER, LEVEL, CONFINE };
 
 struct row {
     const char *key;
@@ -45,6 +45,13 @@ static const struct row rows[] = {
       "Open connections per worker from one address (IPv6: one /64); more are closed at once. Read again on SIGHUP." },
     { "drain_seconds", NUMBER, MEMBER(drain_seconds), "20", 0, 3600,
       "At a stop, how long requests under way may take. Read again on SIGHUP." },
+    { "confine", CONFINE, MEMBER(confine), bm_confine_default, 0, 0,
+      "required, auto or off: whether the processes lock themselves in with seccomp and Landlock. required does not start where "
+      "the kernel "
+      "cannot do that; auto does with what there is, and a warning." },
+    { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
+      "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
+    { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },
 };
 _Static_assert(BM_COUNT(rows) <= 32, "struct bm_config has a bit for each row");
 _Static_assert(BM_CONNECTIONS_MAX == 10240 && BM_CONNECTIONS_PER_ADDRESS == 1024, "the defaults above repeat base/limits.h");
@@ -93,10 +100,18 @@ static enum bm_rc set_level(struct bm_config *c, const struct row *r, const char
     return BM_OK;
 }
 
+static enum bm_rc set_confine(struct bm_config *c, const struct row *r, const char *value, struct bm_error *e)
+{
+    if (!bm_confine_parse(value, member(c, r)))
+        return bm_fail(e, BM_USAGE, "%s: write required, auto or off", r->key);
+    return BM_OK;
+}
+
 static enum bm_rc set_row(struct bm_config *c, const struct row *r, const char *value, struct bm_error *e)
 {
-    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *,
-                                     struct bm_error *) = { [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level };
+    static enum bm_rc (*const set[])(struct bm_config *, const struct row *, const char *, struct bm_error *) = {
+        [TEXT] = set_text, [NUMBER] = set_number, [LEVEL] = set_level, [CONFINE] = set_confine
+    };
 
     return set[r->kind](c, r, value, e);
 }

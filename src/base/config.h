@@ -5,6 +5,7 @@
 #define BM_BASE_CONFIG_H
 
 #include "base/bytes.h"
+#include "base/confine.h"
 #include "base/log.h"
 
 #define BM_CONFIG_PATH_MAX 512
@@ -26,6 +27,8 @@ struct bm_config {
     char secret_file[BM_CONFIG_PATH_MAX];                                     /* "": DATA/secret */
     unsigned connections, connections_per_address;
     unsigned drain_seconds;
+    enum bm_confine_mode confine;
+    char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };
 
 /* All defaults. BM_LIMIT when data_dir is too long. */

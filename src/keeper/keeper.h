@@ -4,6 +4,7 @@
 #define BM_KEEPER_KEEPER_H
 
 #include "base/bytes.h"
+#include "base/confine.h"
 
 #include <jansson.h>
 
@@ -11,10 +12,11 @@ struct bm_keeper;
 
 struct bm_keeper_options {
     const char *data_dir;
-    const char *secret_file; /* what seals the keys; NULL: DATA/secret */
+    const char *secret_file;                  /* what seals the keys; NULL: DATA/secret */
     const char *tls_cert_file, *tls_key_file; /* PEM; NULL: the certificate that our own CA issued and renews */
-    const char *tls_hosts;   /* comma-separated names and addresses for that certificate */
-    const char *store;       /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
+    const char *tls_hosts;                    /* comma-separated names and addresses for that certificate */
+    const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
+    enum bm_confine_mode confine;             /* bm_keeper_run() only: how it locks itself in once all is open */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */
 BM_MUST_USE enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e);
@@ -30,9 +32,9 @@ BM_MUST_USE enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm
 /* Makes DATA: secret, store, root and issuing CA, log key, TLS certificate. BM_CONFLICT when DATA already holds a registry. */
 struct bm_init_options {
     const char *data_dir;
-    const char *secret_file; /* NULL: DATA/secret, made with 32 random bytes */
-    const char *ca_alg;      /* "EC:P-256" ... for both CAs */
-    const char *organisation;/* O= of the CA subjects */
+    const char *secret_file;  /* NULL: DATA/secret, made with 32 random bytes */
+    const char *ca_alg;       /* "EC:P-256" ... for both CAs */
+    const char *organisation; /* O= of the CA subjects */
     const char *tls_hosts;
     const char *store; /* as above */
 };
@@ -40,8 +42,8 @@ BM_MUST_USE enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm
 
 /* Runs one administrator's act in a transaction of its own: request {"op": "product.create", ...} (keeper/admin.h lists them), blob for those
  * that take one. ret_reply: a new reference. */
-BM_MUST_USE enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor, json_t **ret_reply,
-                                       struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor,
+                                       json_t **ret_reply, struct bm_error *e);
 
 /* The keeper process. control_fd: socket from the supervisor, which sends one worker socket per message (SCM_RIGHTS) and whose end means
  * stop. admin_path: where the administrator's socket is made (mode 0600). Returns the exit status. */

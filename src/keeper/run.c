@@ -9,17 +9,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_TIDY_MS = 3000, VIEW_EVERY_MS = 3600 * 1000 };
+enum { SECURE_HEAP = 2 * 1024 * 1024, SECURE_HEAP_LEAST = 32 };
 
 struct conn {
     int fd;
@@ -120,7 +124,8 @@ static void take_admin(struct loop *l)
         return;
     for (size_t i = 0; i < l->n_conns; i++)
         admins += l->conns[i]->admin;
-    if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+    if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
+        (peer.uid != 0 && peer.uid != geteuid())) {
         bm_log(BM_LOG_WARN, "administrator", "connection refused");
         close(fd);
         return;
@@ -183,7 +188,8 @@ static void lose(struct loop *l, const struct bm_error *why)
     if (!l->lost)
         bm_log(BM_LOG_ERROR, "storage", "%s", why->what);
     l->lost = true;
-    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable", "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
+    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable",
+              "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
 }
 
 static void begin_batch(struct loop *l)
@@ -433,6 +439,48 @@ static void loop_freep(struct loop **l)
     free(*l);
 }
 
+/* OpenSSL keeps the secret numbers of private keys in a heap of its own, which is never swapped out. */
+static void lock_keys(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_MEMLOCK, &l) == 0) {
+        l.rlim_cur = l.rlim_max;
+        (void)setrlimit(RLIMIT_MEMLOCK, &l);
+    }
+    if (CRYPTO_secure_malloc_init(SECURE_HEAP, SECURE_HEAP_LEAST) != 1)
+        bm_log(BM_LOG_WARN, "keys", "private keys are not in locked memory: the limit on that (ulimit -l) is below %d kB",
+               SECURE_HEAP / 1024);
+}
+
+/* The folder that a file is in, and the one that a link to it is in: certificates are renewed by putting new files there. */
+static const char *folder_of(char *path)
+{
+    return path[0] != '\0' ? dirname(path) : NULL;
+}
+
+/* From here on: DATA, and the folders of the operator's TLS certificate, which is read again when it may have changed. */
+static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
+{
+    const char *const files[] = { o->tls_cert_file, o->tls_key_file };
+    char named[BM_COUNT(files)][PATH_MAX] = { "" }, real[BM_COUNT(files)][PATH_MAX] = { "" };
+    struct bm_confine_path paths[3 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
+                                                              { "/etc/localtime", false },
+                                                              { "/dev/urandom", false } };
+    size_t n = 3;
+
+    for (size_t i = 0; i < BM_COUNT(files); i++) {
+        if (files[i] == NULL)
+            continue;
+        snprintf(named[i], sizeof named[i], "%s", files[i]);
+        if (realpath(files[i], real[i]) == NULL)
+            real[i][0] = '\0';
+        paths[n++].path = folder_of(named[i]);
+        paths[n++].path = folder_of(real[i]);
+    }
+    return bm_confine(o->confine, BM_ROLE_KEEPER, paths, n, e);
+}
+
 int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char *admin_path)
 {
     BM_CLEANUP(loop_freep) struct loop *l = calloc(1, sizeof *l);
@@ -443,7 +491,8 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
         return 1;
     l->admin_fd = -1;
     l->control_fd = control_fd;
-    (void)prctl(PR_SET_DUMPABLE, 0); /* no core dump and no ptrace: this process holds the CA keys */
+    bm_harden(); /* this process holds the CA keys */
+    lock_keys();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* the supervisor says when: the control socket ends */
     signal(SIGTERM, SIG_IGN);
@@ -451,6 +500,8 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
     rc = bm_keeper_open(o, &l->k, &e);
     if (rc == BM_OK)
         rc = listen_admin(admin_path, &l->admin_fd, &e);
+    if (rc == BM_OK)
+        rc = confine(o, &e);
     if (rc != BM_OK) {
         bm_log(BM_LOG_ERROR, "start", "%s (%s)", e.what, bm_error_code(&e));
         return 1;

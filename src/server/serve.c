@@ -9,6 +9,8 @@
 #include "server/worker.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,6 +54,7 @@ struct server {
     int64_t deadline_ms; /* of the phase */
     bool announced;
     int status;
+    struct bm_user keeper_user, worker_user;
 };
 
 /* --- processes ----------------------------------------------------------------------------------------------------------------- */
@@ -80,13 +83,16 @@ static void forget_supervisor(struct server *s, const struct slot *own)
     sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
 }
 
-/* Neither keys nor requests belong into a core file; nothing we start could gain rights. */
-static void harden(void)
+/* In a child: no way back to what the supervisor may do. */
+static void become(const struct bm_user *u)
 {
-    const struct rlimit none = { 0, 0 };
+    struct bm_error e;
 
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (bm_user_become(u, &e) != BM_OK) {
+        bm_log(BM_LOG_ERROR, "start", "%s", e.what);
+        exit(1);
+    }
+    bm_harden();
 }
 
 static const char *or_null(const char *text)
@@ -103,6 +109,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .tls_cert_file = or_null(s->config.tls_cert_file),
         .tls_key_file = or_null(s->config.tls_key_file),
         .tls_hosts = or_null(s->config.tls_hosts),
+        .confine = s->config.confine,
     };
     char admin[BM_CONFIG_PATH_MAX + 16];
 
@@ -110,8 +117,8 @@ static _Noreturn void keeper_child(struct server *s, int control)
     forget_supervisor(s, NULL);
     closep(&s->keeper_control);
     bm_listeners_close(&s->listeners);
-    harden();
     bm_log_init("keeper", s->config.log_level);
+    become(&s->keeper_user);
     snprintf(admin, sizeof admin, "%s/admin.sock", s->config.data_dir);
     exit(bm_keeper_run(&o, control, admin));
 }
@@ -149,15 +156,18 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
         .keeper_fd = keeper_fd,
         .control_fd = control_fd,
         .settings = settings_of(&s->config),
+        .confine = s->config.confine,
     };
 
+    bm_log_init(w->name, s->config.log_level);
+    become(&s->worker_user); /* before the next line, which the change would undo */
     /* The end of the control socket says so too; this also holds when the loop is stuck. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         exit(1);
     closep(&w->control);
     forget_supervisor(s, w);
-    harden();
+    bm_limit_worker();
     int status = bm_worker_run(&setup);
     free(s->slots);
     exit(status);
@@ -525,11 +535,44 @@ static void raise_descriptors(void)
     }
 }
 
+/* What cannot be had is said before anything starts; what children need of the system is made while files can still be read. */
+static enum bm_rc check_confinement(struct server *s, struct bm_error *e)
+{
+    enum bm_rc rc = bm_user_find(s->config.keeper_user, s->config.data_dir, &s->keeper_user, e);
+
+    if (rc == BM_OK)
+        rc = bm_user_find(s->config.worker_user, NULL, &s->worker_user, e);
+    if (rc == BM_OK && s->config.confine == BM_CONFINE_REQUIRED)
+        rc = bm_confine_check(e);
+    if (rc != BM_OK)
+        return rc;
+    if (s->config.confine == BM_CONFINE_OFF)
+        bm_log(BM_LOG_WARN, "confine", "the processes are not confined, because the configuration has confine = off");
+    return OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_LOAD_SSL_STRINGS, NULL) == 1
+               ? BM_OK
+               : bm_fail(e, BM_IO, "OpenSSL does not start; is its configuration right?");
+}
+
+/* The supervisor goes on forking, signalling, reading its configuration and writing DATA/serving. */
+static enum bm_rc confine(struct server *s, struct bm_error *e)
+{
+    char folder[sizeof s->config.file];
+    (void)snprintf(folder, sizeof folder, "%s", s->config.file);
+    const struct bm_confine_path paths[] = { { s->config.data_dir, true },
+                                             { dirname(folder), false },
+                                             { "/etc/localtime", false } };
+
+    bm_harden();
+    return bm_confine(s->config.confine, BM_ROLE_SUPERVISOR, paths, BM_COUNT(paths), e);
+}
+
 static enum bm_rc start(struct server *s, struct bm_error *e)
 {
     enum bm_rc rc = make_slots(s, e);
 
     raise_descriptors();
+    if (rc == BM_OK)
+        rc = check_confinement(s, e);
     if (rc == BM_OK)
         rc = bm_listen(s->config.listen, &s->listeners, e);
     if (rc == BM_OK)
@@ -538,7 +581,7 @@ static enum bm_rc start(struct server *s, struct bm_error *e)
         rc = start_keeper(s, e);
     for (size_t i = 0; rc == BM_OK && i < s->n_slots; i++)
         rc = start_worker(s, &s->slots[i], e);
-    return rc;
+    return rc == BM_OK ? confine(s, e) : rc;
 }
 
 static void finish(struct server *s)
@@ -565,7 +608,7 @@ int bm_serve(const struct bm_config *config)
 
     bm_log_init("supervisor", config->log_level);
     if (start(&s, &e) != BM_OK) {
-        bm_log(BM_LOG_ERROR, "start", "%s", e.what);
+        bm_log(BM_LOG_ERROR, "start", "%s (%s)", e.what, bm_error_code(&e));
         begin_stop(&s, 1, HURRY_MS);
         s.status = 1;
     }

@@ -331,7 +331,7 @@ static enum bm_rc start(struct worker *w, struct bm_error *e)
         return rc;
     w->world.router.keeper_alive = true;
     apply(w, &w->setup->settings);
-    return BM_OK;
+    return bm_confine(w->setup->confine, BM_ROLE_WORKER, NULL, 0, e); /* nothing has been read from anybody yet */
 }
 
 static void finish(struct worker *w)

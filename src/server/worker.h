@@ -3,6 +3,7 @@
 #ifndef BM_SERVER_WORKER_H
 #define BM_SERVER_WORKER_H
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "server/listen.h"
 
@@ -27,6 +28,7 @@ struct bm_worker_setup {
     int keeper_fd;                  /* stream socket */
     int control_fd;                 /* SOCK_SEQPACKET */
     struct bm_worker_settings settings;
+    enum bm_confine_mode confine;
 };
 /* Runs until it is drained, told to stop, or its keeper has gone. Returns the exit status. Owns both descriptors. */
 int bm_worker_run(const struct bm_worker_setup *setup);
