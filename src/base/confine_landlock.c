@@ -41,7 +41,7 @@ static int make_ruleset(int abi, enum bm_role role, struct ruleset *r)
     size_t n = abi >= 6 ? 3 * sizeof(uint64_t) : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
 
     *r = (struct ruleset){ .fs = FS_V1 | (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0) };
-    r->net = abi >= 4 ? NET_TCP : 0;
+    r->net = abi >= 4 && role != BM_ROLE_KEEPER_DB ? NET_TCP : 0;
     r->scoped = abi >= 6 && role != BM_ROLE_SUPERVISOR ? SCOPES : 0;
     return (int)syscall(SYS_landlock_create_ruleset, r, n, 0U);
 }

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { W = 1 << BM_ROLE_WORKER, K = 1 << BM_ROLE_KEEPER, S = 1 << BM_ROLE_SUPERVISOR, ALL = W | K | S };
+enum { W = 1 << BM_ROLE_WORKER, D = 1 << BM_ROLE_KEEPER_DB, K = 1 << BM_ROLE_KEEPER | D, S = 1 << BM_ROLE_SUPERVISOR, ALL = W | K | S };
 
 /* A worker that is started anew has the supervisor's filter besides its own: S has everything that W has. */
 static const struct call {
@@ -36,6 +36,7 @@ static const struct call {
              "fadvise64" },
     { K | S, "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat umask fchmod fchown dup" },
     { K, "mlock mlock2 munlock" },
+    { D, "socket connect sendmmsg recvmmsg" },
     /* children: fork, another user, confine */
     { S,
       "clone clone3 fork wait4 waitid kill tgkill socketpair pipe2 eventfd2 epoll_create1 epoll_create timerfd_create signalfd4" },

@@ -464,9 +464,10 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
 {
     const char *const files[] = { o->tls_cert_file, o->tls_key_file };
     char named[BM_COUNT(files)][PATH_MAX] = { "" }, real[BM_COUNT(files)][PATH_MAX] = { "" };
-    struct bm_confine_path paths[3 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
+    struct bm_confine_path paths[4 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
                                                               { "/etc/localtime", false },
                                                               { "/dev/urandom", false } };
+    bool on_server = o->store != NULL && strncmp(o->store, "postgres:", 9) == 0;
     size_t n = 3;
 
     for (size_t i = 0; i < BM_COUNT(files); i++) {
@@ -478,7 +479,9 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
         paths[n++].path = folder_of(named[i]);
         paths[n++].path = folder_of(real[i]);
     }
-    return bm_confine(o->confine, BM_ROLE_KEEPER, paths, n, e);
+    if (on_server)
+        paths[n++].path = "/etc"; /* host and user names are looked up there */
+    return bm_confine(o->confine, on_server ? BM_ROLE_KEEPER_DB : BM_ROLE_KEEPER, paths, n, e);
 }
 
 int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char *admin_path)

@@ -324,7 +324,7 @@ static char *number_places(const char *text, int *ret_n)
     size_t room = strlen(text) * 3 + sizeof " RETURNING id";
     struct bm_wr w = bm_wr_of(malloc(room), room - 1);
     bool quoted = false;
-    char place[12];
+    char place[16];
 
     *ret_n = 0;
     if (w.p == NULL)
