@@ -388,7 +388,7 @@ static enum bm_rc prepare(struct bm_db *db, const char *text, struct bm_stmt **r
     st->db = db;
     st->writes = begins(text, "INSERT") || begins(text, "UPDATE") || begins(text, "DELETE");
     st->guarded = st->writes && needs_guard(text);
-    snprintf(st->name, sizeof st->name, "bm_%llu", (unsigned long long)++db->names);
+    snprintf(st->name, sizeof st->name, "bm_%llx", (unsigned long long)++db->names);
     *ret = st;
     return BM_OK;
 }

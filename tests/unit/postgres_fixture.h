@@ -86,7 +86,8 @@ PG_HELPER void pg_stop(void)
         return;
     pg_down("immediate");
     snprintf(command, sizeof command, "rm -rf %s", pg_dir);
-    (void)system(command);
+    if (system(command) != 0)
+        fprintf(stderr, "%s is left\n", pg_dir);
 }
 
 /* One statement of the test's own; its first value as a number. */
