@@ -70,11 +70,9 @@ struct bm_peer *bm_peers_enter(struct bm_peers *p, const struct sockaddr *from, 
 
     key_of(from, key);
     b = bucket_of(p, key);
-    LIST_FOREACH(peer, &p->buckets[b], link)
-    {
-        if (memcmp(peer->key, key, sizeof key) == 0)
-            break;
-    }
+    peer = LIST_FIRST(&p->buckets[b]);
+    while (peer != NULL && memcmp(peer->key, key, sizeof key) != 0)
+        peer = LIST_NEXT(peer, link);
     if (peer == NULL) {
         peer = calloc(1, sizeof *peer);
         if (peer == NULL)
