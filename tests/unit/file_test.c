@@ -16,7 +16,7 @@ static char top[] = "/tmp/birthmark-file-XXXXXX";
 
 static const char *in_top(const char *name)
 {
-    static char path[512];
+    static char path[256];
 
     snprintf(path, sizeof path, "%s/%s", top, name);
     return path;
