@@ -319,6 +319,9 @@ static void tell_what_waits(const struct bm_config *was, const struct bm_config 
     put_if(&list, strcmp(was->tls_cert_file, is->tls_cert_file) != 0, "tls_cert_file");
     put_if(&list, strcmp(was->tls_key_file, is->tls_key_file) != 0, "tls_key_file");
     put_if(&list, strcmp(was->secret_file, is->secret_file) != 0, "secret_file");
+    put_if(&list, was->confine != is->confine, "confine");
+    put_if(&list, strcmp(was->keeper_user, is->keeper_user) != 0, "keeper_user");
+    put_if(&list, strcmp(was->worker_user, is->worker_user) != 0, "worker_user");
     if (list.n != 0 && !list.bad)
         bm_log(BM_LOG_WARN, "reload", "%.*s: in force only after a restart", (int)list.n, (const char *)list.p);
 }
@@ -336,6 +339,7 @@ static void reload(struct server *s)
     bm_log_init("supervisor", s->config.log_level);
     bm_log(BM_LOG_INFO, "reload", "configuration read again");
     tell_what_waits(&was, &s->config);
+    s->config.confine = was.confine; /* also for workers that are started anew */
     o.settings = settings_of(&s->config);
     order(s, &o);
 }
