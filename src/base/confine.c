@@ -120,6 +120,10 @@ static enum bm_rc owner_of(const char *folder, struct bm_user *ret, struct bm_er
 {
     struct stat st;
 
+    if (stat(folder, &st) != 0 && errno == ENOENT) {
+        *ret = (struct bm_user){ 0 }; /* the keeper tells what to do */
+        return BM_OK;
+    }
     if (stat(folder, &st) != 0)
         return bm_fail(e, BM_IO, "%s: %s", folder, strerror(errno));
     *ret = (struct bm_user){ .change = st.st_uid != 0, .uid = st.st_uid, .gid = st.st_gid };

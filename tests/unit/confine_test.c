@@ -417,7 +417,9 @@ static void users(void **state)
         skip();
     assert_int_equal(bm_user_find("no-such-user-here", NULL, &u, &e), BM_USAGE);
     assert_string_equal(bm_error_code(&e), "no-such-user");
-    assert_int_equal(bm_user_find("", "/no/such/folder", &u, &e), BM_IO);
+    assert_int_equal(bm_user_find("", "/no/such/folder", &u, &e), BM_OK);
+    assert_false(u.change);
+    assert_int_equal(bm_user_find("", "/etc/passwd/folder", &u, &e), BM_IO);
     assert_int_equal(bm_user_find("", data, &u, &e), BM_OK);
     assert_false(u.change); /* it is root's */
     assert_int_equal(bm_user_find("", NULL, &u, &e), BM_OK);
