@@ -2,6 +2,7 @@
 #include "keeper/internal.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
@@ -205,6 +206,18 @@ static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, 
 
 typedef enum bm_rc judged_fn(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
 
+/* The keeper's line of a request's trace; the worker's has the same correlation. The words come from a worker, so they are escaped. What was
+ * granted counts only once the batch is committed, and that is not known here yet: hence "judged". */
+static void log_judged(const struct bm_enrol *c, const char *outcome)
+{
+    char correlation[4 * sizeof c->correlation], protocol[4 * sizeof c->protocol], peer[4 * sizeof c->peer];
+
+    bm_log(BM_LOG_DEBUG, "judged", "correlation=%s protocol=%s outcome=%s peer=%s",
+           bm_text_escape(bm_rd_str(c->correlation), correlation, sizeof correlation),
+           bm_text_escape(bm_rd_str(c->protocol), protocol, sizeof protocol), outcome,
+           bm_text_escape(bm_rd_str(c->peer), peer, sizeof peer));
+}
+
 /* A refusal is written down in the same transaction; only the disk can stop that. */
 static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c, judged_fn *run, struct bm_buf *out, struct bm_error *e)
 {
@@ -220,6 +233,7 @@ static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c,
         rc = run(k, &cmd, now, out, e);
     else
         now = k->clock_high; /* the refusal is kept under the last time that was believed */
+    log_judged(&cmd, rc == BM_OK ? "ok" : bm_error_code(e));
     if (rc == BM_OK || rc == BM_IO)
         return rc;
     wrote = bm_record_refusal(k, &cmd, now, e, &lost);
