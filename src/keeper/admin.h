@@ -14,7 +14,7 @@
  *   product.create  name org [title policy]                   policy: keeper/policy.h
  *   product.set     name [title policy]                       product.list, product.show name
  *   batch.create    name product quota [ca]                   batch.set name [quota state ca]; state: open closed; batch.list [product]; batch.show name
- *   device.list     [state batch product after limit]         device.show udid -> row, "credentials": [...]
+ *   device.list     [state batch product full after limit]    device.show udid -> row, "credentials": [...]
  *   device.allocate udid batch                                registered -> allocated
  *   device.suspend  device.resume  device.retire  device.compromise    udid [reason]    retire and compromise revoke what it holds
  *   device.transfer udid org                                  new owner; what it holds is revoked; it enrols again

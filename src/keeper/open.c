@@ -2,7 +2,8 @@
  *
  *   DATA/registry.db   the store, unless it is elsewhere
  *                            DATA/keys/   private keys, sealed      DATA/secret   what seals them (mode 0400)
- *   DATA/lock          held while open    DATA/admin.sock                        DATA/birthmark.conf (optional) */
+ *   DATA/lock          held while open    DATA/admin.sock                        DATA/birthmark.conf (optional)
+ *   DATA/init.begun    there while init is at work; what a cut-off init leaves beside it is nobody's yet */
 #include "keeper/internal.h"
 
 #include "base/clock.h"
@@ -34,6 +35,15 @@ enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
     if (now > k->clock_high)
         k->clock_high = now;
     return BM_OK;
+}
+
+static const char begun[] = "init.begun";
+
+static bool init_cut_off(const char *data_dir)
+{
+    char path[PATH_LEN];
+
+    return bm_path_join(data_dir, begun, path, sizeof path, NULL) == BM_OK && access(path, F_OK) == 0;
 }
 
 enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e)
@@ -149,15 +159,14 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
         rc = check_there(o, e);
     if (rc == BM_OK)
         rc = bm_data_lock(k->options.data_dir, &k->lock_fd, e);
+    if (rc == BM_OK && init_cut_off(o->data_dir))
+        rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "a 'birthmark init' was cut off in %s; run it again", o->data_dir);
     if (rc == BM_OK)
         rc = read_secret(k, e);
     if (rc == BM_OK)
         rc = open_store(k, false, e);
     if (rc == BM_OK)
         rc = open_log(k, e);
-    if (rc == BM_OK && k->audit.tree.size == 0) /* init writes everything in one transaction */
-        rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "%s holds only what an interrupted 'birthmark init' left; remove it and run init again",
-                       o->data_dir);
     if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
     if (rc == BM_OK)
@@ -317,6 +326,25 @@ static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_option
     return rc == BM_OK ? fill(k, o, e) : rc;
 }
 
+/* From here to unmark() everything that init makes may be taken away again. */
+static enum bm_rc mark(const struct bm_init_options *o, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    enum bm_rc rc = bm_path_join(o->data_dir, begun, path, sizeof path, e);
+
+    return rc == BM_OK ? bm_file_write(path, bm_rd_str(""), 0600, e) : rc;
+}
+
+static enum bm_rc unmark(const struct bm_init_options *o, struct bm_error *e)
+{
+    char path[PATH_LEN];
+    enum bm_rc rc = bm_path_join(o->data_dir, begun, path, sizeof path, e);
+
+    if (rc == BM_OK && unlink(path) != 0)
+        return bm_fail(e, BM_IO, "cannot remove %s: %s", path, strerror(errno));
+    return rc;
+}
+
 enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
 {
     struct bm_keeper_options ko = {
@@ -330,14 +358,21 @@ enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
     if (rc == BM_OK)
         rc = bm_data_lock(k->options.data_dir, &k->lock_fd,
                           e); /* before the look around: two at once must not take each other's away */
+    if (rc == BM_OK && init_cut_off(o->data_dir))
+        take_back(o);
     if (rc == BM_OK)
         rc = make_folders(o, e);
+    if (rc == BM_OK)
+        rc = mark(o, e);
     if (rc != BM_OK)
         return rc;
     rc = make_registry(k, o, e);
+    if (rc == BM_OK)
+        rc = unmark(o, e);
     if (rc != BM_OK) {
         bm_store_discard(BM_MOVE(k->store));
         take_back(o);
+        (void)unmark(o, NULL);
     }
     return rc;
 }

@@ -47,6 +47,7 @@ struct loop {
     struct waiting batch[BM_BATCH_COMMANDS];
     size_t n_batch;
     bool in_transaction, lost;
+    bool alone; /* a command that stands alone has run: what it did is committed, so no later failure may be told as its own */
     struct bm_error why_lost;
     int64_t batch_began_ms, device_since_ms; /* 0: no device waits */
     int64_t head_at_ms, busy_at_ms, view_at_ms;
@@ -197,7 +198,7 @@ static void begin_batch(struct loop *l)
     for (size_t i = 0; i < l->n_conns; i++)
         l->conns[i]->mark = l->conns[i]->out.n;
     l->n_batch = 0;
-    l->in_transaction = l->lost = false;
+    l->in_transaction = l->lost = l->alone = false;
     l->device_since_ms = 0;
     l->batch_began_ms = bm_clock_steady_ms();
 }
@@ -220,7 +221,7 @@ static bool batch_full(const struct loop *l)
 {
     int64_t now = bm_clock_steady_ms();
 
-    return l->n_batch == BM_BATCH_COMMANDS || l->lost || (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) ||
+    return l->n_batch == BM_BATCH_COMMANDS || l->lost || l->alone || (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) ||
            now - l->batch_began_ms >= BM_IMPORT_BATCH_MS;
 }
 
@@ -274,16 +275,19 @@ static bool run_conn(struct loop *l, struct conn *c)
 
     while (!c->gone && !batch_full(l) && c->out.n < c->out.max / 2) {
         struct bm_rd before = in;
+        bool alone;
 
         rc = bm_frame_read(&in, max, &f, &e);
         if (rc != BM_OK)
             break;
-        if (bm_command_stands_alone(&(struct bm_command_in){ .type = f.type, .payload = f.payload }) && l->n_batch != 0) {
+        alone = bm_command_stands_alone(&(struct bm_command_in){ .type = f.type, .payload = f.payload });
+        if (alone && l->n_batch != 0) {
             in = before;
             any = true; /* so that another batch follows */
             break;
         }
         run_frame(l, c, &f);
+        l->alone = alone;
         any = true;
     }
     if (rc == BM_LIMIT) {

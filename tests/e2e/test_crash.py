@@ -317,3 +317,19 @@ def test_killed_init(birthmark, tmp_path):
             s.run("init")
         assert {c["name"] for c in s.ask("status")["cas"]} == {"root", "issuing"}
         assert s.ask("log", "verify")["good"] is True
+
+
+def test_init_never_takes_a_registry_that_is_in_use(new_server):
+    """A mark that init left may come back with a power cut, or with a copy: the keys of a registry that works stay where they are."""
+    s = new_server()
+    s.init()
+    s.furnish()
+    whole = {p: p.read_bytes() for p in [*s.data.glob("keys/*"), s.data / "secret"]}
+    for mark in ("init.begun", "keys/root.key.pem.new.1", "registry.db.new.1"):
+        (s.data / mark).write_bytes(b"")
+    done = s.run("init", want=None)
+    assert done.returncode != 0 and "already" in done.stderr, done
+    assert {p: p.read_bytes() for p in whole} == whole
+    (s.data / "init.begun").unlink()
+    s.start()
+    assert len(s.ask("org", "list")["rows"]) == 2

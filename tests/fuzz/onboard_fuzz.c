@@ -10,7 +10,8 @@ static void must(bool ok)
 }
 
 typedef enum bm_rc prepare_fn(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
-typedef enum bm_rc render_fn(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+typedef enum bm_rc render_fn(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                             struct bm_error *e);
 
 /* What is prepared is a command that the keeper can read. */
 static void prepare(prepare_fn *fn, const struct bm_request *q, bool is_command)

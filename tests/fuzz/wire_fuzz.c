@@ -70,7 +70,7 @@ static void refused(struct bm_rd in, struct bm_buf *out)
 /* The first byte chooses the message. */
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static void (*const messages[])(struct bm_rd in, struct bm_buf *out) = { enrol, enrolled, status, view, refused };
+    static void (*const messages[])(struct bm_rd in, struct bm_buf * out) = { enrol, enrolled, status, view, refused };
     struct bm_buf out = { .max = BM_FRAME_MAX };
 
     if (n != 0)

@@ -85,7 +85,7 @@ static void many(void **state)
 {
     enum { MANY = 20000 };
     struct bm_keeper *k = keeper_new(1);
-    uint8_t (*c)[BM_CHALLENGE_LEN] = calloc(MANY, sizeof *c);
+    uint8_t(*c)[BM_CHALLENGE_LEN] = calloc(MANY, sizeof *c);
     size_t cap;
 
     (void)state;

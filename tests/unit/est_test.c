@@ -62,8 +62,12 @@ static int tear_down(void **state)
 /* --- requests ------------------------------------------------------------------------------------------------------------------------ */
 static struct bm_request request(struct bm_rd body)
 {
-    struct bm_request q = { .method = BM_POST, .content_type = bm_rd_str("application/pkcs10"), .body = body,
-                            .peer = "192.0.2.1", .correlation = "0123456789abcdef", .client_cert = bm_buf_rd(&cert) };
+    struct bm_request q = { .method = BM_POST,
+                            .content_type = bm_rd_str("application/pkcs10"),
+                            .body = body,
+                            .peer = "192.0.2.1",
+                            .correlation = "0123456789abcdef",
+                            .client_cert = bm_buf_rd(&cert) };
 
     return q;
 }
@@ -190,8 +194,9 @@ static void content_types(void **state)
 
 static void bodies_refused(void **state)
 {
-    static const char *const bad[] = { "M", "MI", "MII", "====", "MIIB=", "MIIB MIIB!", "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n",
-                                       "MI\0B", "\xff\xfe", "MIIB===="
+    static const char *const bad[] = {
+        "M",     "MI",       "MII",     "====", "MIIB=", "MIIB MIIB!", "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n",
+        "MI\0B", "\xff\xfe", "MIIB===="
     };
     struct bm_buf payload = { .max = BM_COMMAND_MAX }, big = { .max = 1 << 20 }, text = { .max = 1 << 20 };
     struct bm_request q = request(bm_buf_rd(&csr));
@@ -232,7 +237,7 @@ static void prefixes(void **state)
 static void holds_certs(const struct bm_response *r, int want)
 {
     struct bm_buf der = { .max = 1 << 20 };
-    STACK_OF(X509) *certs;
+    STACK_OF(X509) * certs;
     CMS_ContentInfo *cms;
     const uint8_t *p;
 
@@ -377,9 +382,15 @@ static void unknown_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms_taken),    cmocka_unit_test(what_goes_along), cmocka_unit_test(content_types),
-        cmocka_unit_test(bodies_refused), cmocka_unit_test(prefixes),        cmocka_unit_test(certs_in_the_clients_habit),
-        cmocka_unit_test(answers_that_do_not_fit), cmocka_unit_test(questions), cmocka_unit_test(unknown_labels),
+        cmocka_unit_test(forms_taken),
+        cmocka_unit_test(what_goes_along),
+        cmocka_unit_test(content_types),
+        cmocka_unit_test(bodies_refused),
+        cmocka_unit_test(prefixes),
+        cmocka_unit_test(certs_in_the_clients_habit),
+        cmocka_unit_test(answers_that_do_not_fit),
+        cmocka_unit_test(questions),
+        cmocka_unit_test(unknown_labels),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -75,25 +75,31 @@ static const struct good {
     { "{\"op\":\"profile.list\"}", NOTHING },
     { "{\"op\":\"profile.show\",\"name\":\"ldevid\"}", NOTHING },
     { "{\"op\":\"profile.set\",\"name\":\"ten-days\"}", PROFILE },
-    { "{\"op\":\"ca.create\",\"name\":\"ca-2\",\"parent\":\"root\",\"alg\":\"EC:P-384\",\"profile\":\"issuing-ca\",\"org\":\"Two\"}", NOTHING },
+    { "{\"op\":\"ca.create\",\"name\":\"ca-2\",\"parent\":\"root\",\"alg\":\"EC:P-384\",\"profile\":\"issuing-ca\",\"org\":"
+      "\"Two\"}",
+      NOTHING },
     { "{\"op\":\"ca.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"ca.show\",\"name\":\"ca-2\"}", NOTHING },
     { "{\"op\":\"ca.default\",\"name\":\"issuing\"}", NOTHING },
     { "{\"op\":\"ca.revoke\",\"name\":\"ca-2\",\"reason\":\"superseded\"}", NOTHING },
-    { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\",\"title\":\"T\",\"profile\":\"ten-days\",\"endpoints\":[\"mqtts://h:8883\"]}",
+    { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\",\"title\":\"T\",\"profile\":\"ten-days\",\"endpoints\":["
+      "\"mqtts://h:8883\"]}",
       NOTHING },
     { "{\"op\":\"service.set\",\"name\":\"svc\",\"title\":\"U\",\"kind\":\"https\",\"profile\":\"\",\"endpoints\":[]}", NOTHING },
     { "{\"op\":\"service.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"service.show\",\"name\":\"svc\"}", NOTHING },
-    { "{\"op\":\"product.create\",\"name\":\"prod\",\"org\":\"acme\",\"title\":\"P\",\"policy\":{\"services\":[\"svc\"]}}", NOTHING },
-    { "{\"op\":\"product.set\",\"name\":\"prod\",\"title\":\"Q\",\"policy\":{\"rot\":[\"software\"],\"ca\":\"issuing\"}}", NOTHING },
+    { "{\"op\":\"product.create\",\"name\":\"prod\",\"org\":\"acme\",\"title\":\"P\",\"policy\":{\"services\":[\"svc\"]}}",
+      NOTHING },
+    { "{\"op\":\"product.set\",\"name\":\"prod\",\"title\":\"Q\",\"policy\":{\"rot\":[\"software\"],\"ca\":\"issuing\"}}",
+      NOTHING },
     { "{\"op\":\"product.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"product.show\",\"name\":\"prod\"}", NOTHING },
     { "{\"op\":\"batch.create\",\"name\":\"b-1\",\"product\":\"prod\",\"quota\":7,\"ca\":\"issuing\"}", NOTHING },
     { "{\"op\":\"batch.set\",\"name\":\"b-1\",\"quota\":8,\"state\":\"closed\",\"ca\":\"issuing\"}", NOTHING },
     { "{\"op\":\"batch.list\",\"product\":\"prod\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"batch.show\",\"name\":\"b-1\"}", NOTHING },
-    { "{\"op\":\"device.list\",\"state\":\"active\",\"batch\":\"lot\",\"product\":\"meter\",\"full\":true,\"after\":0,\"limit\":5}", NOTHING },
+    { "{\"op\":\"device.list\",\"state\":\"active\",\"batch\":\"lot\",\"product\":\"meter\",\"full\":true,\"after\":0,\"limit\":5}",
+      NOTHING },
     { "{\"op\":\"device.show\",\"udid\":\"@A\"}", NOTHING },
     { "{\"op\":\"device.allocate\",\"udid\":\"@B\",\"batch\":\"lot\"}", NOTHING },
     { "{\"op\":\"device.suspend\",\"udid\":\"@A\",\"reason\":\"unspecified\"}", NOTHING },
@@ -269,7 +275,8 @@ static const struct bad {
     { "{\"op\":\"org.create\",\"name\":\"Chips\",\"role\":\"oem\"}", BM_USAGE },
     { "{\"op\":\"org.create\",\"name\":\"\",\"role\":\"oem\"}", BM_USAGE },
     { "{\"op\":\"org.create\",\"name\":\"../x\",\"role\":\"oem\"}", BM_USAGE },
-    { "{\"op\":\"org.create\",\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"role\":\"oem\"}", BM_USAGE },
+    { "{\"op\":\"org.create\",\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"role\":\"oem\"}",
+      BM_USAGE },
     { "{\"op\":\"org.create\",\"name\":\"x\",\"role\":\"king\"}", BM_USAGE },
     { "{\"op\":\"org.show\",\"name\":\"nobody\"}", BM_NOTFOUND },
     { "{\"op\":\"org.trust\",\"org\":\"nobody\",\"purpose\":\"birth\"}", BM_NOTFOUND },
@@ -432,7 +439,8 @@ static void blobs(void **state)
         bm_buf_put(&big, " ", 1);
     refused_text("{\"op\":\"profile.set\",\"name\":\"big\"}", bm_buf_rd(&big), BM_LIMIT);
     refused_text("{\"op\":\"profile.set\",\"name\":\"bad\"}", bm_rd_str("{\"validity\":\"10d\""), BM_USAGE);
-    refused_text("{\"op\":\"profile.set\",\"name\":\"ldevid\"}", bm_rd_str("{\"validity\":\"1y\",\"key_usage\":[\"keyCertSign\"],\"subject\":\"CN=x\",\"ca\":{}}"),
+    refused_text("{\"op\":\"profile.set\",\"name\":\"ldevid\"}",
+                 bm_rd_str("{\"validity\":\"1y\",\"key_usage\":[\"keyCertSign\"],\"subject\":\"CN=x\",\"ca\":{}}"),
                  BM_CONFLICT); /* a device profile does not become a CA's */
     refused_text("{\"op\":\"profile.set\",\"name\":\"issuing-ca\"}", bm_rd_str(profile_json), BM_CONFLICT);
 }
@@ -451,8 +459,9 @@ static void authorities(void **state)
     admin_ok(&w, "{\"op\":\"ca.create\",\"name\":\"log\",\"parent\":\"root\"}"); /* the log's key is called that too */
     world_reopen(&w);
     history_holds(&w);
-    refused_text("{\"op\":\"ca.create\",\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"parent\":\"root\"}", NO_BLOB,
-                 BM_DENIED); /* a subject is not cut to fit */
+    refused_text(
+        "{\"op\":\"ca.create\",\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"parent\":\"root\"}",
+        NO_BLOB, BM_DENIED); /* a subject is not cut to fit */
     list = admin(&w, "{\"op\":\"ca.list\",\"limit\":2}");
     assert_int_equal(json_array_size(json_object_get(list, "rows")), 2);
     assert_true(json_is_integer(json_object_get(list, "next")));
@@ -559,15 +568,17 @@ static void log_proofs(void **state)
     assert_int_equal(member_int(head, "size"), size);
     hex_member(head, "root", root);
     for (int64_t i = 0; i < size; i += size / 7 + 1) {
-        BM_CLEANUP(json_unref) json_t *in = admin(&w, "{\"op\":\"log.inclusion\",\"index\":%lld,\"size\":%lld}", (long long)i, (long long)size);
-        BM_CLEANUP(json_unref) json_t *con = admin(&w, "{\"op\":\"log.consistency\",\"from\":%lld,\"to\":%lld}", (long long)i + 1, (long long)size);
+        BM_CLEANUP(json_unref)
+        json_t *in = admin(&w, "{\"op\":\"log.inclusion\",\"index\":%lld,\"size\":%lld}", (long long)i, (long long)size);
+        BM_CLEANUP(json_unref)
+        json_t *con = admin(&w, "{\"op\":\"log.consistency\",\"from\":%lld,\"to\":%lld}", (long long)i + 1, (long long)size);
         size_t n = path_of(in, path);
 
         hex_member(in, "leaf_hash", leaf);
-        assert_ok(bm_merkle_check_inclusion(leaf, i, size, root, (const uint8_t (*)[32])path, n, &err));
+        assert_ok(bm_merkle_check_inclusion(leaf, i, size, root, (const uint8_t(*)[32])path, n, &err));
         n = path_of(con, path);
         hex_member(con, "root_from", root_from);
-        assert_ok(bm_merkle_check_consistency(i + 1, root_from, size, root, (const uint8_t (*)[32])path, n, &err));
+        assert_ok(bm_merkle_check_consistency(i + 1, root_from, size, root, (const uint8_t(*)[32])path, n, &err));
     }
     entries = admin(&w, "{\"op\":\"log.entries\",\"from\":0}");
     assert_int_equal(json_array_size(json_object_get(entries, "entries")), size < 1000 ? size : 1000);
@@ -668,7 +679,8 @@ static void import_resumes(void **state)
     assert_string_equal(before, after);
     free(before);
     free(after);
-    refused_text("{\"op\":\"manifest.begin\",\"format\":\"birthmark\",\"batch\":\"b-1\"}", first_line(bm_buf_rd(&l.text)), BM_CONFLICT);
+    refused_text("{\"op\":\"manifest.begin\",\"format\":\"birthmark\",\"batch\":\"b-1\"}", first_line(bm_buf_rd(&l.text)),
+                 BM_CONFLICT);
 }
 
 /* The same devices in another manifest: known in the same batch, a conflict in another, and given a batch when they had none. */
@@ -719,7 +731,8 @@ static void dry_runs(void **state)
     (void)state;
     lot_make(&l, &s);
     before = counts_of(&w);
-    id = begin(bm_buf_rd(&l.text), "{\"op\":\"manifest.begin\",\"format\":\"birthmark\",\"batch\":\"lot\",\"dry_run\":true}", 0, false);
+    id = begin(bm_buf_rd(&l.text), "{\"op\":\"manifest.begin\",\"format\":\"birthmark\",\"batch\":\"lot\",\"dry_run\":true}", 0,
+               false);
     assert_true(id < 0);
     for (size_t i = 0; i < 3; i++)
         block_says(id, bm_buf_rd(&l.text), i, i < 2 ? 3 : 1, 0, 0);
@@ -880,7 +893,8 @@ static void microchip_example(void **state)
     list = admin(&w, "{\"op\":\"manifest.list\",\"limit\":1000}");
     assert_true(json_array_size(json_object_get(list, "rows")) > 0);
     json_decref(BM_MOVE(begun));
-    begun = admin_blob(&w, first_line(bm_buf_rd(&raw)), "{\"op\":\"manifest.begin\",\"format\":\"microchip\",\"batch\":\"lot\",\"dry_run\":true}");
+    begun = admin_blob(&w, first_line(bm_buf_rd(&raw)),
+                       "{\"op\":\"manifest.begin\",\"format\":\"microchip\",\"batch\":\"lot\",\"dry_run\":true}");
     snprintf(request, sizeof request, "{\"op\":\"manifest.block\",\"manifest\":%lld}", (long long)member_int(begun, "manifest"));
     assert_rc_(admin_do(&w, request, bm_buf_rd(&raw), &again), BM_OK, "pinned");
     if (member_int(again, "added") != 1)
@@ -962,12 +976,15 @@ static void status_op(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_operation),  cmocka_unit_test(refusals),       cmocka_unit_test(long_texts),
-        cmocka_unit_test(blobs),            cmocka_unit_test(authorities),    cmocka_unit_test(lists_page),
-        cmocka_unit_test(life_of_a_device), cmocka_unit_test(revoke_many),    cmocka_unit_test(log_proofs),
-        cmocka_unit_test(import_resumes),   cmocka_unit_test(devices_met_again), cmocka_unit_test(dry_runs),
-        cmocka_unit_test(manifests_refused), cmocka_unit_test(begin_with_line_end), cmocka_unit_test(many_imports),
-        cmocka_unit_test(microchip_example), cmocka_unit_test(why_stories),   cmocka_unit_test(status_op),
+        cmocka_unit_test(every_operation),   cmocka_unit_test(refusals),
+        cmocka_unit_test(long_texts),        cmocka_unit_test(blobs),
+        cmocka_unit_test(authorities),       cmocka_unit_test(lists_page),
+        cmocka_unit_test(life_of_a_device),  cmocka_unit_test(revoke_many),
+        cmocka_unit_test(log_proofs),        cmocka_unit_test(import_resumes),
+        cmocka_unit_test(devices_met_again), cmocka_unit_test(dry_runs),
+        cmocka_unit_test(manifests_refused), cmocka_unit_test(begin_with_line_end),
+        cmocka_unit_test(many_imports),      cmocka_unit_test(microchip_example),
+        cmocka_unit_test(why_stories),       cmocka_unit_test(status_op),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

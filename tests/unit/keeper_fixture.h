@@ -118,8 +118,8 @@ static UNUSED void party_done(struct party *p)
 }
 
 struct dev {
-    struct party id;  /* IDevID key; cert: self-signed, CN = UDID */
-    struct party op;  /* key that LDevIDs are asked for */
+    struct party id; /* IDevID key; cert: self-signed, CN = UDID */
+    struct party op; /* key that LDevIDs are asked for */
     uint8_t udid[BM_UDID_LEN];
     char hex[2 * BM_UDID_LEN + 1];
     struct bm_buf csr; /* of the op key */

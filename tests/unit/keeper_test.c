@@ -355,7 +355,9 @@ static void several_services(void **state)
     struct bm_enrol c;
 
     (void)state;
-    admin_ok(&w, "{\"op\":\"service.create\",\"name\":\"mqtt\",\"kind\":\"mqtt\",\"endpoints\":[\"mqtts://a:8883\",\"mqtts://b:8883\"]}");
+    admin_ok(
+        &w,
+        "{\"op\":\"service.create\",\"name\":\"mqtt\",\"kind\":\"mqtt\",\"endpoints\":[\"mqtts://a:8883\",\"mqtts://b:8883\"]}");
     admin_ok(&w, "{\"op\":\"service.create\",\"name\":\"web\",\"kind\":\"https\"}");
     admin_ok(&w, "{\"op\":\"service.create\",\"name\":\"other\",\"kind\":\"https\"}");
     admin_ok(&w, "{\"op\":\"product.create\",\"name\":\"camera\",\"org\":\"acme\",\"policy\":{\"services\":[\"mqtt\",\"web\"]}}");
@@ -569,7 +571,8 @@ static void policy_rules(void **state)
     struct proof p;
 
     (void)state;
-    admin_ok(&w, "{\"op\":\"product.create\",\"name\":\"picky\",\"org\":\"acme\",\"policy\":{\"rot\":[\"atecc608\"],\"protocols\":[\"est\"]}}");
+    admin_ok(&w, "{\"op\":\"product.create\",\"name\":\"picky\",\"org\":\"acme\",\"policy\":{\"rot\":[\"atecc608\"],\"protocols\":["
+                 "\"est\"]}}");
     admin_ok(&w, "{\"op\":\"batch.create\",\"name\":\"picky-1\",\"product\":\"picky\",\"quota\":5}");
     dev_make(&d);
     dev_make(&soft);
@@ -878,7 +881,8 @@ static void no_ca_for_devices(void **state)
     assert_string_equal(bm_profiles_builtin[5].name, "issuing-ca");
     admin_ok(&w, "{\"op\":\"service.create\",\"name\":\"horse\",\"kind\":\"https\"}");
     admin_ok(&w, "{\"op\":\"product.create\",\"name\":\"troy\",\"org\":\"acme\",\"policy\":{\"services\":[\"horse\"]}}");
-    admin_ok(&w, "{\"op\":\"ca.create\",\"name\":\"troy-ca\",\"parent\":\"root\",\"profile\":\"intermediate-ca\"}"); /* room below it */
+    admin_ok(&w,
+             "{\"op\":\"ca.create\",\"name\":\"troy-ca\",\"parent\":\"root\",\"profile\":\"intermediate-ca\"}"); /* room below it */
     admin_ok(&w, "{\"op\":\"batch.create\",\"name\":\"troy-1\",\"product\":\"troy\",\"quota\":5,\"ca\":\"troy-ca\"}");
     {
         struct bm_service s;
@@ -1118,6 +1122,41 @@ static void init_again(void **state)
     remove_folder(dir);
 }
 
+/* Cut off anywhere, init can be run again, and until then nobody takes what is there for a registry. */
+static void init_cut_off(void **state)
+{
+    static const char *const kept[][3] = { { "init.begun" }, { "init.begun", "secret" }, { "init.begun", "secret", "registry.db" } };
+    char dir[] = "/tmp/bm-init-XXXXXX", path[64];
+    struct bm_init_options o = { .data_dir = dir, .ca_alg = "EC:P-256", .organisation = "Test" };
+    struct bm_keeper_options ko = { .data_dir = dir };
+    struct bm_keeper *k = NULL;
+    FILE *f;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    for (size_t i = 0; i < BM_COUNT(kept); i++) {
+        for (size_t n = 0; n < 3 && kept[i][n] != NULL; n++) {
+            snprintf(path, sizeof path, "%s/%s", dir, kept[i][n]);
+            f = fopen(path, "w");
+            assert_non_null(f);
+            fclose(f);
+        }
+        assert_rc(bm_keeper_open(&ko, &k, &err), BM_NOTFOUND);
+        assert_string_equal(err.code, "no-registry");
+        assert_ok(bm_keeper_init(&o, &err));
+        snprintf(path, sizeof path, "%s/init.begun", dir);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_ok(bm_keeper_open(&ko, &k, &err));
+        bm_keeper_close(BM_MOVE(k));
+        f = fopen(path, "w"); /* the whole of it, cut off at the very end */
+        assert_non_null(f);
+        fclose(f);
+        assert_rc(bm_keeper_open(&ko, &k, &err), BM_NOTFOUND);
+    }
+    assert_ok(bm_keeper_init(&o, &err));
+    remove_folder(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1150,6 +1189,7 @@ int main(void)
         cmocka_unit_test(keeper_is_alone),
         cmocka_unit_test(disk_full),
         cmocka_unit_test(init_again),
+        cmocka_unit_test(init_cut_off),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

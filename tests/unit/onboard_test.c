@@ -23,7 +23,10 @@ typedef enum bm_rc prepare_fn(const struct bm_request *q, struct bm_buf *payload
 
 static struct bm_request request(enum form form, struct bm_rd body)
 {
-    struct bm_request q = { .method = BM_POST, .content_type = bm_rd_str(types[form]), .body = body, .peer = "192.0.2.1",
+    struct bm_request q = { .method = BM_POST,
+                            .content_type = bm_rd_str(types[form]),
+                            .body = body,
+                            .peer = "192.0.2.1",
                             .correlation = "0123456789abcdef" };
 
     return q;
@@ -199,26 +202,51 @@ static void prefixes_and_leftovers(void **state)
 #define U "\"udid\":\"ERERERERERERERERERERERERERERERERERERERERERE\""
 
 static const char *const bad_json[] = {
-    "", " ", "null", "[]", "7", "\"x\"", "{}", "[{}]",
+    "",
+    " ",
+    "null",
+    "[]",
+    "7",
+    "\"x\"",
+    "{}",
+    "[{}]",
     "{" U ",\"requests\":[]}x",
-    "{" U "," U "}",                                    /* twice */
-    "{" U ",\"nonsense\":1}", "{" U ",\"\":1}", "{" U ",\"Udid\":\"\"}",
-    "{\"udid\":7}", "{\"udid\":null}", "{\"udid\":\"\"}", "{\"udid\":[\"ERER\"]}",
-    "{\"udid\":\"ERER\"}",                              /* too short */
+    "{" U "," U "}", /* twice */
+    "{" U ",\"nonsense\":1}",
+    "{" U ",\"\":1}",
+    "{" U ",\"Udid\":\"\"}",
+    "{\"udid\":7}",
+    "{\"udid\":null}",
+    "{\"udid\":\"\"}",
+    "{\"udid\":[\"ERER\"]}",
+    "{\"udid\":\"ERER\"}", /* too short */
     "{\"udid\":\"ERERERERERERERERERERERERERERERERERERERERERERE\"}",
     "{\"udid\":\"ERERERERERERERERERERERERERERERERERERERERERE=\"}", /* padded */
     "{\"udid\":\"ERERERERERERERERERERERERERERERERERERERERERF\"}",  /* stray bits */
     "{\"udid\":\"ERERERERERERERERERERERERERERERERERERERER+RE\"}",  /* the other alphabet */
     "{\"udid\":\"ERERERERERERERERERERERERERERERERERERERER\\nRE\"}",
-    "{" U ",\"challenge\":7}", "{" U ",\"key\":{}}", "{" U ",\"signature\":true}", "{" U ",\"certificate\":[]}",
-    "{" U ",\"batch\":7}", "{" U ",\"batch\":null}", "{" U ",\"batch\":\"a\\u0000b\"}",
-    "{" U ",\"requests\":{}}", "{" U ",\"requests\":\"x\"}", "{" U ",\"requests\":null}", "{" U ",\"requests\":[7]}",
-    "{" U ",\"requests\":[[]]}", "{" U ",\"requests\":[{\"csr\":\"ERER\"},null]}",
-    "{" U ",\"requests\":[{\"crs\":\"ERER\"}]}", "{" U ",\"requests\":[{\"csr\":7}]}", "{" U ",\"requests\":[{\"service\":7}]}",
+    "{" U ",\"challenge\":7}",
+    "{" U ",\"key\":{}}",
+    "{" U ",\"signature\":true}",
+    "{" U ",\"certificate\":[]}",
+    "{" U ",\"batch\":7}",
+    "{" U ",\"batch\":null}",
+    "{" U ",\"batch\":\"a\\u0000b\"}",
+    "{" U ",\"requests\":{}}",
+    "{" U ",\"requests\":\"x\"}",
+    "{" U ",\"requests\":null}",
+    "{" U ",\"requests\":[7]}",
+    "{" U ",\"requests\":[[]]}",
+    "{" U ",\"requests\":[{\"csr\":\"ERER\"},null]}",
+    "{" U ",\"requests\":[{\"crs\":\"ERER\"}]}",
+    "{" U ",\"requests\":[{\"csr\":7}]}",
+    "{" U ",\"requests\":[{\"service\":7}]}",
     "{" U ",\"requests\":[{\"csr\":\"ERER\",\"csr\":\"ERER\"}]}",
     "{" U ",\"requests\":[{\"csr\":{\"csr\":{\"csr\":{}}}}]}",
     "{" U ",\"requests\":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}", /* seventeen */
-    "{\"a\\u0000\":1}", "{" U ",\"batch\":\"\xff\"}", "{" U ",\"batch\":\"\\ud800\"}",
+    "{\"a\\u0000\":1}",
+    "{" U ",\"batch\":\"\xff\"}",
+    "{" U ",\"batch\":\"\\ud800\"}",
 };
 
 static void json_refused(void **state)
@@ -378,8 +406,9 @@ static void status_takes_no_requests(void **state)
 
         sample(form, true, &body);
         assert_int_equal(run(bm_onboard_status_prepare, request(form, bm_buf_rd(&body)), &payload), BM_MALFORMED);
-        assert_int_equal(run(bm_onboard_status_prepare, request(form, form == JSON ? bm_rd_str("{" U "}") : unhex("a1 " UC, room, sizeof room)),
-                             &payload), BM_OK);
+        assert_int_equal(run(bm_onboard_status_prepare,
+                             request(form, form == JSON ? bm_rd_str("{" U "}") : unhex("a1 " UC, room, sizeof room)), &payload),
+                         BM_OK);
         assert_int_equal(bm_enrol_parse(bm_buf_rd(&payload), &c, &err), BM_OK);
         assert_int_equal(c.n_requests, 0);
         assert_int_equal(c.evidence.kind, BM_EVIDENCE_NONE);
@@ -396,10 +425,21 @@ static void challenge_requests(void **state)
         size_t n;
         bool good;
     } rows[] = {
-        { JSON, "{}", 2, true },      { JSON, " {\n} ", 5, true },     { CBOR, "\xa0", 1, true },      { JSON, "", 0, false },
-        { JSON, "[]", 2, false },     { JSON, "{}{}", 4, false },      { JSON, "{\"a\":1}", 7, false }, { JSON, "null", 4, false },
-        { CBOR, "", 0, false },       { CBOR, "\x80", 1, false },      { CBOR, "\xa0\xa0", 2, false }, { CBOR, "\xbf\xff", 2, false },
-        { CBOR, "\xa1\x61\x61\x01", 4, false }, { CBOR, "{}", 2, false }, { JSON, "\xa0", 1, false },
+        { JSON, "{}", 2, true },
+        { JSON, " {\n} ", 5, true },
+        { CBOR, "\xa0", 1, true },
+        { JSON, "", 0, false },
+        { JSON, "[]", 2, false },
+        { JSON, "{}{}", 4, false },
+        { JSON, "{\"a\":1}", 7, false },
+        { JSON, "null", 4, false },
+        { CBOR, "", 0, false },
+        { CBOR, "\x80", 1, false },
+        { CBOR, "\xa0\xa0", 2, false },
+        { CBOR, "\xbf\xff", 2, false },
+        { CBOR, "\xa1\x61\x61\x01", 4, false },
+        { CBOR, "{}", 2, false },
+        { JSON, "\xa0", 1, false },
     };
     struct bm_buf payload = { .max = 1000 };
 
@@ -420,8 +460,15 @@ static void media_types(void **state)
         const char *type;
         bool taken;
     } rows[] = {
-        { "application/json", true }, { "application/json; charset=utf-8", true }, { "Application/JSON", true }, { "application/json ;x", true },
-        { "", false }, { "application/jsonx", false }, { "application/jso", false }, { "text/json", false }, { "application/problem+json", false },
+        { "application/json", true },
+        { "application/json; charset=utf-8", true },
+        { "Application/JSON", true },
+        { "application/json ;x", true },
+        { "", false },
+        { "application/jsonx", false },
+        { "application/jso", false },
+        { "text/json", false },
+        { "application/problem+json", false },
         { "application/cbor-seq", false },
     };
     struct bm_buf payload = { .max = 1000 };
@@ -527,7 +574,8 @@ static json_t *body_of(const struct bm_response *r, enum form form)
 static void says(enum form form, const struct bm_response *r, const char *want)
 {
     json_t *got = body_of(r, form), *wanted = json_loads(want, 0, NULL);
-    char *text_got = json_dumps(got, JSON_SORT_KEYS | JSON_COMPACT), *text_wanted = json_dumps(wanted, JSON_SORT_KEYS | JSON_COMPACT);
+    char *text_got = json_dumps(got, JSON_SORT_KEYS | JSON_COMPACT),
+         *text_wanted = json_dumps(wanted, JSON_SORT_KEYS | JSON_COMPACT);
 
     assert_non_null(wanted);
     assert_string_equal(text_got, text_wanted);
@@ -561,9 +609,15 @@ static void enrol_answer(void **state)
 
     (void)state;
     a = (struct bm_enrolled){ .n_credentials = 2 };
-    a.credentials[0] = (struct bm_enrolled_credential){ bm_rd_str("mqtt"), bm_rd_str("LEAF0"), bm_rd_str("[\"mqtts://a\",\"mqtts://b\"]"), 2000, 1500, 2,
+    a.credentials[0] = (struct bm_enrolled_credential){ bm_rd_str("mqtt"),
+                                                        bm_rd_str("LEAF0"),
+                                                        bm_rd_str("[\"mqtts://a\",\"mqtts://b\"]"),
+                                                        2000,
+                                                        1500,
+                                                        2,
                                                         { bm_rd_str("ISSUER"), bm_rd_str("ROOT") } };
-    a.credentials[1] = (struct bm_enrolled_credential){ bm_rd_str(""), bm_rd_str("LEAF1"), bm_rd_str("[]"), INT64_MAX, -5, 1, { bm_rd_str("ROOT") } };
+    a.credentials[1] = (struct bm_enrolled_credential){ bm_rd_str(""),        bm_rd_str("LEAF1"), bm_rd_str("[]"), INT64_MAX, -5, 1,
+                                                        { bm_rd_str("ROOT") } };
     bm_enrolled_write(&answer, &a);
     for (enum form form = JSON; form < FORMS; form++) {
         struct bm_request q = request(form, bm_rd_str("{}"));
@@ -572,10 +626,12 @@ static void enrol_answer(void **state)
 
         assert_int_equal(bm_onboard_enrol_render(&q, &v, bm_buf_rd(&answer), &r, &err), BM_OK);
         says(form, &r,
-             "{\"udid\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"correlation\":\"0123456789abcdef\",\"anchors\":[\"Uk9PVA\"],\"credentials\":["
+             "{\"udid\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"correlation\":\"0123456789abcdef\",\"anchors\":["
+             "\"Uk9PVA\"],\"credentials\":["
              "{\"service\":\"mqtt\",\"certificate\":\"TEVBRjA\",\"chain\":[\"SVNTVUVS\"],\"not_after\":2000,\"renew_after\":1500,"
              "\"endpoints\":[\"mqtts://a\",\"mqtts://b\"]},"
-             "{\"service\":\"\",\"certificate\":\"TEVBRjE\",\"chain\":[],\"not_after\":9223372036854775807,\"renew_after\":-5,\"endpoints\":[]}]}");
+             "{\"service\":\"\",\"certificate\":\"TEVBRjE\",\"chain\":[],\"not_after\":9223372036854775807,\"renew_after\":-5,"
+             "\"endpoints\":[]}]}");
         bm_buf_done(&r.body);
         assert_int_equal(bm_onboard_enrol_render(&q, &v, bm_rd_of(answer.p, answer.n - 1), &r, &err), BM_MALFORMED);
         assert_int_equal(r.body.n, 0);
@@ -600,7 +656,9 @@ static void status_answer(void **state)
     struct bm_buf answer = { .max = 1 << 20 };
 
     (void)state;
-    s = (struct bm_status){ .status = "enrolled", .state = "active", .product = "p", .batch = "b", .owner = "o", .n_credentials = 1 };
+    s = (struct bm_status){
+        .status = "enrolled", .state = "active", .product = "p", .batch = "b", .owner = "o", .n_credentials = 1
+    };
     s.credentials[0] = (struct bm_status_credential){ .service = "mqtt", .status = "expired", .not_after = 7, .renew_after = 5 };
     bm_status_write(&answer, &s);
     for (enum form form = JSON; form < FORMS; form++) {
@@ -610,8 +668,10 @@ static void status_answer(void **state)
 
         assert_int_equal(bm_onboard_status_render(&q, &v, bm_buf_rd(&answer), &r, &err), BM_OK);
         says(form, &r,
-             "{\"udid\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"status\":\"enrolled\",\"state\":\"active\",\"product\":\"p\",\"batch\":\"b\","
-             "\"owner\":\"o\",\"correlation\":\"0123456789abcdef\",\"credentials\":[{\"service\":\"mqtt\",\"serial\":\"AAAAAAAAAAAAAAAAAAAAAA\","
+             "{\"udid\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"status\":\"enrolled\",\"state\":\"active\",\"product\":"
+             "\"p\",\"batch\":\"b\","
+             "\"owner\":\"o\",\"correlation\":\"0123456789abcdef\",\"credentials\":[{\"service\":\"mqtt\",\"serial\":"
+             "\"AAAAAAAAAAAAAAAAAAAAAA\","
              "\"status\":\"expired\",\"not_after\":7,\"renew_after\":5}]}");
         bm_buf_done(&r.body);
     }
@@ -632,13 +692,15 @@ static void refusals(void **state)
         assert_int_equal(r.retry_after_s, 30);
         assert_string_equal(r.content_type, form == JSON ? "application/problem+json" : "application/cbor");
         says(form, &r,
-             "{\"type\":\"urn:birthmark:refusal:clock-went-back\",\"title\":\"the clock \\\"says\\\"\",\"status\":503,\"code\":\"clock-went-back\","
+             "{\"type\":\"urn:birthmark:refusal:clock-went-back\",\"title\":\"the clock "
+             "\\\"says\\\"\",\"status\":503,\"code\":\"clock-went-back\","
              "\"correlation\":\"0123456789abcdef\",\"retry_after\":30}");
         r.body.n = 0;
         bm_onboard_refuse(&q, &(struct bm_error){ .rc = BM_DENIED, .what = "no" }, 0, &r);
         assert_int_equal(r.status, 403);
         says(form, &r,
-             "{\"type\":\"urn:birthmark:refusal:denied\",\"title\":\"no\",\"status\":403,\"code\":\"denied\",\"correlation\":\"0123456789abcdef\"}");
+             "{\"type\":\"urn:birthmark:refusal:denied\",\"title\":\"no\",\"status\":403,\"code\":\"denied\",\"correlation\":"
+             "\"0123456789abcdef\"}");
         bm_buf_done(&r.body);
     }
 }
@@ -671,10 +733,18 @@ static void refusals_at_the_edge(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_enrol),   cmocka_unit_test(prefixes_and_leftovers),  cmocka_unit_test(json_refused),
-        cmocka_unit_test(cbor_refused), cmocka_unit_test(too_long),                cmocka_unit_test(status_takes_no_requests),
-        cmocka_unit_test(challenge_requests), cmocka_unit_test(media_types),       cmocka_unit_test(challenge_answer),
-        cmocka_unit_test(enrol_answer), cmocka_unit_test(status_answer),           cmocka_unit_test(refusals),
+        cmocka_unit_test(good_enrol),
+        cmocka_unit_test(prefixes_and_leftovers),
+        cmocka_unit_test(json_refused),
+        cmocka_unit_test(cbor_refused),
+        cmocka_unit_test(too_long),
+        cmocka_unit_test(status_takes_no_requests),
+        cmocka_unit_test(challenge_requests),
+        cmocka_unit_test(media_types),
+        cmocka_unit_test(challenge_answer),
+        cmocka_unit_test(enrol_answer),
+        cmocka_unit_test(status_answer),
+        cmocka_unit_test(refusals),
         cmocka_unit_test(refusals_at_the_edge),
     };
 

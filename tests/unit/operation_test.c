@@ -122,10 +122,21 @@ static void statuses(void **state)
         const char *code;
         int status;
     } kinds[] = {
-        { BM_AGAIN, "", 503 },  { BM_MALFORMED, "", 400 }, { BM_LIMIT, "", 413 },    { BM_DENIED, "", 403 },
-        { BM_NOTFOUND, "", 404 }, { BM_CONFLICT, "", 409 }, { BM_USAGE, "", 400 },   { BM_NOMEM, "", 503 },
-        { BM_IO, "", 503 },     { BM_BUG, "", 500 },       { (enum bm_rc)99, "", 500 }, { (enum bm_rc)-1, "", 500 },
-        { BM_DENIED, "no-evidence", 401 }, { BM_LIMIT, "quota-exceeded", 403 }, { BM_MALFORMED, "unsupported-media-type", 415 },
+        { BM_AGAIN, "", 503 },
+        { BM_MALFORMED, "", 400 },
+        { BM_LIMIT, "", 413 },
+        { BM_DENIED, "", 403 },
+        { BM_NOTFOUND, "", 404 },
+        { BM_CONFLICT, "", 409 },
+        { BM_USAGE, "", 400 },
+        { BM_NOMEM, "", 503 },
+        { BM_IO, "", 503 },
+        { BM_BUG, "", 500 },
+        { (enum bm_rc)99, "", 500 },
+        { (enum bm_rc) - 1, "", 500 },
+        { BM_DENIED, "no-evidence", 401 },
+        { BM_LIMIT, "quota-exceeded", 403 },
+        { BM_MALFORMED, "unsupported-media-type", 415 },
         { BM_DENIED, "device-suspended", 403 },
     };
 
@@ -156,8 +167,8 @@ static void plain_text(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(paths), cmocka_unit_test(every_row_is_found), cmocka_unit_test(nul_in_path),
-                                        cmocka_unit_test(statuses), cmocka_unit_test(plain_text) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(paths), cmocka_unit_test(every_row_is_found),
+                                        cmocka_unit_test(nul_in_path), cmocka_unit_test(statuses), cmocka_unit_test(plain_text) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,12 +24,14 @@ static enum bm_rc parse(const char *json, size_t n, struct bm_policy *ret)
 
 #define NAME64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define FULL                                                                                                                       \
-    "{\"rot\":[\"atecc608\",\"software\"],\"protocols\":[\"est\",\"onboard\"],\"profile\":\"ldevid-2\",\"services\":[\"mqtt\",\"aws\"],"  \
+    "{\"rot\":[\"atecc608\",\"software\"],\"protocols\":[\"est\",\"onboard\"],\"profile\":\"ldevid-2\",\"services\":[\"mqtt\","    \
+    "\"aws\"],"                                                                                                                    \
     "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true}"
 
 static void defaults(void **state)
 {
-    static const char *const same[] = { "", "{}", " { } ", "{\"rot\":[],\"services\":[],\"protocols\":[],\"birth_certificate\":false}" };
+    static const char *const same[] = { "", "{}", " { } ",
+                                        "{\"rot\":[],\"services\":[],\"protocols\":[],\"birth_certificate\":false}" };
     struct bm_policy p;
 
     (void)state;
@@ -67,22 +69,55 @@ static void all_members(void **state)
 static void refused(void **state)
 {
     static const char *const bad[] = {
-        "null", "[]", "7", "\"x\"", "{", "{}x", "{} {}", "\0{}",
-        "{\"rots\":[]}", "{\"\":1}", "{\"Rot\":[]}",
-        "{\"rot\":[],\"rot\":[]}", "{\"ca\":\"a\",\"ca\":\"b\"}",
-        "{\"rot\":\"atecc608\"}", "{\"rot\":{}}", "{\"rot\":null}", "{\"rot\":[7]}", "{\"rot\":[null]}", "{\"rot\":[\"\"]}",
-        "{\"rot\":[\"A\"]}", "{\"rot\":[\"a b\"]}", "{\"rot\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"]}", /* 32 and the NUL do not fit */
+        "null",
+        "[]",
+        "7",
+        "\"x\"",
+        "{",
+        "{}x",
+        "{} {}",
+        "\0{}",
+        "{\"rots\":[]}",
+        "{\"\":1}",
+        "{\"Rot\":[]}",
+        "{\"rot\":[],\"rot\":[]}",
+        "{\"ca\":\"a\",\"ca\":\"b\"}",
+        "{\"rot\":\"atecc608\"}",
+        "{\"rot\":{}}",
+        "{\"rot\":null}",
+        "{\"rot\":[7]}",
+        "{\"rot\":[null]}",
+        "{\"rot\":[\"\"]}",
+        "{\"rot\":[\"A\"]}",
+        "{\"rot\":[\"a b\"]}",
+        "{\"rot\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"]}", /* 32 and the NUL do not fit */
         "{\"rot\":[\"a\\u0000b\"]}",
         "{\"rot\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}",
-        "{\"protocols\":[\"aaaaaaaaaaaaaaaa\"]}", "{\"protocols\":\"est\"}",
-        "{\"services\":[\"" NAME64 "a\"]}", "{\"services\":[[\"a\"]]}",
+        "{\"protocols\":[\"aaaaaaaaaaaaaaaa\"]}",
+        "{\"protocols\":\"est\"}",
+        "{\"services\":[\"" NAME64 "a\"]}",
+        "{\"services\":[[\"a\"]]}",
         "{\"services\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\",\"l\",\"m\",\"n\",\"o\",\"p\",\"q\"]}",
         "{\"services\":[\"a\",\"b\",\"a\"]}",
-        "{\"profile\":\"\"}", "{\"profile\":7}", "{\"profile\":\"../x\"}", "{\"profile\":null}", "{\"profile\":\"" NAME64 "a\"}",
-        "{\"ca\":\"\"}", "{\"ca\":[]}", "{\"ca\":true}",
-        "{\"renew_after_percent\":9}", "{\"renew_after_percent\":96}", "{\"renew_after_percent\":-1}", "{\"renew_after_percent\":66.0}",
-        "{\"renew_after_percent\":\"66\"}", "{\"renew_after_percent\":4294967362}", "{\"renew_after_percent\":99999999999999999999}",
-        "{\"renew_expired\":1}", "{\"renew_expired\":\"true\"}", "{\"renew_expired\":null}", "{\"birth_certificate\":0}",
+        "{\"profile\":\"\"}",
+        "{\"profile\":7}",
+        "{\"profile\":\"../x\"}",
+        "{\"profile\":null}",
+        "{\"profile\":\"" NAME64 "a\"}",
+        "{\"ca\":\"\"}",
+        "{\"ca\":[]}",
+        "{\"ca\":true}",
+        "{\"renew_after_percent\":9}",
+        "{\"renew_after_percent\":96}",
+        "{\"renew_after_percent\":-1}",
+        "{\"renew_after_percent\":66.0}",
+        "{\"renew_after_percent\":\"66\"}",
+        "{\"renew_after_percent\":4294967362}",
+        "{\"renew_after_percent\":99999999999999999999}",
+        "{\"renew_expired\":1}",
+        "{\"renew_expired\":\"true\"}",
+        "{\"renew_expired\":null}",
+        "{\"birth_certificate\":0}",
     };
     struct bm_policy p = { .n_rot = 77 };
 

@@ -84,8 +84,9 @@ static void full_enrol(union any *v)
 
     *c = (struct bm_enrol){ .correlation = "ffffffffffffffff", .protocol = "abcdefghijklmno", .reenrol = true };
     memset(c->peer, ':', sizeof c->peer - 1);
-    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE, bytes(BM_CERT_MAX), { { 0 } }, BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX),
-                                        bytes(BM_CHALLENGE_LEN), bytes(BM_SIGNATURE_MAX) };
+    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,   bytes(BM_CERT_MAX), { { 0 } },
+                                        BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX), bytes(BM_CHALLENGE_LEN),
+                                        bytes(BM_SIGNATURE_MAX) };
     for (size_t i = 0; i < BM_TLS_CLIENT_CERTS_MAX; i++)
         c->evidence.chain[i] = bytes(BM_CERT_MAX - i);
     c->claimed_udid = bytes(BM_UDID_LEN);
@@ -108,7 +109,9 @@ static void full_enrolled(union any *v)
     for (size_t i = 0; i < BM_SERVICES_MAX; i++) {
         struct bm_enrolled_credential *c = &r->credentials[i];
 
-        *c = (struct bm_enrolled_credential){ bytes(BM_NAME_LEN - 1), bytes(i == 0 ? BM_CERT_MAX : 1), bytes(1024), INT64_MAX, -1, i % 5, { { 0 } } };
+        *c = (struct bm_enrolled_credential){
+            bytes(BM_NAME_LEN - 1), bytes(i == 0 ? BM_CERT_MAX : 1), bytes(1024), INT64_MAX, -1, i % 5, { { 0 } }
+        };
         for (size_t n = 0; n < c->n_chain; n++)
             c->chain[n] = bytes(n == 0 ? 0 : 7);
     }
@@ -380,9 +383,18 @@ static void odd_bytes(void **state)
 static void signed_bytes(void **state)
 {
     static const uint8_t want[] = "birthmark-onboard-v1\0\x02"
-                                  "\0\0\0\x02" "CH" "\0\0\0\x01" "U" "\0\0\0\0" "\0\0\0\x02"
-                                  "\0\0\0\x04" "mqtt" "\0\0\0\x03" "CSR"
-                                  "\0\0\0\0" "\0\0\0\0";
+                                  "\0\0\0\x02"
+                                  "CH"
+                                  "\0\0\0\x01"
+                                  "U"
+                                  "\0\0\0\0"
+                                  "\0\0\0\x02"
+                                  "\0\0\0\x04"
+                                  "mqtt"
+                                  "\0\0\0\x03"
+                                  "CSR"
+                                  "\0\0\0\0"
+                                  "\0\0\0\0";
     struct bm_enrol c = { .n_requests = 2 };
     struct bm_buf out = { .max = 1000 };
 
@@ -401,8 +413,9 @@ static void signed_bytes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(round_trips), cmocka_unit_test(enrol_limits), cmocka_unit_test(counts_by_hand),
-                                        cmocka_unit_test(odd_bytes), cmocka_unit_test(signed_bytes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(round_trips), cmocka_unit_test(enrol_limits),
+                                        cmocka_unit_test(counts_by_hand), cmocka_unit_test(odd_bytes),
+                                        cmocka_unit_test(signed_bytes) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
