@@ -14,7 +14,7 @@ struct bm_merkle {
     int64_t size;
     uint8_t node[64][32];
 };
-void bm_merkle_leaf_hash(struct bm_rd data, uint8_t ret[32]);                       /* RFC 9162 section 2.1.1 */
+void bm_merkle_leaf_hash(struct bm_rd data, uint8_t ret[32]); /* RFC 9162 section 2.1.1 */
 void bm_merkle_node_hash(const uint8_t l[32], const uint8_t r[32], uint8_t ret[32]);
 /* full: called for each completed subtree with its level (1 = two leaves) and index at that level; may be NULL. Stops at its first
  * outcome other than BM_OK. */
@@ -31,10 +31,10 @@ BM_MUST_USE enum bm_rc bm_merkle_check_consistency(int64_t size1, const uint8_t 
 
 /* The log in a store. Opening restores the frontier from tiles and the last few leaves. */
 struct bm_audit {
-    struct bm_store *store;    /* borrowed */
-    struct bm_merkle tree;     /* as of the open transaction */
-    struct bm_merkle on_disk;  /* as of the last commit */
-    bool stale;                /* a commit failed, and a lost connection may hide that it did not: look again before adding */
+    struct bm_store *store;   /* borrowed */
+    struct bm_merkle tree;    /* as of the open transaction */
+    struct bm_merkle on_disk; /* as of the last commit */
+    bool stale;               /* a commit failed, and a lost connection may hide that it did not: look again before adding */
 };
 BM_MUST_USE enum bm_rc bm_audit_open(struct bm_audit *a, struct bm_store *s, struct bm_error *e);
 /* Inside a transaction. data: one JSON object. */
@@ -50,8 +50,8 @@ void bm_tree_head_tbs(const struct bm_tree_head *h, struct bm_wr *w);
 /* Proofs from the store; path has room for 64 hashes. BM_NOTFOUND when index or sizes are beyond the log. */
 BM_MUST_USE enum bm_rc bm_audit_prove_inclusion(struct bm_store *s, int64_t index, int64_t size, uint8_t (*path)[32], size_t *ret_n,
                                                 struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_audit_prove_consistency(struct bm_store *s, int64_t size1, int64_t size2, uint8_t (*path)[32], size_t *ret_n,
-                                                  struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_audit_prove_consistency(struct bm_store *s, int64_t size1, int64_t size2, uint8_t (*path)[32],
+                                                  size_t *ret_n, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_root_at(struct bm_store *s, int64_t size, uint8_t ret[32], struct bm_error *e);
 
 /* Recomputes the tree from its leaves, in bounded memory, and checks every stored head's root and signature and every tile on the

@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-int64_t bm_clock_s(void);        /* Unix seconds */
-int64_t bm_clock_ms(void);       /* Unix milliseconds */
-int64_t bm_clock_steady_ms(void);/* never jumps; for deadlines */
-int64_t bm_clock_cpu_us(void);   /* CPU time of this process, for measurements */
+int64_t bm_clock_s(void);         /* Unix seconds */
+int64_t bm_clock_ms(void);        /* Unix milliseconds */
+int64_t bm_clock_steady_ms(void); /* never jumps; for deadlines */
+int64_t bm_clock_cpu_us(void);    /* CPU time of this process, for measurements */
 
 #endif

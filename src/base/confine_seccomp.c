@@ -14,7 +14,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { W = 1 << BM_ROLE_WORKER, D = 1 << BM_ROLE_KEEPER_DB, K = 1 << BM_ROLE_KEEPER | D, S = 1 << BM_ROLE_SUPERVISOR, ALL = W | K | S };
+enum {
+    W = 1 << BM_ROLE_WORKER,
+    D = 1 << BM_ROLE_KEEPER_DB,
+    K = 1 << BM_ROLE_KEEPER | D,
+    S = 1 << BM_ROLE_SUPERVISOR,
+    ALL = W | K | S
+};
 
 /* A worker that is started anew has the supervisor's filter besides its own: S has everything that W has. */
 static const struct call {

@@ -4,60 +4,60 @@
 
 enum {
     /* HTTP and TLS, per connection */
-    BM_HTTP_HEADER_MAX = 8 * 1024,      /* request line and all header fields */
-    BM_HTTP_BODY_MAX = 64 * 1024,       /* decoded request body */
-    BM_HTTP_TARGET_MAX = 512,           /* request target */
-    BM_TLS_CLIENT_CHAIN_MAX = 16 * 1024,/* client certificate message */
-    BM_TLS_CLIENT_CERTS_MAX = 4,        /* certificates in it that are handed on */
-    BM_HANDSHAKE_DEADLINE_MS = 10000,   /* TCP accept to TLS finished */
-    BM_REQUEST_DEADLINE_MS = 15000,     /* first byte of a request to its last */
-    BM_REPLY_DEADLINE_MS = 15000,       /* reply ready to reply taken by the peer */
-    BM_IDLE_DEADLINE_MS = 30000,        /* between requests on a kept connection */
-    BM_CONNECTIONS_MAX = 10240,         /* per worker */
-    BM_CONNECTIONS_PER_ADDRESS = 1024,  /* per worker and peer address; the configuration may lower or raise it */
-    BM_REQUESTS_PER_CONNECTION = 10000, /* then "Connection: close" */
+    BM_HTTP_HEADER_MAX = 8 * 1024,       /* request line and all header fields */
+    BM_HTTP_BODY_MAX = 64 * 1024,        /* decoded request body */
+    BM_HTTP_TARGET_MAX = 512,            /* request target */
+    BM_TLS_CLIENT_CHAIN_MAX = 16 * 1024, /* client certificate message */
+    BM_TLS_CLIENT_CERTS_MAX = 4,         /* certificates in it that are handed on */
+    BM_HANDSHAKE_DEADLINE_MS = 10000,    /* TCP accept to TLS finished */
+    BM_REQUEST_DEADLINE_MS = 15000,      /* first byte of a request to its last */
+    BM_REPLY_DEADLINE_MS = 15000,        /* reply ready to reply taken by the peer */
+    BM_IDLE_DEADLINE_MS = 30000,         /* between requests on a kept connection */
+    BM_CONNECTIONS_MAX = 10240,          /* per worker */
+    BM_CONNECTIONS_PER_ADDRESS = 1024,   /* per worker and peer address; the configuration may lower or raise it */
+    BM_REQUESTS_PER_CONNECTION = 10000,  /* then "Connection: close" */
 
     /* worker to keeper */
-    BM_FRAME_MAX = 8 * 1024 * 1024,     /* one frame, either way (a manifest block is the largest) */
-    BM_COMMAND_MAX = 256 * 1024,        /* a worker's command; the administrator's may reach BM_FRAME_MAX */
-    BM_IN_FLIGHT_MAX = 256,             /* commands of one worker the keeper has not answered; more get 503 */
-    BM_BATCH_COMMANDS = 512,            /* commands in one commit */
-    BM_BATCH_MS = 20,                   /* a commit that a device waits for is not put off longer than this */
-    BM_IMPORT_BATCH_MS = 400,           /* nor one that only an import waits for */
-    BM_ADMINS_MAX = 16,                 /* connections to the administrator's socket */
+    BM_FRAME_MAX = 8 * 1024 * 1024, /* one frame, either way (a manifest block is the largest) */
+    BM_COMMAND_MAX = 256 * 1024,    /* a worker's command; the administrator's may reach BM_FRAME_MAX */
+    BM_IN_FLIGHT_MAX = 256,         /* commands of one worker the keeper has not answered; more get 503 */
+    BM_BATCH_COMMANDS = 512,        /* commands in one commit */
+    BM_BATCH_MS = 20,               /* a commit that a device waits for is not put off longer than this */
+    BM_IMPORT_BATCH_MS = 400,       /* nor one that only an import waits for */
+    BM_ADMINS_MAX = 16,             /* connections to the administrator's socket */
     BM_WORKERS_MAX = 256,
-    BM_HEAD_EVERY_MS = 1000,            /* a changed log gets a signed head this often */
+    BM_HEAD_EVERY_MS = 1000, /* a changed log gets a signed head this often */
 
     /* PKI */
-    BM_CSR_MAX = 16 * 1024,             /* one PKCS#10 request */
-    BM_CERT_MAX = 16 * 1024,            /* one certificate */
-    BM_NAME_DER_MAX = 1024,             /* subject or issuer, DER */
-    BM_EXTENSIONS_MAX = 4 * 1024,       /* all extensions of a certificate we write */
-    BM_SPKI_MAX = 8 * 1024,             /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
-    BM_SIGNATURE_MAX = 5 * 1024,        /* ML-DSA-87 has 4.6 kB */
-    BM_SERVICES_MAX = 16,               /* services of one product, and so CSRs in one Onboard answer */
+    BM_CSR_MAX = 16 * 1024,       /* one PKCS#10 request */
+    BM_CERT_MAX = 16 * 1024,      /* one certificate */
+    BM_NAME_DER_MAX = 1024,       /* subject or issuer, DER */
+    BM_EXTENSIONS_MAX = 4 * 1024, /* all extensions of a certificate we write */
+    BM_SPKI_MAX = 8 * 1024,       /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
+    BM_SIGNATURE_MAX = 5 * 1024,  /* ML-DSA-87 has 4.6 kB */
+    BM_SERVICES_MAX = 16,         /* services of one product, and so CSRs in one Onboard answer */
 
     /* Onboard */
-    BM_CHALLENGE_LEN = 48,              /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */
+    BM_CHALLENGE_LEN = 48, /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */
     BM_CHALLENGE_TTL_S = 120,
-    BM_CHALLENGES_USED_MAX = 1000000,   /* remembered until they expire; over it Onboard answers try-again */
+    BM_CHALLENGES_USED_MAX = 1000000, /* remembered until they expire; over it Onboard answers try-again */
 
     /* manifests */
-    BM_MANIFEST_LINE_MAX = 16 * 1024,   /* one entry */
-    BM_MANIFEST_BLOCK_ENTRIES = 1024,   /* entries under one seal */
+    BM_MANIFEST_LINE_MAX = 16 * 1024, /* one entry */
+    BM_MANIFEST_BLOCK_ENTRIES = 1024, /* entries under one seal */
     BM_MANIFEST_BLOCK_MAX = 4 * 1024 * 1024,
-    BM_MANIFEST_ATTRIBUTES_MAX = 4096,  /* the attributes of one entry as JSON */
+    BM_MANIFEST_ATTRIBUTES_MAX = 4096, /* the attributes of one entry as JSON */
     BM_JSON_DEPTH_MAX = 16,
 
     /* registry */
-    BM_TEXT_MAX = 256,                  /* titles, endpoints and other short text */
-    BM_PROFILE_MAX = 8 * 1024,          /* a certificate profile as JSON */
-    BM_REFUSALS_KEPT = 100000,          /* rows `birthmark why` can look back on */
-    BM_REFUSALS_PER_SECOND = 500,       /* written; more are counted only */
+    BM_TEXT_MAX = 256,            /* titles, endpoints and other short text */
+    BM_PROFILE_MAX = 8 * 1024,    /* a certificate profile as JSON */
+    BM_REFUSALS_KEPT = 100000,    /* rows `birthmark why` can look back on */
+    BM_REFUSALS_PER_SECOND = 500, /* written; more are counted only */
 
     /* clock */
-    BM_CLOCK_BACK_TOLERANCE_S = 60,     /* how far the clock may jump back before nothing is issued */
-    BM_BACKDATE_S = 300,                /* notBefore lies this far back, for devices whose clock is slow */
+    BM_CLOCK_BACK_TOLERANCE_S = 60, /* how far the clock may jump back before nothing is issued */
+    BM_BACKDATE_S = 300,            /* notBefore lies this far back, for devices whose clock is slow */
 };
 
 #endif

@@ -30,8 +30,7 @@ enum bm_rc bm_cli_joined(const struct bm_cli *c, const char *member, char *ret, 
     const json_t *item;
     size_t i;
 
-    json_array_foreach(json_object_get(c->words, member), i, item)
-    {
+    json_array_foreach (json_object_get(c->words, member), i, item) {
         bm_wr_str(&w, i == 0 ? "" : ",");
         bm_wr_str(&w, json_string_value(item));
     }

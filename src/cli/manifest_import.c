@@ -69,8 +69,7 @@ static void take_lines(struct import *m, const json_t *answer)
     size_t k;
 
     for (size_t i = 0; i < BM_COUNT(lists); i++) {
-        json_array_foreach(json_object_get(answer, lists[i].member), k, row)
-        {
+        json_array_foreach (json_object_get(answer, lists[i].member), k, row) {
             report_row(m, row, lists[i].what);
             if (lists[i].refused)
                 name_line(m, row, lists[i].what);

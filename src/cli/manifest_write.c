@@ -224,8 +224,7 @@ static const char *unknown_member(const json_t *row)
     const char *member;
     const json_t *v;
 
-    json_object_foreach((json_t *)row, member, v)
-    {
+    json_object_foreach ((json_t *)row, member, v) {
         bool found = false;
 
         for (size_t i = 0; i < BM_COUNT(known); i++)
@@ -345,8 +344,7 @@ static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error
     const json_t *row;
     size_t i;
 
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach (rows, i, row) {
         enum bm_rc rc = add_entry(m, row, e);
 
         if (rc != BM_OK)

@@ -62,13 +62,11 @@ static void list_text(const json_t *list, struct bm_wr *w)
     const char *key;
     size_t i, n = 0;
 
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         bm_wr_str(w, i == 0 ? "" : ", ");
         value_text(item, w);
     }
-    json_object_foreach((json_t *)list, key, item)
-    {
+    json_object_foreach ((json_t *)list, key, item) {
         bm_wr_str(w, n++ == 0 ? "" : ", ");
         bm_wr_str(w, key);
         bm_wr_str(w, " ");
@@ -134,8 +132,7 @@ static void measure(struct bm_cli_table *t, const struct column *columns, size_t
 
     for (size_t k = 0; k < n; k++)
         t->width[k] = width_of(columns[k].heading);
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach (rows, i, row) {
         for (size_t k = 0; k < n; k++) {
             size_t w = width_of(cell_text(json_object_get(row, columns[k].member), cell));
 
@@ -179,8 +176,7 @@ static void json_rows(struct bm_cli_table *t, const json_t *rows)
     const json_t *row;
     size_t i;
 
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach (rows, i, row) {
         if (t->n_rows++ == 0)
             fprintf(t->c->out, "{\"%s\": [\n", t->rows);
         else
@@ -203,8 +199,7 @@ void bm_cli_table_rows(struct bm_cli_table *t, const json_t *rows)
         measure(t, columns, n, rows);
         heading(t, columns, n);
     }
-    json_array_foreach(rows, i, row)
-    {
+    json_array_foreach (rows, i, row) {
         one_row(t, columns, n, row);
     }
     t->n_rows += (int64_t)json_array_size(rows);
@@ -269,17 +264,14 @@ static void fields(struct bm_cli *c, const json_t *record, size_t indent)
     const char *key;
     const json_t *v;
 
-    json_object_foreach((json_t *)record, key, v)
-    {
+    json_object_foreach ((json_t *)record, key, v) {
         width = is_field(v) && strlen(key) > width ? strlen(key) : width;
     }
-    json_object_foreach((json_t *)record, key, v)
-    {
+    json_object_foreach ((json_t *)record, key, v) {
         if (is_field(v))
             field(c, key, v, width, indent);
     }
-    json_object_foreach((json_t *)record, key, v)
-    {
+    json_object_foreach ((json_t *)record, key, v) {
         if (!is_group(v) || indent > 8)
             continue;
         pad(c->out, indent);
@@ -313,8 +305,7 @@ static void inner_table(struct bm_cli *c, const char *key, const json_t *rows)
     const json_t *v;
 
     w = bm_wr_of(columns, sizeof columns - 1);
-    json_object_foreach(json_array_get(rows, 0), member, v)
-    {
+    json_object_foreach (json_array_get(rows, 0), member, v) {
         if (is_block(v) || w.n + strlen(member) + 1 >= sizeof columns)
             continue;
         bm_wr_str(&w, w.n == 0 ? "" : " ");
@@ -333,13 +324,11 @@ void bm_cli_print_record(struct bm_cli *c, const json_t *record)
     const json_t *v;
 
     fields(c, record, 0);
-    json_object_foreach((json_t *)record, key, v)
-    {
+    json_object_foreach ((json_t *)record, key, v) {
         if (is_table(v))
             inner_table(c, key, v);
     }
-    json_object_foreach((json_t *)record, key, v)
-    {
+    json_object_foreach ((json_t *)record, key, v) {
         if (is_block(v))
             block(c, json_string_value(v));
     }

@@ -100,14 +100,12 @@ static void print_story(struct bm_cli *c, const json_t *answer)
     fputc(' ', c->out);
     bm_cli_print_text(c->out, text_of(answer, "id"));
     fputc('\n', c->out);
-    json_array_foreach(story, i, event)
-    {
+    json_array_foreach (story, i, event) {
         int n = (int)strlen(text_of(event, "event"));
 
         width = n > width ? n : width;
     }
-    json_array_foreach(story, i, event)
-    {
+    json_array_foreach (story, i, event) {
         print_event(c, event, width);
     }
     if (json_array_size(story) == 0)
@@ -155,8 +153,7 @@ enum bm_rc bm_cli_status(struct bm_cli *c, struct bm_error *e)
     warnings = json_incref(json_object_get(answer, "warnings"));
     json_object_del(answer, "warnings");
     bm_cli_print_record(c, answer);
-    json_array_foreach(warnings, i, w)
-    {
+    json_array_foreach (warnings, i, w) {
         fputs(i == 0 ? "\nTo be seen to\n  " : "  ", c->out);
         bm_cli_print_text(c->out, json_string_value(w) != NULL ? json_string_value(w) : "");
         fputc('\n', c->out);

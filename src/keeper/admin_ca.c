@@ -38,7 +38,8 @@ static enum bm_rc check_same_kind(struct bm_keeper *k, const char *name, const s
     if (rc == BM_NOTFOUND)
         return BM_OK;
     if (rc == BM_OK && bm_profile_is_ca(was) != bm_profile_is_ca(p))
-        return bm_fail(e, BM_CONFLICT, "profile '%s' is there and %sfor certification authorities; give the new one a name of its own", name,
+        return bm_fail(e, BM_CONFLICT,
+                       "profile '%s' is there and %sfor certification authorities; give the new one a name of its own", name,
                        bm_profile_is_ca(was) ? "" : "not ");
     return rc;
 }
@@ -76,7 +77,8 @@ static void organisation_of(const struct bm_ca *ca, char ret[65])
     struct bm_rd o;
 
     ret[0] = '\0';
-    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, NULL) == BM_OK && bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < 65)
+    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, NULL) == BM_OK &&
+        bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < 65)
         snprintf(ret, 65, "%.*s", (int)o.n, (const char *)o.p);
 }
 
@@ -86,7 +88,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
     BM_CLEANUP(bm_ca_done) struct bm_ca up = { 0 };
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     char organisation[65];
-    struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"), .profile = bm_arg_text(in, "profile"), .organisation = bm_arg_text(in, "org") };
+    struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"),
+                            .profile = bm_arg_text(in, "profile"),
+                            .organisation = bm_arg_text(in, "org") };
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &s.name, e);
 
@@ -201,9 +205,11 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
     if (strcmp(ca.state, "active") != 0)
         return bm_fail(e, BM_CONFLICT, "CA '%s' is revoked already", name);
     if (ca.parent_id == 0)
-        return bm_fail(e, BM_USAGE, "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", name);
+        return bm_fail(e, BM_USAGE,
+                       "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", name);
     if (carries_default(k, ca.id))
-        return bm_refuse(e, BM_CONFLICT, "ca-default", "new certificates and the server's own hang on '%s'; choose another first: birthmark ca default NAME",
+        return bm_refuse(e, BM_CONFLICT, "ca-default",
+                         "new certificates and the server's own hang on '%s'; choose another first: birthmark ca default NAME",
                          name);
     rc = bm_ca_set_revoked(k->store, ca.id, reason, now, e);
     if (rc != BM_OK)

@@ -171,8 +171,8 @@ static enum bm_rc do_act(struct bm_keeper *k, const json_t *in, json_t *out, con
         return rc;
     json_object_set_new(out, "state", json_string(bm_state_name(act->to)));
     json_object_set_new(out, "revoked", json_integer(revoked));
-    fields = json_pack("{s:O, s:s, s:s, s:I}", "udid", json_object_get(in, "udid"), "from", d.state, "reason", bm_reason_name(reason), "revoked",
-                       (json_int_t)revoked);
+    fields = json_pack("{s:O, s:s, s:s, s:I}", "udid", json_object_get(in, "udid"), "from", d.state, "reason",
+                       bm_reason_name(reason), "revoked", (json_int_t)revoked);
     return bm_record(k, now, act->event, fields, e);
 }
 

@@ -118,7 +118,7 @@ BM_ADMIN_HANDLER(bm_admin_log_inclusion)
     json_object_set_new(out, "size", json_integer(size));
     put_hex(out, "leaf_hash", leaf.hash, sizeof leaf.hash);
     put_hex(out, "root", root, sizeof root);
-    put_path(out, (const uint8_t (*)[32])path, n);
+    put_path(out, (const uint8_t(*)[32])path, n);
     return BM_OK;
 }
 
@@ -143,6 +143,6 @@ BM_ADMIN_HANDLER(bm_admin_log_consistency)
     json_object_set_new(out, "to", json_integer(to));
     put_hex(out, "root_from", root_from, sizeof root_from);
     put_hex(out, "root_to", root_to, sizeof root_to);
-    put_path(out, (const uint8_t (*)[32])path, n);
+    put_path(out, (const uint8_t(*)[32])path, n);
     return BM_OK;
 }

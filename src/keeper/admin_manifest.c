@@ -57,7 +57,8 @@ static enum bm_rc import_open(struct bm_keeper *k, const struct bm_manifest_row 
         return rc;
     i->row = *row;
     memcpy(i->batch, b.name, sizeof i->batch);
-    i->state = (struct bm_manifest_state){ .seq = (uint64_t)row->next_seq, .entries = (uint64_t)row->entries, .last = row->complete };
+    i->state =
+        (struct bm_manifest_state){ .seq = (uint64_t)row->next_seq, .entries = (uint64_t)row->entries, .last = row->complete };
     memcpy(i->state.prev, row->prev, sizeof i->state.prev);
     k->next_import = (k->next_import + 1) % BM_IMPORTS_MAX;
     import_free(k->imports[k->next_import]);
@@ -74,7 +75,8 @@ static struct bm_import *import_find(struct bm_keeper *k, int64_t id)
 }
 
 /* --- begin ---------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc begin_row(struct bm_keeper *k, const json_t *in, struct bm_rd first_line, struct bm_manifest_row *ret, struct bm_error *e)
+static enum bm_rc begin_row(struct bm_keeper *k, const json_t *in, struct bm_rd first_line, struct bm_manifest_row *ret,
+                            struct bm_error *e)
 {
     const char *format = bm_arg_text(in, "format"), *batch = bm_arg_text(in, "batch");
     struct bm_batch b = { 0 };
@@ -154,8 +156,9 @@ static enum bm_rc ask_signer(void *arg, const struct bm_trust *t, struct bm_erro
 
     if (s->found)
         return BM_OK;
-    if (!same && (s->offered.n == 0 || bm_cert_parse(s->offered, &offered, NULL) != BM_OK ||
-                  bm_cert_parse(bm_buf_rd(&t->der), &pinned, NULL) != BM_OK || bm_cert_check_link(&offered, &pinned, s->at, NULL) != BM_OK))
+    if (!same &&
+        (s->offered.n == 0 || bm_cert_parse(s->offered, &offered, NULL) != BM_OK ||
+         bm_cert_parse(bm_buf_rd(&t->der), &pinned, NULL) != BM_OK || bm_cert_check_link(&offered, &pinned, s->at, NULL) != BM_OK))
         return BM_OK;
     s->found = true;
     s->import->org_id = t->org_id;
@@ -165,7 +168,8 @@ static enum bm_rc ask_signer(void *arg, const struct bm_trust *t, struct bm_erro
     return bm_buf_check(&s->import->signer, e);
 }
 
-static enum bm_rc hook_signer(void *arg, const uint8_t sha256[32], struct bm_rd offered, int64_t at, struct bm_rd *ret_cert, struct bm_error *e)
+static enum bm_rc hook_signer(void *arg, const uint8_t sha256[32], struct bm_rd offered, int64_t at, struct bm_rd *ret_cert,
+                              struct bm_error *e)
 {
     struct taking *t = arg;
     struct signer_search s = { .import = t->import, .sha256 = sha256, .offered = offered, .at = at };
@@ -176,8 +180,10 @@ static enum bm_rc hook_signer(void *arg, const uint8_t sha256[32], struct bm_rd 
         return rc;
     bm_hex(sha256, 32, digest);
     if (!s.found)
-        return bm_refuse(e, BM_DENIED, "manifest-signer",
-                         "no organisation here is trusted for the signer %.16s...; add it with 'birthmark org trust ORG --purpose manifest'", digest);
+        return bm_refuse(
+            e, BM_DENIED, "manifest-signer",
+            "no organisation here is trusted for the signer %.16s...; add it with 'birthmark org trust ORG --purpose manifest'",
+            digest);
     *ret_cert = bm_buf_rd(&t->import->signer);
     return BM_OK;
 }
@@ -208,7 +214,8 @@ static enum bm_rc hook_birth(void *arg, struct bm_rd cert, int64_t at, struct bm
     if (rc != BM_OK || s.found)
         return rc;
     return bm_refuse(e, BM_DENIED, "entry-birth",
-                     "its birth certificate's issuer is not anchored here; add the chip maker's root with 'birthmark org trust ORG --purpose birth'");
+                     "its birth certificate's issuer is not anchored here; add the chip maker's root with 'birthmark org trust ORG "
+                     "--purpose birth'");
 }
 
 static enum bm_rc hook_sealed(void *arg, const struct bm_manifest_summary *s, struct bm_error *e)
@@ -222,18 +229,20 @@ static enum bm_rc hook_sealed(void *arg, const struct bm_manifest_summary *s, st
     if (s->seq == 0 && memcmp(s->header.digest, i->row.digest, sizeof s->header.digest) != 0)
         return bm_refuse(e, BM_DENIED, "manifest-sequence", "this block belongs to another manifest than the one begun");
     if (s->seq == 0 && s->header.batch[0] != '\0' && i->batch[0] != '\0' && strcmp(s->header.batch, i->batch) != 0)
-        return bm_refuse(e, BM_DENIED, "manifest-batch", "the manifest says it is for batch '%s', not '%s'", s->header.batch, i->batch);
+        return bm_refuse(e, BM_DENIED, "manifest-batch", "the manifest says it is for batch '%s', not '%s'", s->header.batch,
+                         i->batch);
     if (s->seq == 0 && s->header.issuer[0] != '\0') {
         rc = bm_org_by_id(t->k->store, i->org_id, &o, e);
         if (rc != BM_OK)
             return rc;
         if (strcmp(o.name, s->header.issuer) != 0)
-            return bm_refuse(e, BM_DENIED, "manifest-issuer", "the manifest says it is from '%s', but its signer is trusted for '%s'", s->header.issuer,
-                             o.name);
+            return bm_refuse(e, BM_DENIED, "manifest-issuer",
+                             "the manifest says it is from '%s', but its signer is trusted for '%s'", s->header.issuer, o.name);
     }
     /* The chain of seals names its predecessor, which anybody can read: only who began a manifest may go on with it. */
     if (s->seq != 0 && memcmp(s->signer, no_signer, sizeof no_signer) != 0 && i->org_id != i->row.org_id)
-        return bm_refuse(e, BM_DENIED, "manifest-issuer", "this block is signed for another organisation than the one that began the manifest");
+        return bm_refuse(e, BM_DENIED, "manifest-issuer",
+                         "this block is signed for another organisation than the one that began the manifest");
     t->began = true;
     return BM_OK;
 }
@@ -342,7 +351,8 @@ static enum bm_rc hook_bad(void *arg, size_t line, const struct bm_error *why, s
     (void)e;
     t->n_bad++;
     if (json_array_size(t->bad) < NAMED_MAX)
-        json_array_append_new(t->bad, json_pack("{s:I, s:s, s:s}", "line", (json_int_t)line, "code", bm_error_code(why), "reason", why->what));
+        json_array_append_new(
+            t->bad, json_pack("{s:I, s:s, s:s}", "line", (json_int_t)line, "code", bm_error_code(why), "reason", why->what));
     return BM_OK;
 }
 
@@ -366,9 +376,10 @@ static enum bm_rc write_block(struct taking *t, const struct bm_manifest_summary
             return rc;
         bm_hex(row.digest, sizeof row.digest, digest);
         bm_hex(row.prev, sizeof row.prev, seal);
-        fields = json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "manifest", digest, "seq", (json_int_t)s->seq, "seal", seal, "added",
-                           (json_int_t)t->added, "known", (json_int_t)t->known, "allocated", (json_int_t)t->allocated, "bad", (json_int_t)t->n_bad,
-                           "conflicts", (json_int_t)t->n_conflicts, "batch", i->batch);
+        fields =
+            json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "manifest", digest, "seq", (json_int_t)s->seq, "seal", seal,
+                      "added", (json_int_t)t->added, "known", (json_int_t)t->known, "allocated", (json_int_t)t->allocated, "bad",
+                      (json_int_t)t->n_bad, "conflicts", (json_int_t)t->n_conflicts, "batch", i->batch);
         rc = bm_record(t->k, t->now, "manifest.block", fields, e);
         if (rc != BM_OK)
             return rc;

@@ -89,7 +89,8 @@ static enum bm_rc check_holder(struct bm_keeper *k, const struct bm_trust *row, 
     if (rc != BM_OK || held.org_id == row->org_id)
         return rc;
     rc = bm_org_by_id(k->store, held.org_id, &o, e);
-    return rc == BM_OK ? bm_fail(e, BM_CONFLICT, "certificate %.16s... is pinned for organisation '%s' already", digest, o.name) : rc;
+    return rc == BM_OK ? bm_fail(e, BM_CONFLICT, "certificate %.16s... is pinned for organisation '%s' already", digest, o.name)
+                       : rc;
 }
 
 static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)

@@ -37,7 +37,8 @@ static enum bm_rc take_title(const json_t *in, char ret[BM_TEXT_MAX], struct bm_
 }
 
 /* "changed" leaves carry the request itself: what was asked is what was done. */
-static enum bm_rc record_request(struct bm_keeper *k, int64_t now, const char *event, const json_t *in, json_t *out, struct bm_error *e)
+static enum bm_rc record_request(struct bm_keeper *k, int64_t now, const char *event, const json_t *in, json_t *out,
+                                 struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_copy((json_t *)(uintptr_t)in);
 
@@ -247,7 +248,8 @@ static enum bm_rc take_batch(struct bm_keeper *k, const json_t *in, struct bm_ba
     enum bm_rc rc = BM_OK;
 
     if (quota < b->used || quota < 0)
-        return bm_fail(e, BM_USAGE, "'quota' must be a whole number, not less than the %lld devices already active", (long long)b->used);
+        return bm_fail(e, BM_USAGE, "'quota' must be a whole number, not less than the %lld devices already active",
+                       (long long)b->used);
     if (state != NULL && strcmp(state, "open") != 0 && strcmp(state, "closed") != 0)
         return bm_fail(e, BM_USAGE, "'state' must be open or closed");
     if (ca != NULL)

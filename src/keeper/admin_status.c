@@ -70,8 +70,8 @@ static const char *text_of(const json_t *row, const char *member)
     return s != NULL ? s : "";
 }
 
-static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_int_t limit, json_t **ret,
-                          struct bm_error *e)
+static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_int_t limit,
+                          json_t **ret, struct bm_error *e)
 {
     const char *by[] = { column, NULL };
     BM_CLEANUP(bm_keeper_jsonp) json_t *query = json_pack("{s:s, s:I}", column, value, "limit", limit), *out = json_object();
@@ -82,7 +82,8 @@ static enum bm_rc rows_of(struct bm_keeper *k, const char *kind, const char *col
     return rc;
 }
 
-static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story, struct bm_error *e)
+static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story,
+                                struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *rows = NULL;
     json_t *row;
@@ -93,8 +94,9 @@ static enum bm_rc tell_refusals(struct bm_keeper *k, const char *column, const c
         return rc;
     json_array_foreach (rows, i, row) {
         tell(story, text_of(row, "at"), "refused",
-             json_sprintf("refused over %s from %s with %s: %s (correlation %s, UDID %s)", text_of(row, "protocol"), text_of(row, "peer"),
-                          text_of(row, "code"), text_of(row, "what"), text_of(row, "correlation"), text_of(row, "udid")));
+             json_sprintf("refused over %s from %s with %s: %s (correlation %s, UDID %s)", text_of(row, "protocol"),
+                          text_of(row, "peer"), text_of(row, "code"), text_of(row, "what"), text_of(row, "correlation"),
+                          text_of(row, "udid")));
     }
     return BM_OK;
 }
@@ -112,8 +114,8 @@ static enum bm_rc tell_credentials(struct bm_keeper *k, const char *column, cons
     json_array_foreach (rows, i, row) {
         tell(story, text_of(row, "issued_at"), "issued",
              json_sprintf("certificate %s issued by CA '%s' over %s for service '%s', good until %s (device %s, correlation %s)",
-                          text_of(row, "serial"), text_of(row, "ca"), text_of(row, "protocol"), text_of(row, "service"), text_of(row, "not_after"),
-                          text_of(row, "udid"), text_of(row, "correlation")));
+                          text_of(row, "serial"), text_of(row, "ca"), text_of(row, "protocol"), text_of(row, "service"),
+                          text_of(row, "not_after"), text_of(row, "udid"), text_of(row, "correlation")));
         if (strcmp(text_of(row, "state"), "revoked") == 0)
             tell(story, text_of(row, "revoked_at"), "revoked", json_sprintf("certificate %s revoked", text_of(row, "serial")));
     }
@@ -126,7 +128,8 @@ static enum bm_rc tell_device(struct bm_keeper *k, const char *udid, json_t *sto
     enum bm_rc rc = bm_admin_one(k, "device", "udid", udid, row, e);
 
     if (rc == BM_NOTFOUND) {
-        tell(story, NULL, "unknown", json_string("no device with this UDID is registered: import its manifest, or it is no genuine one"));
+        tell(story, NULL, "unknown",
+             json_string("no device with this UDID is registered: import its manifest, or it is no genuine one"));
         return BM_OK;
     }
     if (rc != BM_OK)
@@ -204,19 +207,22 @@ static enum bm_rc tell_manifest(struct bm_keeper *k, const char *id, json_t *sto
     if (rc != BM_OK)
         return rc;
     tell(story, bm_time_text(m.created_at, at), "begun", json_sprintf("import of a manifest in the format '%s' begun", m.format));
-    tell(story, NULL, "now", json_sprintf("%lld entries taken, %lld refused, %s", (long long)m.entries, (long long)m.bad,
-                                          m.complete ? "complete" : "not complete yet"));
+    tell(story, NULL, "now",
+         json_sprintf("%lld entries taken, %lld refused, %s", (long long)m.entries, (long long)m.bad,
+                      m.complete ? "complete" : "not complete yet"));
     return tell_acts(k, id, story, e);
 }
 
-static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit, json_t *story, const char **ret_what, struct bm_error *e)
+static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit, json_t *story, const char **ret_what,
+                           struct bm_error *e)
 {
     size_t n = strlen(id);
     enum bm_rc rc = BM_OK;
 
     if (strspn(id, "0123456789abcdef") != n || (n != 16 && n != 32 && n != 64))
-        return bm_fail(e, BM_USAGE,
-                       "give a correlation id (16 hex digits), a serial number (32), a UDID or a manifest's digest (64), in lower case");
+        return bm_fail(
+            e, BM_USAGE,
+            "give a correlation id (16 hex digits), a serial number (32), a UDID or a manifest's digest (64), in lower case");
     *ret_what = "manifest";
     rc = n == 64 ? tell_manifest(k, id, story, e) : BM_NOTFOUND;
     if (rc != BM_NOTFOUND)

@@ -47,8 +47,8 @@ static const struct {
     int reason;
     const char *name;
 } reasons[] = {
-    { 0, "unspecified" },        { 1, "keyCompromise" },       { 2, "cACompromise" }, { 3, "affiliationChanged" }, { 4, "superseded" },
-    { 5, "cessationOfOperation" }, { 9, "privilegeWithdrawn" }, { 10, "aACompromise" },
+    { 0, "unspecified" }, { 1, "keyCompromise" },        { 2, "cACompromise" },       { 3, "affiliationChanged" },
+    { 4, "superseded" },  { 5, "cessationOfOperation" }, { 9, "privilegeWithdrawn" }, { 10, "aACompromise" },
 };
 
 const char *bm_reason_name(int reason)
@@ -72,7 +72,9 @@ enum bm_rc bm_arg_reason(const json_t *in, int absent, int *ret, struct bm_error
             return BM_OK;
         }
     }
-    return bm_fail(e, BM_USAGE, "no such reason; use unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn");
+    return bm_fail(e, BM_USAGE,
+                   "no such reason; use unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or "
+                   "privilegeWithdrawn");
 }
 
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der)
@@ -105,7 +107,8 @@ static enum bm_rc add_row(void *arg, int64_t id, const char *json, struct bm_err
     return BM_OK;
 }
 
-enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in, json_t *out, struct bm_error *e)
+enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in, json_t *out,
+                         struct bm_error *e)
 {
     char text[FILTERS_MAX][192];
     const char *filter[FILTERS_MAX + 1];
@@ -133,7 +136,8 @@ enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *cons
     return BM_OK;
 }
 
-enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_t *out, struct bm_error *e)
+enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *column, const char *value, json_t *out,
+                        struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *array = json_array();
     char text[192];

@@ -4,8 +4,8 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
-static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const struct bm_key *key, struct bm_issuer *parent, int64_t now,
-                          struct bm_ca *ca, struct bm_error *e)
+static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const struct bm_key *key, struct bm_issuer *parent,
+                          int64_t now, struct bm_ca *ca, struct bm_error *e)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
     struct bm_subject_words words = { .org = s->organisation, .service = s->name, .host = s->name };
@@ -32,7 +32,8 @@ static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const
 
 /* Key files outlive a transaction that is rolled back. One that is there without a CA row stays what it is: the new CA's key gets a name of
  * its own. */
-static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret, struct bm_error *e)
+static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret,
+                           struct bm_error *e)
 {
     uint8_t r[4];
     enum bm_rc rc;

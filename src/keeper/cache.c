@@ -128,7 +128,8 @@ static enum bm_rc open_for_devices(struct bm_keeper *k, const char *name, struct
     enum bm_rc rc = bm_profile_open(k, name, ret, e);
 
     if (rc == BM_OK && bm_profile_is_ca(*ret))
-        return bm_refuse(e, BM_DENIED, "profile-is-ca", "certificate profile '%s' is for certification authorities, not for devices", name);
+        return bm_refuse(e, BM_DENIED, "profile-is-ca",
+                         "certificate profile '%s' is for certification authorities, not for devices", name);
     return rc;
 }
 

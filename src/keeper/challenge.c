@@ -53,12 +53,15 @@ enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64
     uint8_t want[MAC_LEN];
 
     if (challenge.n != BM_CHALLENGE_LEN)
-        return bm_refuse(e, BM_MALFORMED, "challenge-malformed", "a challenge has %d bytes, this one %zu", BM_CHALLENGE_LEN, challenge.n);
+        return bm_refuse(e, BM_MALFORMED, "challenge-malformed", "a challenge has %d bytes, this one %zu", BM_CHALLENGE_LEN,
+                         challenge.n);
     mac(k, challenge.p, want);
     if (!bm_secret_eq(want, challenge.p + HEAD_LEN, MAC_LEN))
-        return bm_refuse(e, BM_DENIED, "challenge-unknown", "this server did not make this challenge, or has been restarted since; ask for a new one");
+        return bm_refuse(e, BM_DENIED, "challenge-unknown",
+                         "this server did not make this challenge, or has been restarted since; ask for a new one");
     if (expiry_of(challenge) < now)
-        return bm_refuse(e, BM_DENIED, "challenge-expired", "the challenge is older than %d seconds; ask for a new one", BM_CHALLENGE_TTL_S);
+        return bm_refuse(e, BM_DENIED, "challenge-expired", "the challenge is older than %d seconds; ask for a new one",
+                         BM_CHALLENGE_TTL_S);
     if (k->used_cap != 0 && slot_of(k->used, k->used_cap, challenge.p)->expires_at != 0)
         return bm_refuse(e, BM_DENIED, "challenge-used", "this challenge has been answered before; ask for a new one");
     return BM_OK;

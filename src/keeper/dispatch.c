@@ -35,9 +35,8 @@ static const struct {
     const char *member;
     enum kind kind;
 } kinds[] = {
-    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE },
-    { "to", WHOLE },    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO },    { "dry_run", YES_NO },
-    { "policy", MAP },  { "endpoints", LIST },
+    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE }, { "to", WHOLE },
+    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO }, { "dry_run", YES_NO }, { "policy", MAP }, { "endpoints", LIST },
 };
 
 static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
@@ -82,7 +81,8 @@ static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, 
     return BM_OK;
 }
 
-static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, json_t **ret, struct bm_error *e)
+static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, json_t **ret,
+                         struct bm_error *e)
 {
     const struct bm_admin_op *op = find_op(bm_arg_text(in, "op"));
     BM_CLEANUP(bm_keeper_jsonp) json_t *out = json_object();
@@ -219,7 +219,8 @@ static void log_judged(const struct bm_enrol *c, const char *outcome)
 }
 
 /* A refusal is written down in the same transaction; only the disk can stop that. */
-static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c, judged_fn *run, struct bm_buf *out, struct bm_error *e)
+static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c, judged_fn *run, struct bm_buf *out,
+                             struct bm_error *e)
 {
     struct bm_enrol cmd;
     int64_t now;

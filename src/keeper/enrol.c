@@ -24,7 +24,8 @@ static bool among(const char *word, const char *rows, size_t width, size_t n)
 static const struct {
     const char *state, *code, *what;
 } barred[] = {
-    { "registered", "not-allocated", "the device is genuine but belongs to no batch yet; allocate it with 'birthmark device allocate'" },
+    { "registered", "not-allocated",
+      "the device is genuine but belongs to no batch yet; allocate it with 'birthmark device allocate'" },
     { "suspended", "device-suspended", "the device is suspended; 'birthmark device resume' lifts it" },
     { "retired", "device-retired", "the device has been retired" },
     { "compromised", "device-compromised", "the device has been marked compromised" },
@@ -43,26 +44,30 @@ static enum bm_rc check_credential(const struct bm_credential *c, const struct b
     const char *status = c->id != 0 ? bm_credential_status(c, now) : "active";
 
     if (strcmp(status, "revoked") == 0)
-        return bm_refuse(e, BM_DENIED, "credential-revoked", "the certificate presented has been revoked; enrol with the IDevID key if the device is still good");
+        return bm_refuse(e, BM_DENIED, "credential-revoked",
+                         "the certificate presented has been revoked; enrol with the IDevID key if the device is still good");
     if (strcmp(status, "expired") == 0 && !p->renew_expired)
         return bm_refuse(e, BM_DENIED, "credential-expired", "the certificate presented has expired; enrol with the IDevID key");
     return BM_OK;
 }
 
-static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, int64_t now, struct bm_error *e)
+static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, int64_t now,
+                               struct bm_error *e)
 {
     const struct bm_policy *p = &l->policy;
     bool first = strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0;
 
     if (c->claimed_batch.n != 0 && !bm_rd_eq(c->claimed_batch, bm_rd_str(l->batch.name)))
-        return bm_refuse(e, BM_DENIED, "wrong-batch", "the device says it is of another batch than the registry's '%s'", l->batch.name);
+        return bm_refuse(e, BM_DENIED, "wrong-batch", "the device says it is of another batch than the registry's '%s'",
+                         l->batch.name);
     if (!among(who->device.rot, p->rot[0], sizeof p->rot[0], p->n_rot))
-        return bm_refuse(e, BM_DENIED, "root-of-trust-refused", "product '%s' does not take devices with root of trust '%s'", l->product.name,
-                         who->device.rot);
+        return bm_refuse(e, BM_DENIED, "root-of-trust-refused", "product '%s' does not take devices with root of trust '%s'",
+                         l->product.name, who->device.rot);
     if (!among(c->protocol, p->protocols[0], sizeof p->protocols[0], p->n_protocols))
         return bm_refuse(e, BM_DENIED, "protocol-refused", "product '%s' does not enrol over '%s'", l->product.name, c->protocol);
     if (p->birth_certificate && !who->birth_certificate && who->credential.id == 0)
-        return bm_refuse(e, BM_DENIED, "birth-certificate-needed", "product '%s' wants the birth certificate of a trusted chip maker", l->product.name);
+        return bm_refuse(e, BM_DENIED, "birth-certificate-needed",
+                         "product '%s' wants the birth certificate of a trusted chip maker", l->product.name);
     if (first && strcmp(l->batch.state, "open") != 0)
         return bm_refuse(e, BM_DENIED, "batch-closed", "batch '%s' is closed; no further device may join it", l->batch.name);
     if (first && l->batch.used >= l->batch.quota)
@@ -107,7 +112,8 @@ static enum bm_rc find_service(const struct bm_line *l, struct bm_rd name, const
                      bm_text_escape(name, shown, sizeof shown));
 }
 
-static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *who, struct bm_rd der, struct bm_csr *ret, struct bm_error *e)
+static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *who, struct bm_rd der, struct bm_csr *ret,
+                            struct bm_error *e)
 {
     enum bm_rc rc = bm_csr_parse(der, ret, e);
 
@@ -117,7 +123,8 @@ static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *wh
         return bm_wrap(e, rc, "certificate request");
     /* RFC 7030 section 4.2.2; an IDevID's subject is the chip maker's affair, so the rule is for LDevIDs */
     if (c->reenrol && who->credential.id != 0 && !bm_rd_eq(ret->subject, who->subject))
-        return bm_refuse(e, BM_DENIED, "subject-mismatch", "a re-enrolment request must carry the subject of the certificate it renews");
+        return bm_refuse(e, BM_DENIED, "subject-mismatch",
+                         "a re-enrolment request must carry the subject of the certificate it renews");
     return BM_OK;
 }
 
@@ -169,8 +176,8 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct 
     return BM_OK;
 }
 
-static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l, int64_t now,
-                          struct orders *ret, struct bm_error *e)
+static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
+                          int64_t now, struct orders *ret, struct bm_error *e)
 {
     if (c->n_requests == 0)
         return bm_refuse(e, BM_MALFORMED, "no-requests", "at least one certificate request is needed");
@@ -202,7 +209,8 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
     bm_udid_of(bm_buf_rd(&o->credential.cert), sha256); /* SHA-256 all the same */
     bm_hex(sha256, sizeof sha256, digest);
     n = snprintf((char *)text, sizeof text,
-                 "{\"event\":\"credential.issued\",\"actor\":\"device\",\"udid\":\"%s\",\"serial\":\"%s\",\"sha256\":\"%s\",\"batch\":\"%s\","
+                 "{\"event\":\"credential.issued\",\"actor\":\"device\",\"udid\":\"%s\",\"serial\":\"%s\",\"sha256\":\"%s\","
+                 "\"batch\":\"%s\","
                  "\"service\":\"%s\",\"protocol\":\"%s\",\"renewal\":%s,\"correlation\":\"%s\"}",
                  udid, serial, digest, l->batch.name, o->service != NULL ? o->service->row.name : "", c->protocol,
                  strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0 ? "false" : "true", c->correlation);
@@ -252,7 +260,8 @@ static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, co
     return rc;
 }
 
-static void answer(const struct bm_proven *who, const struct bm_line *l, const struct orders *orders, int64_t now, struct bm_buf *out)
+static void answer(const struct bm_proven *who, const struct bm_line *l, const struct orders *orders, int64_t now,
+                   struct bm_buf *out)
 {
     struct bm_enrolled r = { .n_credentials = orders->n };
 

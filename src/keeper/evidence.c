@@ -46,7 +46,8 @@ static bool goes_by(const struct bm_enrol *c, const struct presented *p, uint8_t
         memcpy(ret, c->claimed_udid.p, BM_UDID_LEN);
         return true;
     }
-    return p->cert.whole.n != 0 && bm_name_find(p->cert.subject, bm_rd_of(oid_cn, sizeof oid_cn), &cn) && bm_unhex(cn, ret, BM_UDID_LEN);
+    return p->cert.whole.n != 0 && bm_name_find(p->cert.subject, bm_rd_of(oid_cn, sizeof oid_cn), &cn) &&
+           bm_unhex(cn, ret, BM_UDID_LEN);
 }
 
 static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, struct bm_rd spki, int64_t now,
@@ -91,7 +92,8 @@ static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_erro
     return BM_OK;
 }
 
-static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_cert *leaf, int64_t now, struct bm_error *e)
+static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_cert *leaf, int64_t now,
+                                    struct bm_error *e)
 {
     struct bm_cert link[1 + BM_TLS_CLIENT_CERTS_MAX];
     enum bm_rc rc = BM_OK;
@@ -105,11 +107,13 @@ static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *
             return rc;
         if (i == c->evidence.n_chain)
             break;
-        if (bm_cert_parse(c->evidence.chain[i], &link[i + 1], e) != BM_OK || bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
+        if (bm_cert_parse(c->evidence.chain[i], &link[i + 1], e) != BM_OK ||
+            bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
             return bm_wrap(e, BM_DENIED, "birth certificate chain");
     }
-    return bm_refuse(e, BM_DENIED, "untrusted-birth-certificate",
-                     "the device's certificate comes from an issuer that no organisation here is trusted for; see 'birthmark org trust'");
+    return bm_refuse(
+        e, BM_DENIED, "untrusted-birth-certificate",
+        "the device's certificate comes from an issuer that no organisation here is trusted for; see 'birthmark org trust'");
 }
 
 /* The current LDevID: a certificate that is, byte for byte, one we issued. */
@@ -143,15 +147,16 @@ static enum bm_rc refuse_stranger(struct bm_keeper *k, const struct bm_enrol *c,
     if (goes_by(c, p, name) && memcmp(name, p->udid, sizeof name) != 0) {
         rc = bm_device_peek(k->store, name, &id, &batch, e);
         if (rc == BM_OK)
-            return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims the UDID of a registered device but holds another key: a copy");
+            return bm_refuse(e, BM_DENIED, "udid-mismatch",
+                             "the device claims the UDID of a registered device but holds another key: a copy");
         if (rc != BM_NOTFOUND)
             return rc;
     }
     return bm_refuse(e, BM_DENIED, "unknown-device", "no device with this key is registered; was its manifest imported?");
 }
 
-static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const struct presented *p, int64_t now, struct bm_proven *ret,
-                           struct bm_error *e)
+static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const struct presented *p, int64_t now,
+                           struct bm_proven *ret, struct bm_error *e)
 {
     bool self_issued = p->cert.whole.n == 0 || bm_rd_eq(p->cert.issuer, p->cert.subject);
     enum bm_rc rc;
@@ -171,7 +176,8 @@ static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const 
     return rc;
 }
 
-enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret, struct bm_error *e)
+enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                             struct bm_error *e)
 {
     struct presented p;
     enum bm_rc rc = present(&c->evidence, &p, e);

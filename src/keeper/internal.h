@@ -76,7 +76,8 @@ BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct 
 BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e);
 /* The issuing CA that a batch of this product uses. */
-BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca,
+                                  struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e);
 void bm_cache_drop(struct bm_keeper *k);
 
@@ -95,23 +96,27 @@ struct bm_proven {
 };
 void bm_proven_done(struct bm_proven *p);
 /* Finds the device and checks that the proof is its own. States and expiry are the caller's business: bm_proven_fit(). */
-BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
-                                         struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
+                                         struct bm_proven *ret, struct bm_error *e);
 /* udid that the refusal is about, as far as it is known; for the record. */
 bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
 
 /* enrol.c, status.c, view.c: payload in, payload out */
-BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
+                                    struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
+                                     struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, struct bm_error *e);
 const char *bm_credential_status(const struct bm_credential *c, int64_t now); /* active, expired, revoked */
 int64_t bm_renew_after(const struct bm_policy *p, int64_t not_before, int64_t not_after);
 
 /* tls_cert.c */
-BM_MUST_USE enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *ret_chain_pem, struct bm_buf *ret_key, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *ret_chain_pem, struct bm_buf *ret_key,
+                                       struct bm_error *e);
 
 /* record.c: the audit log and the refusals */
-BM_MUST_USE enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields, struct bm_error *e); /* adds event, actor */
+BM_MUST_USE enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields,
+                                 struct bm_error *e); /* adds event, actor */
 BM_MUST_USE enum bm_rc bm_record_raw(struct bm_keeper *k, int64_t now, struct bm_rd json, struct bm_error *e);
 /* Best effort within BM_REFUSALS_PER_SECOND. */
 BM_MUST_USE enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
@@ -134,13 +139,13 @@ BM_MUST_USE enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_comma
 uint32_t bm_retry_after(const struct bm_error *e);
 
 /* admin_util.c */
-const char *bm_arg_text(const json_t *in, const char *member);              /* NULL when absent */
+const char *bm_arg_text(const json_t *in, const char *member); /* NULL when absent */
 BM_MUST_USE enum bm_rc bm_arg_name(const json_t *in, const char *member, const char **ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_arg_hex(const json_t *in, const char *member, void *ret, size_t n, struct bm_error *e);
 int64_t bm_arg_int(const json_t *in, const char *member, int64_t absent);
 BM_MUST_USE enum bm_rc bm_arg_reason(const json_t *in, int absent, int *ret, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in, json_t *out,
-                                     struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in,
+                                     json_t *out, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *filter, const char *value, json_t *out,
                                     struct bm_error *e);
 void bm_keeper_jsonp(json_t **j);
@@ -151,10 +156,11 @@ const char *bm_reason_name(int reason);
 void bm_imports_drop(struct bm_keeper *k, bool all);
 
 /* admin_device.c */
-BM_MUST_USE enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n,
+                                            struct bm_error *e);
 
 /* the handlers of admin.h's table, one file per family: admin_org.c ... */
-#define BM_ADMIN_HANDLER(name) \
+#define BM_ADMIN_HANDLER(name)                                                                                                     \
     enum bm_rc name(struct bm_keeper *k, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e)
 BM_ADMIN_HANDLER(bm_admin_org_create);
 BM_ADMIN_HANDLER(bm_admin_org_list);
@@ -207,6 +213,7 @@ BM_ADMIN_HANDLER(bm_admin_clock_accept);
 struct bm_ca_spec {
     const char *name, *parent, *alg, *profile, *organisation; /* parent NULL: a self-signed root */
 };
-BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
+                                  struct bm_error *e);
 
 #endif

@@ -28,9 +28,10 @@ enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
     char seen[24], says[24];
 
     if (now + BM_CLOCK_BACK_TOLERANCE_S < k->clock_high)
-        return bm_refuse(e, BM_AGAIN, "clock-went-back",
-                         "the clock says %s, but %s has been seen before; set it right, or 'birthmark clock accept' if it was wrong then",
-                         bm_time_text(now, says), bm_time_text(k->clock_high, seen));
+        return bm_refuse(
+            e, BM_AGAIN, "clock-went-back",
+            "the clock says %s, but %s has been seen before; set it right, or 'birthmark clock accept' if it was wrong then",
+            bm_time_text(now, says), bm_time_text(k->clock_high, seen));
     *ret = now;
     if (now > k->clock_high)
         k->clock_high = now;
@@ -73,7 +74,7 @@ static enum bm_rc read_secret(struct bm_keeper *k, struct bm_error *e)
     if (rc != BM_OK)
         return bm_wrap(e, rc, "the secret that seals the keys");
     (void)mlock(k->secret.p, k->secret.cap); /* best effort: a small limit on locked memory must not stop the server */
-    if (k->secret.n != SECRET_LEN) /* a passphrase in a text file: its line end is not part of it */
+    if (k->secret.n != SECRET_LEN)           /* a passphrase in a text file: its line end is not part of it */
         while (k->secret.n != 0 && (k->secret.p[k->secret.n - 1] == '\n' || k->secret.p[k->secret.n - 1] == '\r'))
             k->secret.n--;
     if (k->secret.n < 8)
@@ -103,7 +104,8 @@ static enum bm_rc open_log(struct bm_keeper *k, struct bm_error *e)
 
 static enum bm_rc make_session_keys(struct bm_keeper *k, struct bm_error *e)
 {
-    if (RAND_priv_bytes(k->challenge_key, sizeof k->challenge_key) != 1 || RAND_priv_bytes(k->ticket_key, sizeof k->ticket_key) != 1)
+    if (RAND_priv_bytes(k->challenge_key, sizeof k->challenge_key) != 1 ||
+        RAND_priv_bytes(k->ticket_key, sizeof k->ticket_key) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
     return BM_OK;
 }
@@ -223,8 +225,8 @@ static enum bm_rc make_secret(const struct bm_init_options *o, struct bm_error *
 }
 
 /* What init makes. One of them left over may be all that is left of a registry, and the keys under an old secret are worth keeping. */
-static const char *const made[] = { "registry.db",       "registry.db-wal",      "registry.db-shm", "secret", "keys/root.key.pem",
-                                    "keys/issuing.key.pem", "keys/log.key.pem" };
+static const char *const made[] = { "registry.db",       "registry.db-wal",      "registry.db-shm", "secret",
+                                    "keys/root.key.pem", "keys/issuing.key.pem", "keys/log.key.pem" };
 
 static enum bm_rc check_empty(const struct bm_init_options *o, struct bm_error *e)
 {
@@ -237,7 +239,8 @@ static enum bm_rc check_empty(const struct bm_init_options *o, struct bm_error *
             return rc;
         if (access(path, F_OK) == 0)
             return bm_refuse(e, BM_CONFLICT, "already-there",
-                             "%s already holds a registry or what is left of one (%s); choose another folder, or start it with 'birthmark serve'",
+                             "%s already holds a registry or what is left of one (%s); choose another folder, or start it with "
+                             "'birthmark serve'",
                              o->data_dir, made[i]);
     }
     return BM_OK;
@@ -271,11 +274,14 @@ static enum bm_rc make_cas(struct bm_keeper *k, const struct bm_init_options *o,
 
     if (rc != BM_OK)
         return rc;
-    spec = (struct bm_ca_spec){ .name = "issuing", .parent = "root", .alg = o->ca_alg, .profile = "issuing-ca", .organisation = o->organisation };
+    spec = (struct bm_ca_spec){
+        .name = "issuing", .parent = "root", .alg = o->ca_alg, .profile = "issuing-ca", .organisation = o->organisation
+    };
     rc = bm_ca_make(k, &spec, now, &issuing, e);
     if (rc == BM_OK)
         rc = bm_meta_set(k->store, "default-ca", bm_rd_str("issuing"), e);
-    if (rc == BM_OK && (bm_json_pem(fields, "root", bm_buf_rd(&root.cert)) != 0 || bm_json_pem(fields, "issuing", bm_buf_rd(&issuing.cert)) != 0))
+    if (rc == BM_OK &&
+        (bm_json_pem(fields, "root", bm_buf_rd(&root.cert)) != 0 || bm_json_pem(fields, "issuing", bm_buf_rd(&issuing.cert)) != 0))
         rc = bm_fail(e, BM_NOMEM, "no memory");
     return rc == BM_OK ? bm_record(k, now, "registry.created", fields, e) : rc;
 }

@@ -11,7 +11,8 @@ static void json_freep(json_t **j)
 }
 
 /* Names into rows of `width` characters each. */
-static enum bm_rc take_words(const json_t *v, const char *member, char *rows, size_t width, size_t max, size_t *ret_n, struct bm_error *e)
+static enum bm_rc take_words(const json_t *v, const char *member, char *rows, size_t width, size_t max, size_t *ret_n,
+                             struct bm_error *e)
 {
     const json_t *w;
     size_t i;

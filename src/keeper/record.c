@@ -18,7 +18,8 @@ static void free_text(char **p)
 
 enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields, struct bm_error *e)
 {
-    BM_CLEANUP(bm_keeper_jsonp) json_t *leaf = json_pack("{s:s, s:s}", "event", event, "actor", k->actor != NULL ? k->actor : "system");
+    BM_CLEANUP(bm_keeper_jsonp)
+    json_t *leaf = json_pack("{s:s, s:s}", "event", event, "actor", k->actor != NULL ? k->actor : "system");
     BM_CLEANUP(free_text) char *text = NULL;
 
     if (leaf == NULL || (fields != NULL && json_object_update_missing(leaf, (json_t *)(uintptr_t)fields) != 0))
@@ -39,11 +40,13 @@ static bool may_write(struct bm_keeper *k, int64_t now)
     if (k->refusal_tokens == 0)
         return false;
     if (--k->refusal_tokens == 0)
-        bm_log(BM_LOG_WARN, "refusals", "more than %d refusals in this second; the rest of them is not kept", BM_REFUSALS_PER_SECOND);
+        bm_log(BM_LOG_WARN, "refusals", "more than %d refusals in this second; the rest of them is not kept",
+               BM_REFUSALS_PER_SECOND);
     return true;
 }
 
-enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why, struct bm_error *e)
+enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
+                             struct bm_error *e)
 {
     struct bm_refusal r = { .at = now };
 

@@ -221,8 +221,8 @@ static bool batch_full(const struct loop *l)
 {
     int64_t now = bm_clock_steady_ms();
 
-    return l->n_batch == BM_BATCH_COMMANDS || l->lost || l->alone || (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) ||
-           now - l->batch_began_ms >= BM_IMPORT_BATCH_MS;
+    return l->n_batch == BM_BATCH_COMMANDS || l->lost || l->alone ||
+           (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) || now - l->batch_began_ms >= BM_IMPORT_BATCH_MS;
 }
 
 static bool open_transaction(struct loop *l)

@@ -37,5 +37,6 @@ enum bm_rc bm_state_move(enum bm_state from, enum bm_state to, struct bm_error *
 {
     if ((size_t)from < BM_STATES && (size_t)to < BM_STATES && (legal[from] & TO(to)) != 0)
         return BM_OK;
-    return bm_refuse(e, BM_CONFLICT, "illegal-transition", "a device that is %s cannot become %s", bm_state_name(from), bm_state_name(to));
+    return bm_refuse(e, BM_CONFLICT, "illegal-transition", "a device that is %s cannot become %s", bm_state_name(from),
+                     bm_state_name(to));
 }

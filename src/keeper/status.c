@@ -59,7 +59,8 @@ static const char *overall(const struct bm_device *d, const struct bm_line *l, c
     return g->revoked != 0 ? "revoked" : "not-enrolled";
 }
 
-static enum bm_rc name_line(struct bm_keeper *k, const struct bm_device *d, struct bm_line **ret, struct bm_status *s, struct bm_error *e)
+static enum bm_rc name_line(struct bm_keeper *k, const struct bm_device *d, struct bm_line **ret, struct bm_status *s,
+                            struct bm_error *e)
 {
     struct bm_org owner;
     enum bm_rc rc;

@@ -13,7 +13,8 @@ enum { TLS_HOSTS_LEN = 1024 };
 
 static const char tls_key_uri[] = "file:tls-server";
 
-static enum bm_rc from_files(const struct bm_keeper_options *o, struct bm_buf *chain_pem, struct bm_buf *key_der, struct bm_error *e)
+static enum bm_rc from_files(const struct bm_keeper_options *o, struct bm_buf *chain_pem, struct bm_buf *key_der,
+                             struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = BM_CERT_MAX };
     BM_EVP_FREE EVP_PKEY *key = NULL;
@@ -27,7 +28,7 @@ static enum bm_rc from_files(const struct bm_keeper_options *o, struct bm_buf *c
     if (rc != BM_OK)
         return rc;
     bio = BIO_new_mem_buf(pem.p, (int)pem.n);
-    key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)(uintptr_t)"") : NULL;
+    key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)(uintptr_t) "") : NULL;
     BIO_free(bio);
     n = key != NULL ? i2d_PrivateKey(key, &der) : -1;
     if (n <= 0)
@@ -64,7 +65,9 @@ static enum bm_rc issue(struct bm_keeper *k, struct bm_issuer *by, const struct 
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
     struct bm_subject_words words = { .host = hosts };
-    struct bm_issue i = { .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX };
+    struct bm_issue i = {
+        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
+    };
     struct bm_cert made;
     enum bm_rc rc = bm_profile_open(k, "tls-server", &profile, e);
 

@@ -171,8 +171,9 @@ void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r)
 
 static bool get_enrolled_credential(struct bm_rd *in, struct bm_enrolled_credential *c)
 {
-    return bm_rd_vec(in, BM_NAME_LEN - 1, &c->service) && bm_rd_vec(in, BM_CERT_MAX, &c->cert) && bm_rd_vec(in, 1024, &c->endpoints) &&
-           get_time(in, &c->not_after) && get_time(in, &c->renew_after) && get_list(in, c->chain, BM_CHAIN_MAX, BM_CERT_MAX, &c->n_chain);
+    return bm_rd_vec(in, BM_NAME_LEN - 1, &c->service) && bm_rd_vec(in, BM_CERT_MAX, &c->cert) &&
+           bm_rd_vec(in, 1024, &c->endpoints) && get_time(in, &c->not_after) && get_time(in, &c->renew_after) &&
+           get_list(in, c->chain, BM_CHAIN_MAX, BM_CERT_MAX, &c->n_chain);
 }
 
 enum bm_rc bm_enrolled_parse(struct bm_rd in, struct bm_enrolled *ret, struct bm_error *e)

@@ -27,8 +27,8 @@ enum bm_evidence_kind {
 };
 struct bm_evidence {
     uint8_t kind;
-    struct bm_rd cert;                            /* certificate presented, DER; may be empty with a signed challenge */
-    struct bm_rd chain[BM_TLS_CLIENT_CERTS_MAX];  /* what came after it */
+    struct bm_rd cert;                           /* certificate presented, DER; may be empty with a signed challenge */
+    struct bm_rd chain[BM_TLS_CLIENT_CERTS_MAX]; /* what came after it */
     size_t n_chain;
     struct bm_rd spki;                 /* public key in place of a certificate */
     struct bm_rd challenge, signature; /* raw signature form */
@@ -39,9 +39,9 @@ struct bm_enrol {
     char protocol[16];    /* "est", "onboard" */
     char peer[64];        /* address, for the record */
     struct bm_evidence evidence;
-    struct bm_rd claimed_udid; /* empty or BM_UDID_LEN bytes the device says it is */
-    struct bm_rd claimed_batch;/* empty or a name */
-    bool reenrol;              /* EST simplereenroll: subject must be the one of the certificate presented */
+    struct bm_rd claimed_udid;  /* empty or BM_UDID_LEN bytes the device says it is */
+    struct bm_rd claimed_batch; /* empty or a name */
+    bool reenrol;               /* EST simplereenroll: subject must be the one of the certificate presented */
     size_t n_requests;
     struct bm_enrol_request {
         struct bm_rd service; /* name; empty: the product's first, or none */
@@ -94,7 +94,7 @@ struct bm_view {
     size_t n_cas;
     struct bm_rd cas[BM_VIEW_CAS_MAX]; /* EST cacerts: active CA certificates, roots first; DER */
     size_t n_labels;
-    struct bm_view_label { /* EST labels: "" is the default; others are service names */
+    struct bm_view_label {            /* EST labels: "" is the default; others are service names */
         struct bm_rd label, csrattrs; /* DER CsrAttrs */
     } labels[BM_VIEW_LABELS_MAX];
     struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
@@ -105,7 +105,7 @@ void bm_view_write(struct bm_buf *out, const struct bm_view *v);
 BM_MUST_USE enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e);
 
 struct bm_refused {
-    uint8_t rc; /* enum bm_rc */
+    uint8_t rc;             /* enum bm_rc */
     uint32_t retry_after_s; /* 0: no use in coming back by itself */
     char code[32], what[224];
 };

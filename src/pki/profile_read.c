@@ -16,8 +16,7 @@ static enum bm_rc list_each(const char *what, const json_t *list, struct draft *
 
     if (json_array_size(list) == 0)
         return bm_fail(e, BM_USAGE, "%s: an empty list", what);
-    json_array_foreach(list, i, v)
-    {
+    json_array_foreach (list, i, v) {
         enum bm_rc rc;
 
         if (!json_is_string(v))
@@ -308,8 +307,7 @@ enum bm_rc draft_read(struct draft *d, const json_t *profile, struct bm_error *e
     const char *name;
     json_t *v;
 
-    json_object_foreach((json_t *)profile, name, v)
-    {
+    json_object_foreach ((json_t *)profile, name, v) {
         const struct member *m = member_find(name);
         enum bm_rc rc;
 

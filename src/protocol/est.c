@@ -70,7 +70,8 @@ static enum bm_rc no_label(const struct bm_request *q, struct bm_error *e)
     return bm_refuse(e, BM_NOTFOUND, "unknown-label", "there is no service '%s' here", bm_text_escape(q->label, safe, sizeof safe));
 }
 
-enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_FRAME_MAX };
     enum bm_rc rc;
@@ -84,7 +85,8 @@ enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, s
     return rc;
 }
 
-enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                           struct bm_error *e)
 {
     const struct bm_view_label *l = find_label(q, v);
 
@@ -136,7 +138,8 @@ enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, s
 }
 
 /* RFC 7030 section 4.2.3: the certificate and nothing else. */
-enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                        struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = 2 * BM_CERT_MAX };
     struct bm_enrolled a;
@@ -148,6 +151,7 @@ enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, str
     if (rc == BM_OK)
         rc = bm_cms_certs(&a.credentials[0].cert, 1, &der, e);
     if (rc == BM_OK)
-        put_base64(r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body), "application/pkcs7-mime; smime-type=certs-only");
+        put_base64(r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body),
+                   "application/pkcs7-mime; smime-type=certs-only");
     return rc;
 }

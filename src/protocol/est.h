@@ -4,10 +4,13 @@
 
 #include "protocol/operation.h"
 
-enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
-enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e);
+enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                           struct bm_error *e);
 enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
-enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                        struct bm_error *e);
 
 #endif

@@ -12,7 +12,8 @@ struct bm_form {
      * refused. Values borrow from the tree, bytes from `arena`, which must have room for the input. */
     enum bm_rc (*load)(struct bm_rd in, void **ret, struct bm_error *e);
     void (*free)(void *tree);
-    bool (*each)(const void *map, bool (*fn)(void *arg, struct bm_rd key, const void *value), void *arg); /* false: no map, or fn said so */
+    bool (*each)(const void *map, bool (*fn)(void *arg, struct bm_rd key, const void *value),
+                 void *arg); /* false: no map, or fn said so */
     size_t (*array_size)(const void *array, bool *ret_is);
     const void *(*array_at)(const void *array, size_t i);
     bool (*get_bytes)(const void *value, struct bm_buf *arena, struct bm_rd *ret);

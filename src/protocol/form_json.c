@@ -119,6 +119,21 @@ static bool store(void *tree, struct bm_buf *out)
 }
 
 const struct bm_form bm_form_json = {
-    "application/json", "application/problem+json", load, release, each, array_size, array_at, get_bytes, get_text, map, array, bytes, text,
-    integer, set, append, store,
+    "application/json",
+    "application/problem+json",
+    load,
+    release,
+    each,
+    array_size,
+    array_at,
+    get_bytes,
+    get_text,
+    map,
+    array,
+    bytes,
+    text,
+    integer,
+    set,
+    append,
+    store,
 };

@@ -5,8 +5,9 @@
 #include "protocol/operation.h"
 
 #define BM_PREPARE(name) enum bm_rc name(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
-#define BM_RENDER(name) \
-    enum bm_rc name(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+#define BM_RENDER(name)                                                                                                            \
+    enum bm_rc name(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,               \
+                    struct bm_error *e)
 
 BM_PREPARE(bm_onboard_challenge_prepare);
 BM_PREPARE(bm_onboard_enrol_prepare);

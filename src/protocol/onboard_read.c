@@ -87,8 +87,8 @@ static enum bm_rc check_sizes(const struct bm_enrol *c, struct bm_error *e)
 {
     if (c->claimed_udid.n != BM_UDID_LEN)
         return bm_fail(e, BM_MALFORMED, "'udid' must be %d bytes", BM_UDID_LEN);
-    if (c->evidence.challenge.n > BM_CHALLENGE_LEN || c->evidence.signature.n > BM_SIGNATURE_MAX || c->evidence.spki.n > BM_SPKI_MAX ||
-        c->evidence.cert.n > BM_CERT_MAX || c->claimed_batch.n >= BM_NAME_LEN)
+    if (c->evidence.challenge.n > BM_CHALLENGE_LEN || c->evidence.signature.n > BM_SIGNATURE_MAX ||
+        c->evidence.spki.n > BM_SPKI_MAX || c->evidence.cert.n > BM_CERT_MAX || c->claimed_batch.n >= BM_NAME_LEN)
         return bm_fail(e, BM_LIMIT, "a member is longer than it may be");
     for (size_t i = 0; i < c->n_requests; i++)
         if (c->requests[i].service.n >= BM_NAME_LEN || c->requests[i].csr.n > BM_CSR_MAX)
@@ -132,7 +132,11 @@ static enum bm_rc prepare(const struct bm_request *q, bool with_requests, struct
     BM_CLEANUP(tree_done) struct tree t = { 0 };
     BM_CLEANUP(bm_buf_done) struct bm_buf arena = { .max = 2 * BM_HTTP_BODY_MAX };
     struct bm_enrol c = { .protocol = "onboard" };
-    struct reading r = { .arena = &arena, .enrol = &c, .with_requests = with_requests, .target = &c, .members = enrol_members,
+    struct reading r = { .arena = &arena,
+                         .enrol = &c,
+                         .with_requests = with_requests,
+                         .target = &c,
+                         .members = enrol_members,
                          .n_members = BM_COUNT(enrol_members) };
     enum bm_rc rc = load(q, &t, e);
 

@@ -13,11 +13,12 @@ struct bm_request {
     enum bm_method method;
     struct bm_rd path;  /* without query */
     struct bm_rd label; /* what stood in place of the `*` in the operation's path, or empty */
-    struct bm_rd content_type, content_encoding, accept, user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
+    struct bm_rd content_type, content_encoding, accept,
+        user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
     struct bm_rd body;
     char peer[64];
     char correlation[17];
-    struct bm_rd client_cert;                    /* DER of the TLS client's certificate, or empty */
+    struct bm_rd client_cert; /* DER of the TLS client's certificate, or empty */
     struct bm_rd client_chain[BM_TLS_CLIENT_CERTS_MAX];
     size_t n_client_chain;
 };
@@ -31,17 +32,18 @@ struct bm_response {
 };
 
 struct bm_operation {
-    const char *name;   /* "est-simpleenroll": logs, metrics */
+    const char *name; /* "est-simpleenroll": logs, metrics */
     const char *protocol;
     enum bm_method method;
-    const char *path;   /* whole path; one segment may be `*`, the label */
+    const char *path; /* whole path; one segment may be `*`, the label */
     size_t body_max;
-    bool client_cert;   /* refuse with 401 when TLS brought none */
-    uint8_t command;    /* enum bm_command, or 0: answered from the view alone, prepare is NULL */
+    bool client_cert; /* refuse with 401 when TLS brought none */
+    uint8_t command;  /* enum bm_command, or 0: answered from the view alone, prepare is NULL */
     /* Appends the command's payload. */
     enum bm_rc (*prepare)(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
     /* answer: payload of the keeper's answer (empty when command is 0). */
-    enum bm_rc (*render)(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+    enum bm_rc (*render)(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                         struct bm_error *e);
     void (*refuse)(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 };
 

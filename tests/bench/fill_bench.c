@@ -30,8 +30,13 @@ static void fill_random(struct bm_buf *b, size_t n)
 static void one(struct bm_store *s, struct bm_audit *a, int64_t i)
 {
     struct bm_device d = { .batch_id = 1, .rot = "software", .state = "active", .created_at = 1, .activated_at = 1 };
-    struct bm_credential c = { .ca_id = 2, .protocol = "est", .state = "active", .correlation = "0000000000000000", .not_before = 1,
-                               .not_after = INT64_C(1) << 40, .issued_at = 1 };
+    struct bm_credential c = { .ca_id = 2,
+                               .protocol = "est",
+                               .state = "active",
+                               .correlation = "0000000000000000",
+                               .not_before = 1,
+                               .not_after = INT64_C(1) << 40,
+                               .issued_at = 1 };
     char leaf[320], udid[65], serial[33];
     struct bm_error e;
     int n;
@@ -45,7 +50,8 @@ static void one(struct bm_store *s, struct bm_audit *a, int64_t i)
     must(bm_credential_put(s, &c, &e), &e);
     bm_hex(d.udid, sizeof d.udid, udid);
     bm_hex(c.serial, sizeof c.serial, serial);
-    n = snprintf(leaf, sizeof leaf, "{\"event\":\"filled\",\"udid\":\"%s\",\"serial\":\"%s\",\"n\":%lld}", udid, serial, (long long)i);
+    n = snprintf(leaf, sizeof leaf, "{\"event\":\"filled\",\"udid\":\"%s\",\"serial\":\"%s\",\"n\":%lld}", udid, serial,
+                 (long long)i);
     must(bm_audit_add(a, 1000, bm_rd_of(leaf, (size_t)n), &e), &e);
     bm_device_done(&d);
     bm_credential_done(&c);

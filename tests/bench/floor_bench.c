@@ -149,7 +149,8 @@ static double measure_sign(EVP_PKEY *key, bool verify)
     must(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key));
     must(EVP_DigestSign(ctx, sig, &n, tbs, sizeof tbs));
     must(EVP_MD_CTX_reset(ctx));
-    must(verify ? EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) : EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key));
+    must(verify ? EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key)
+                : EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key));
     for (int r = 0; r < ROUNDS; r++) {
         int64_t from = cpu_ns();
 
@@ -157,7 +158,8 @@ static double measure_sign(EVP_PKEY *key, bool verify)
             size_t m = sizeof sig;
 
             must(EVP_MD_CTX_copy_ex(one, ctx));
-            must(verify ? EVP_DigestVerify(one, sig, n, tbs, sizeof tbs) : EVP_DigestSign(one, (unsigned char[80]){ 0 }, &m, tbs, sizeof tbs));
+            must(verify ? EVP_DigestVerify(one, sig, n, tbs, sizeof tbs)
+                        : EVP_DigestSign(one, (unsigned char[80]){ 0 }, &m, tbs, sizeof tbs));
         }
         us[r] = (double)(cpu_ns() - from) / (OPERATIONS / ROUNDS) / 1000;
     }

@@ -63,7 +63,9 @@ int main(int argc, char **argv)
     must(n > 0 && lines != NULL && sqlite3_open(argv[1], &db) == SQLITE_OK);
     for (long i = 0; i < n; i++)
         lines[i] = line_of();
-    must(sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE d (id INTEGER PRIMARY KEY, udid BLOB UNIQUE, spki BLOB)",
+    must(sqlite3_exec(db,
+                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE d (id INTEGER PRIMARY KEY, udid BLOB UNIQUE, "
+                      "spki BLOB)",
                       NULL, NULL, NULL) == SQLITE_OK);
     must(sqlite3_prepare_v2(db, "INSERT INTO d (udid, spki) VALUES (?, ?)", -1, &insert, NULL) == SQLITE_OK);
     from = bm_clock_cpu_us();

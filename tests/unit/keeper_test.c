@@ -1125,7 +1125,9 @@ static void init_again(void **state)
 /* Cut off anywhere, init can be run again, and until then nobody takes what is there for a registry. */
 static void init_cut_off(void **state)
 {
-    static const char *const kept[][3] = { { "init.begun" }, { "init.begun", "secret" }, { "init.begun", "secret", "registry.db" } };
+    static const char *const kept[][3] = { { "init.begun" },
+                                           { "init.begun", "secret" },
+                                           { "init.begun", "secret", "registry.db" } };
     char dir[] = "/tmp/bm-init-XXXXXX", path[64];
     struct bm_init_options o = { .data_dir = dir, .ca_alg = "EC:P-256", .organisation = "Test" };
     struct bm_keeper_options ko = { .data_dir = dir };
