@@ -62,7 +62,8 @@ static bool write_all(int fd, const uint8_t *p, size_t n)
 
 enum bm_rc bm_file_copy(const char *from, const char *to, struct bm_error *e)
 {
-    BM_CLEANUP(closep) int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), out = -1;
+    BM_CLEANUP(closep) int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    BM_CLEANUP(closep) int out = -1;
     uint8_t part[PART];
     ssize_t n = 0;
     bool ok = true;
