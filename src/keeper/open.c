@@ -40,11 +40,26 @@ enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e)
 
 static const char begun[] = "init.begun";
 
+/* True also for a file that holds nothing, of which `create` makes a store; false for one that does not open. */
+static bool log_is_empty(const char *data_dir, bool create)
+{
+    BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
+    struct bm_audit log = { 0 };
+    char dsn[PATH_LEN + 16];
+
+    snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", data_dir);
+    return bm_store_open(dsn, (struct bm_store_options){ .create = create }, &s, NULL) == BM_OK &&
+           bm_audit_open(&log, s, NULL) == BM_OK && log.tree.size == 0;
+}
+
+/* The mark alone does not say so: it may be back after a power cut, or come with a copy. A registry whose log has an entry is in use, and so
+ * may be one that does not open. Called with the lock held. */
 static bool init_cut_off(const char *data_dir)
 {
     char path[PATH_LEN];
 
-    return bm_path_join(data_dir, begun, path, sizeof path, NULL) == BM_OK && access(path, F_OK) == 0;
+    return bm_path_join(data_dir, begun, path, sizeof path, NULL) == BM_OK && access(path, F_OK) == 0 &&
+           (log_is_empty(data_dir, false) || log_is_empty(data_dir, true));
 }
 
 enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e)
