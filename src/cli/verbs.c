@@ -54,6 +54,7 @@ const struct bm_verb bm_verbs[] = {
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
       .options = { { "config", "configuration; default DIR/birthmark.conf, if there is one", .value = "FILE" },
                    { "listen", "where, in place of what is configured", .value = "HOST:PORT" },
+                   { "listen-http", "where to serve CRLs and OCSP without TLS", .value = "HOST:PORT" },
                    { "workers", "worker processes; 0: one per processor" },
                    { "log-level", "error, warn, info or debug", .value = "LEVEL" } },
       .run = bm_cli_serve },
@@ -148,6 +149,16 @@ const struct bm_verb bm_verbs[] = {
       .options = { OUT, { "chain", "and the certificates above it, up to the root", .kind = BM_WORD_FLAG },
                    { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
+
+    { "crl", "show", "crl.show", "Show a CA's revocation list: number, times, entries",
+      .args = NAME("the CA"),
+      .notes = "Made now if something was revoked since, or half its life is over. Devices and brokers get it\n"
+               "at /crl/NAME.crl, what is new in it at /crl/NAME-delta.crl." },
+    { "crl", "export", "crl.export", "Write a CA's revocation list",
+      .args = NAME("the CA"),
+      .options = { OUT, { "delta", "only what is new since the oldest list still in force", .kind = BM_WORD_FLAG },
+                   { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_crl_export },
 
     { "device", "list", "device.list", "List devices",
       .options = { { "state", "registered, allocated, active, suspended, retired or compromised" },

@@ -209,6 +209,7 @@ static void end_batch(struct loop *l)
     bm_store_rollback(l->k->store);
     bm_audit_rolled_back(&l->k->audit);
     bm_cache_drop(l->k);
+    bm_revocation_drop(l->k);
     bm_imports_drop(l->k, false);
     for (size_t i = 0; i < l->n_conns; i++)
         l->conns[i]->out.n = l->conns[i]->mark < l->conns[i]->out.n ? l->conns[i]->mark : l->conns[i]->out.n;

@@ -36,6 +36,7 @@ static const struct bm_operation health = {
     .path = "/healthz",
     .render = health_render,
     .refuse = bm_refuse_text,
+    .public_http = true,
 };
 
 static const struct bm_operation *find(struct bm_request *q, bool *ret_known)
@@ -59,7 +60,7 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
 
     bm_buf_done(&x->r.body);
     x->r =
-        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_MAX / 2 } };
+        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_BODY_MAX } };
     refuse(&x->q, e, retry_after_s, &x->r);
     for (size_t i = 0; i < BM_COUNT(http_refusals); i++) {
         if (strcmp(http_refusals[i].code, e->code) == 0)
@@ -153,6 +154,8 @@ enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h)
         (void)bm_refuse(&e, BM_MALFORMED, "bad-request", "there is no path in the request target");
     else if (check_form(h, &e) == BM_OK && (!known_method || (x->op = find(&x->q, &known)) == NULL))
         (void)no_operation(x, &e);
+    else if (x->op != NULL && x->plain && !x->op->public_http)
+        (void)bm_refuse(&e, BM_DENIED, "tls-required", "%s is served over TLS only; here are CRLs and OCSP", x->op->name);
     else if (x->op != NULL)
         (void)check_body(x->op, h, &e);
     if (e.rc != BM_OK)
@@ -173,6 +176,7 @@ static void fill_request(struct bm_exchange *x, const struct bm_http *h)
     q->content_type = bm_http_field_get0(h, BM_FIELD_CONTENT_TYPE);
     q->content_encoding = bm_http_field_get0(h, BM_FIELD_CONTENT_TRANSFER_ENCODING);
     q->accept = bm_http_field_get0(h, BM_FIELD_ACCEPT);
+    q->if_none_match = bm_http_field_get0(h, BM_FIELD_IF_NONE_MATCH);
     q->user_agent = bm_http_field_get0(h, BM_FIELD_USER_AGENT);
     q->body = bm_buf_rd(&h->body);
 }
@@ -183,7 +187,7 @@ static void render(const struct bm_router *router, struct bm_exchange *x, struct
     enum bm_rc rc;
 
     bm_buf_done(&x->r.body);
-    x->r = (struct bm_response){ .status = 200, .body = { .max = BM_RESPONSE_MAX / 2 } };
+    x->r = (struct bm_response){ .status = 200, .body = { .max = BM_RESPONSE_BODY_MAX } };
     rc = x->op->render(&x->q, router->view, answer, &x->r, &e);
     if (rc == BM_OK && bm_buf_check(&x->r.body, &e) == BM_OK)
         return;

@@ -11,7 +11,9 @@
     extern const char symbol[]
 
 EMBED(bm_sql_0001_registry, "0001_registry.sql");
+EMBED(bm_sql_0002_revocation, "0002_revocation.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry },
+    { 2, bm_sql_0002_revocation },
 };
