@@ -6,6 +6,17 @@
 
 #include <string.h>
 
+/* --- out to a file, or to standard output --------------------------------------------------------------------------------------- */
+static enum bm_rc put_out(struct bm_cli *c, const struct bm_buf *out, struct bm_error *e)
+{
+    const char *path = bm_cli_text(c, "out");
+
+    if (path != NULL && strcmp(path, "-") != 0)
+        return bm_file_write(path, bm_buf_rd(out), 0644, e);
+    fwrite(out->p, 1, out->n, c->out);
+    return BM_OK;
+}
+
 /* --- ca export, cert export -------------------------------------------------------------------------------------------------- */
 static enum bm_rc put_der(void *arg, struct bm_rd der, struct bm_error *e)
 {
@@ -50,7 +61,6 @@ enum bm_rc bm_cli_export(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *request = json_copy(c->words), *answer = NULL;
     BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = 32 * BM_CERT_MAX };
-    const char *path = bm_cli_text(c, "out");
     enum bm_rc rc;
 
     if (bm_cli_flag(c, "der") && bm_cli_flag(c, "chain"))
@@ -65,10 +75,31 @@ enum bm_rc bm_cli_export(struct bm_cli *c, struct bm_error *e)
         rc = add_parents(c, answer, &out, e);
     if (rc != BM_OK)
         return rc;
-    if (path != NULL && strcmp(path, "-") != 0)
-        return bm_file_write(path, bm_buf_rd(&out), 0644, e);
-    fwrite(out.p, 1, out.n, c->out);
-    return BM_OK;
+    return put_out(c, &out, e);
+}
+
+enum bm_rc bm_cli_crl_export(struct bm_cli *c, struct bm_error *e)
+{
+    BM_CLEANUP(bm_cli_unref) json_t *request = json_copy(c->words), *answer = NULL;
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = 2 * BM_CRL_MAX };
+    const char *pem;
+    enum bm_rc rc;
+
+    json_object_del(request, "out");
+    json_object_del(request, "der");
+    rc = bm_cli_ask(c, request, &answer, e);
+    if (rc != BM_OK)
+        return rc;
+    pem = json_string_value(json_object_get(answer, "crl"));
+    if (pem == NULL)
+        return bm_fail(e, BM_MALFORMED, "the answer holds no revocation list");
+    if (bm_cli_flag(c, "der"))
+        rc = bm_pem_parse(bm_rd_str(pem), "X509 CRL", put_der, &out, e);
+    else
+        bm_buf_str(&out, pem);
+    if (rc == BM_OK)
+        rc = bm_buf_check(&out, e);
+    return rc == BM_OK ? put_out(c, &out, e) : rc;
 }
 
 /* --- why --------------------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@ const struct bm_family bm_families[] = {
     { "ca", "the certification authorities of the registry" },
     { "device", "the devices of the registry and their states" },
     { "cert", "certificates that devices hold" },
+    { "crl", "the revocation lists of the certification authorities" },
     { "manifest", "signed lists of device identities, from factory to registry" },
     { "log", "the audit log and its proofs" },
     { "config", "the server's configuration" },
@@ -80,6 +81,7 @@ const struct bm_verb bm_verbs[] = {
     { "serve", "", NULL, "Serve devices and administrators, until stopped",
       .options = { { "config", "configuration; default DIR/birthmark.conf, if there is one", .value = "FILE" },
                    { "listen", "where, in place of what is configured", .value = "HOST:PORT" },
+                   { "listen-http", "where to serve CRLs and OCSP without TLS", .value = "HOST:PORT" },
                    { "workers", "worker processes; 0: one per processor" },
                    { "log-level", "error, warn, info or debug", .value = "LEVEL", .values = "error warn info debug" } },
       .run = bm_cli_serve },
@@ -177,6 +179,16 @@ const struct bm_verb bm_verbs[] = {
       .options = { OUT, { "chain", "add the certificates above it, up to the root", .kind = BM_WORD_FLAG },
                    { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
+
+    { "crl", "show", "crl.show", "Show a CA's revocation list: number, times, entries",
+      .args = NAME("the CA"),
+      .notes = "Made now if something was revoked since, or half its life is over. Devices and brokers get it\n"
+               "at /crl/NAME.crl, what is new in it at /crl/NAME-delta.crl." },
+    { "crl", "export", "crl.export", "Write a CA's revocation list",
+      .args = NAME("the CA"),
+      .options = { OUT, { "delta", "only what is new since the oldest list still in force", .kind = BM_WORD_FLAG },
+                   { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_crl_export },
 
     { "device", "list", "device.list", "List devices",
       .options = { { "state", "registered, allocated, active, suspended, retired or compromised",

@@ -17,6 +17,8 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.show", READ, bm_admin_ca_show, "name" },
     { "ca.revoke", WRITE, bm_admin_ca_revoke, "name | reason" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
+    { "crl.show", JOIN, bm_admin_crl_show, "name" },
+    { "crl.export", JOIN, bm_admin_crl_export, "name | delta" },
     { "service.create", WRITE, bm_admin_service_create, "name kind | title profile endpoints" },
     { "service.set", WRITE, bm_admin_service_set, "name | title kind profile endpoints" },
     { "service.list", READ, bm_admin_service_list, "| after limit" },

@@ -82,6 +82,14 @@ static void organisation_of(const struct bm_ca *ca, char ret[65])
         snprintf(ret, 65, "%.*s", (int)o.n, (const char *)o.p);
 }
 
+static bool ends_in_delta(const char *name)
+{
+    static const char delta[] = "-delta";
+    size_t n = strlen(name);
+
+    return n >= sizeof delta - 1 && strcmp(name + n - (sizeof delta - 1), delta) == 0;
+}
+
 BM_ADMIN_HANDLER(bm_admin_ca_create)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
@@ -101,6 +109,8 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
         rc = bm_keeper_now(k, &now, e);
     if (rc != BM_OK)
         return rc;
+    if (ends_in_delta(s.name))
+        return bm_fail(e, BM_USAGE, "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
     if (bm_ca_get(k->store, s.name, &ca, NULL) == BM_OK)
         return bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", s.name);
     s.alg = s.alg != NULL ? s.alg : "EC:P-256";
@@ -211,7 +221,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
         return bm_refuse(e, BM_CONFLICT, "ca-default",
                          "new certificates and the server's own hang on '%s'; choose another first: birthmark ca default NAME",
                          name);
-    rc = bm_ca_set_revoked(k->store, ca.id, reason, now, e);
+    rc = bm_revoke_ca(k, ca.id, reason, now, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));

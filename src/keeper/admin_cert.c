@@ -48,7 +48,7 @@ BM_ADMIN_HANDLER(bm_admin_cert_revoke)
     if (rc == BM_OK && strcmp(c.state, "active") != 0)
         rc = bm_fail(e, BM_CONFLICT, "this certificate has been revoked before");
     if (rc == BM_OK)
-        rc = bm_credential_set_revoked(k->store, c.id, reason, now, e);
+        rc = bm_revoke_credential(k, c.id, reason, now, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "serial", json_string(bm_arg_text(in, "serial")));

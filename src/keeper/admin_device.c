@@ -137,7 +137,7 @@ enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reas
         a.n = 0;
         rc = bm_credential_each_of(k->store, device_id, note_active, &a, e);
         for (size_t i = 0; rc == BM_OK && i < a.n; i++)
-            rc = bm_credential_set_revoked(k->store, a.ids[i], reason, now, e);
+            rc = bm_revoke_credential(k, a.ids[i], reason, now, e);
         *ret_n += (int64_t)a.n;
     } while (rc == BM_OK && a.n == REVOKE_STEP);
     return rc;

@@ -43,6 +43,7 @@ static void drop_lines(struct bm_keeper *k)
 void bm_cache_drop(struct bm_keeper *k)
 {
     drop_lines(k);
+    bm_revocation_look_again(k);
     for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
         issuer_free(BM_MOVE(k->issuers[i]));
 }
@@ -117,6 +118,12 @@ enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_prof
     BM_CLEANUP(bm_buf_done) struct bm_buf json = { .max = BM_PROFILE_MAX };
     enum bm_rc rc = bm_profile_get(k->store, name, &json, e);
 
+    for (const struct bm_profile_builtin *b = bm_profiles_builtin; rc == BM_NOTFOUND && b->name != NULL; b++) {
+        if (strcmp(b->name, name) != 0) /* a registry made before this one was built in */
+            continue;
+        bm_buf_str(&json, b->json);
+        rc = BM_OK;
+    }
     if (rc == BM_OK)
         rc = bm_profile_parse(name, bm_buf_rd(&json), ret, e);
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "certificate profile '%s'", name);

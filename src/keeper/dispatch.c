@@ -35,8 +35,9 @@ static const struct {
     const char *member;
     enum kind kind;
 } kinds[] = {
-    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE }, { "to", WHOLE },
-    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO }, { "dry_run", YES_NO }, { "policy", MAP }, { "endpoints", LIST },
+    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE },
+    { "to", WHOLE },    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO },    { "dry_run", YES_NO },
+    { "policy", MAP },  { "endpoints", LIST }, { "delta", YES_NO },
 };
 
 static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
@@ -166,7 +167,7 @@ bool bm_command_needs_transaction(const struct bm_command_in *c)
 
     if (c->type == BM_CMD_ADMIN)
         return op_flags(c, &writes, &joins) && joins;
-    return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS;
+    return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS || c->type == BM_CMD_CRL || c->type == BM_CMD_OCSP;
 }
 
 bool bm_command_stands_alone(const struct bm_command_in *c)
@@ -273,6 +274,12 @@ enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, st
     case BM_CMD_VIEW:
         rc = bm_keeper_now(k, &now, e);
         return bm_run_view(k, rc == BM_OK ? now : k->clock_high, out, e);
+    case BM_CMD_CRL:
+        rc = bm_keeper_now(k, &now, e);
+        return rc == BM_OK ? bm_run_crl(k, c->payload, now, out, e) : rc;
+    case BM_CMD_OCSP:
+        rc = bm_keeper_now(k, &now, e);
+        return rc == BM_OK ? bm_run_ocsp(k, c->payload, now, out, e) : rc;
     case BM_CMD_ADMIN:
         return run_admin(k, c, out, e);
     default:

@@ -34,6 +34,7 @@ struct bm_line {
     } services[BM_SERVICES_MAX];
 };
 
+struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 struct bm_import; /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
@@ -55,6 +56,7 @@ struct bm_keeper {
     struct bm_issuer *issuers[BM_CACHE_SLOTS];
     struct bm_line *lines[BM_CACHE_SLOTS];
     struct bm_import *imports[BM_IMPORTS_MAX];
+    struct bm_revocation *revocation;
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
     uint8_t challenge_key[32], ticket_key[80];
@@ -155,6 +157,14 @@ const char *bm_reason_name(int reason);
 /* admin_manifest.c: forgets where imports stand, as the store may have gone back; dry runs too when `all` */
 void bm_imports_drop(struct bm_keeper *k, bool all);
 
+/* revocation.c. Everything that revokes goes through the first two, so that what is kept ready is made anew. */
+BM_MUST_USE enum bm_rc bm_revoke_credential(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e); /* ocsp.c */
+void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
+void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
+
 /* admin_device.c */
 BM_MUST_USE enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n,
                                             struct bm_error *e);
@@ -194,6 +204,8 @@ BM_ADMIN_HANDLER(bm_admin_device_resume);
 BM_ADMIN_HANDLER(bm_admin_device_retire);
 BM_ADMIN_HANDLER(bm_admin_device_compromise);
 BM_ADMIN_HANDLER(bm_admin_device_transfer);
+BM_ADMIN_HANDLER(bm_admin_crl_show);
+BM_ADMIN_HANDLER(bm_admin_crl_export);
 BM_ADMIN_HANDLER(bm_admin_cert_list);
 BM_ADMIN_HANDLER(bm_admin_cert_show);
 BM_ADMIN_HANDLER(bm_admin_cert_revoke);

@@ -72,6 +72,7 @@ enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error 
     bm_store_rollback(k->store);
     bm_audit_rolled_back(&k->audit);
     bm_imports_drop(k, false);
+    bm_revocation_drop(k);
     bm_cache_drop(k);
     return rc;
 }

@@ -267,3 +267,61 @@ enum bm_rc bm_refused_parse(struct bm_rd in, struct bm_refused *ret, struct bm_e
 
     return finish(ok, in, "refusal", e);
 }
+
+/* --- revocation --------------------------------------------------------------------------------------------------------------- */
+void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c)
+{
+    bm_buf_vec(out, c->ca);
+    bm_buf_uint(out, 1, c->delta);
+    bm_buf_vec(out, c->have);
+}
+
+enum bm_rc bm_crl_ask_parse(struct bm_rd in, struct bm_crl_ask *ret, struct bm_error *e)
+{
+    struct bm_crl_ask c = { 0 };
+    uint8_t delta = 0;
+    bool ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &c.ca) && bm_rd_u8(&in, &delta) && delta <= 1 && bm_rd_vec(&in, BM_HTTP_HEADER_MAX, &c.have);
+    enum bm_rc rc = finish(ok, in, "question for a CRL", e);
+
+    c.delta = delta != 0;
+    if (rc == BM_OK)
+        *ret = c;
+    return rc;
+}
+
+void bm_crl_told_write(struct bm_buf *out, const struct bm_crl_told *t)
+{
+    put_text(out, t->etag);
+    bm_buf_uint(out, 8, (uint64_t)t->this_update);
+    bm_buf_uint(out, 4, t->max_age_s);
+    bm_buf_vec(out, t->der);
+}
+
+enum bm_rc bm_crl_told_parse(struct bm_rd in, struct bm_crl_told *ret, struct bm_error *e)
+{
+    struct bm_crl_told t = { 0 };
+    bool ok = get_text(&in, t.etag, sizeof t.etag) && get_time(&in, &t.this_update) && bm_rd_u32(&in, &t.max_age_s) &&
+              bm_rd_vec(&in, BM_CRL_MAX, &t.der);
+    enum bm_rc rc = finish(ok, in, "CRL", e);
+
+    if (rc == BM_OK)
+        *ret = t;
+    return rc;
+}
+
+void bm_ocsp_told_write(struct bm_buf *out, const struct bm_ocsp_told *t)
+{
+    bm_buf_uint(out, 4, t->max_age_s);
+    bm_buf_vec(out, t->der);
+}
+
+enum bm_rc bm_ocsp_told_parse(struct bm_rd in, struct bm_ocsp_told *ret, struct bm_error *e)
+{
+    struct bm_ocsp_told t = { 0 };
+    bool ok = bm_rd_u32(&in, &t.max_age_s) && bm_rd_vec(&in, BM_OCSP_RESPONSE_MAX, &t.der);
+    enum bm_rc rc = finish(ok, in, "OCSP answer", e);
+
+    if (rc == BM_OK)
+        *ret = t;
+    return rc;
+}

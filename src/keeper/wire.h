@@ -15,6 +15,8 @@ enum bm_command {
     BM_CMD_VIEW = 4,      /* no payload -> struct bm_view: what a worker needs to serve */
     BM_CMD_ADMIN = 5,     /* administrator's socket only: u32-counted JSON, then a blob -> JSON text */
     BM_CMD_CHANGED = 6,   /* keeper to worker, unasked, id 0: the view has changed, ask again */
+    BM_CMD_CRL = 7,       /* struct bm_crl_ask -> struct bm_crl_told */
+    BM_CMD_OCSP = 8,      /* OCSPRequest, DER -> struct bm_ocsp_told */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };
@@ -103,6 +105,31 @@ struct bm_view {
 };
 void bm_view_write(struct bm_buf *out, const struct bm_view *v);
 BM_MUST_USE enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e);
+
+struct bm_crl_ask {
+    struct bm_rd ca; /* its name */
+    bool delta;
+    struct bm_rd have; /* If-None-Match of the request, or empty */
+};
+void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c);
+BM_MUST_USE enum bm_rc bm_crl_ask_parse(struct bm_rd in, struct bm_crl_ask *ret, struct bm_error *e);
+
+#define BM_ETAG_LEN 35 /* 32 hex digits in quotes, and a terminator */
+struct bm_crl_told {
+    char etag[BM_ETAG_LEN];
+    int64_t this_update;
+    uint32_t max_age_s; /* to nextUpdate */
+    struct bm_rd der;   /* empty: `have` names it */
+};
+void bm_crl_told_write(struct bm_buf *out, const struct bm_crl_told *t);
+BM_MUST_USE enum bm_rc bm_crl_told_parse(struct bm_rd in, struct bm_crl_told *ret, struct bm_error *e);
+
+struct bm_ocsp_told {
+    uint32_t max_age_s; /* to nextUpdate; 0: made for this request alone */
+    struct bm_rd der;   /* OCSPResponse */
+};
+void bm_ocsp_told_write(struct bm_buf *out, const struct bm_ocsp_told *t);
+BM_MUST_USE enum bm_rc bm_ocsp_told_parse(struct bm_rd in, struct bm_ocsp_told *ret, struct bm_error *e);
 
 struct bm_refused {
     uint8_t rc;             /* enum bm_rc */

@@ -317,16 +317,13 @@ static void put_digits(char *to, int v)
     to[1] = (char)('0' + v % 10);
 }
 
-void bm_derw_time(struct bm_derw *w, int64_t at)
+/* "YYYYMMDDHHMMSSZ" into text; returns the year. */
+static int time_text(int64_t at, char text[15])
 {
     const int64_t last = 253402300799; /* 9999-12-31T23:59:59Z */
-    char text[15];
     int y, m, d, s;
 
     at = at > last ? last : at;
-    w->bad = w->bad || at < -631152000; /* 1950-01-01: the first year UTCTime has */
-    if (w->bad)
-        return;
     date_of((at + 86400 * 7305) / 86400 - 7305, &y, &m, &d); /* twenty years up, so that the division rounds down */
     s = (int)(at - days_of(y, m, d) * 86400);
     put_digits(text, y / 100);
@@ -337,7 +334,32 @@ void bm_derw_time(struct bm_derw *w, int64_t at)
     put_digits(text + 10, s / 60 % 60);
     put_digits(text + 12, s % 60);
     text[14] = 'Z';
-    if (y < 2050)
+    return y;
+}
+
+static bool time_ok(struct bm_derw *w, int64_t at)
+{
+    w->bad = w->bad || at < -631152000; /* 1950-01-01: the first year UTCTime has */
+    return !w->bad;
+}
+
+void bm_derw_generalized(struct bm_derw *w, int64_t at)
+{
+    char text[15];
+
+    if (!time_ok(w, at))
+        return;
+    (void)time_text(at, text);
+    bm_derw_tlv(w, BM_DER_GENERALIZED_TIME, bm_rd_of(text, sizeof text));
+}
+
+void bm_derw_time(struct bm_derw *w, int64_t at)
+{
+    char text[15];
+
+    if (!time_ok(w, at))
+        return;
+    if (time_text(at, text) < 2050)
         bm_derw_tlv(w, BM_DER_UTC_TIME, bm_rd_of(text + 2, sizeof text - 2));
     else
         bm_derw_tlv(w, BM_DER_GENERALIZED_TIME, bm_rd_of(text, sizeof text));

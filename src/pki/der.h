@@ -12,6 +12,7 @@ enum bm_der_tag {
     BM_DER_OCTET_STRING = 0x04,
     BM_DER_NULL = 0x05,
     BM_DER_OID = 0x06,
+    BM_DER_ENUMERATED = 0x0a,
     BM_DER_UTF8 = 0x0c,
     BM_DER_PRINTABLE = 0x13,
     BM_DER_IA5 = 0x16,
@@ -91,5 +92,7 @@ void bm_derw_unsigned(struct bm_derw *w, struct bm_rd number);
 void bm_derw_end_bits(struct bm_derw *w, size_t mark);
 /* RFC 5280 section 4.1.2.5: UTCTime through 2049, GeneralizedTime after; INT64_MAX is 99991231235959Z. */
 void bm_derw_time(struct bm_derw *w, int64_t at);
+/* The same as GeneralizedTime whatever the year: OCSP, RFC 6960 section 4.2.2.1. */
+void bm_derw_generalized(struct bm_derw *w, int64_t at);
 
 #endif

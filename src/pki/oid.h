@@ -34,6 +34,19 @@
 #define OID_AIA_OCSP "\x2b\x06\x01\x05\x05\x07\x30\x01"
 #define OID_AIA_ISSUERS "\x2b\x06\x01\x05\x05\x07\x30\x02"
 
+#define OID_OCSP_NOCHECK "\x2b\x06\x01\x05\x05\x07\x30\x01\x05" /* RFC 6960 section 4.2.2.2.1 */
+#define OID_OCSP_BASIC "\x2b\x06\x01\x05\x05\x07\x30\x01\x01"
+#define OID_OCSP_NONCE "\x2b\x06\x01\x05\x05\x07\x30\x01\x02" /* RFC 9654 section 2.1 */
+
+/* CRL extensions, RFC 5280 section 5.2 and 5.3 */
+#define OID_CRL_NUMBER "\x55\x1d\x14"
+#define OID_CRL_REASON "\x55\x1d\x15"
+#define OID_CRL_DELTA "\x55\x1d\x1b"
+
+/* digests that name an issuer in OCSP */
+#define OID_SHA1 "\x2b\x0e\x03\x02\x1a"
+#define OID_SHA256 "\x60\x86\x48\x01\x65\x03\x04\x02\x01"
+
 /* extended key usage */
 #define OID_KP_SERVER "\x2b\x06\x01\x05\x05\x07\x03\x01"
 #define OID_KP_CLIENT "\x2b\x06\x01\x05\x05\x07\x03\x02"

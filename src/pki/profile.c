@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 /* --- judging: one row per rule, true when it is broken ---------------------------------------------------------------------- */
-static const struct bm_rd kp_server = BM_LIT(OID_KP_SERVER), kp_client = BM_LIT(OID_KP_CLIENT), kp_time = BM_LIT(OID_KP_TIME);
+static const struct bm_rd kp_server = BM_LIT(OID_KP_SERVER), kp_client = BM_LIT(OID_KP_CLIENT), kp_time = BM_LIT(OID_KP_TIME),
+                          kp_ocsp = BM_LIT(OID_KP_OCSP);
 
 static bool oids_have(const struct draft_oids *list, struct bm_rd oid)
 {
@@ -80,6 +81,11 @@ static bool stamp_not_alone(const struct draft *d)
     return oids_have(&d->eku, kp_time) && d->eku.n != 1;
 }
 
+static bool nocheck_not_responder(const struct draft *d)
+{
+    return d->ocsp_nocheck && (d->p->ca || !oids_have(&d->eku, kp_ocsp));
+}
+
 static bool usage_not_for_keys(const struct draft *d)
 {
     for (size_t i = 0; i < d->p->n_keys; i++) {
@@ -107,6 +113,7 @@ static const struct {
     { server_without_host, "serverAuth needs a dns: or ip: alternative name (RFC 9525)" },
     { tls_without_usage, "clientAuth and serverAuth need digitalSignature, keyEncipherment or keyAgreement (RFC 5280 4.2.1.12)" },
     { stamp_not_alone, "timeStamping stands alone (RFC 3161 section 2.3)" },
+    { nocheck_not_responder, "\"ocsp_nocheck\" is for OCSP responders: it needs extended key usage OCSPSigning (RFC 6960 4.2.2.2.1)" },
     { usage_not_for_keys, "\"key_usage\" does not go with each of \"keys\" (RFC 8813, RFC 9295, RFC 3279)" },
 };
 
@@ -228,11 +235,23 @@ static void ext_basic_constraints(struct bm_derw *w, const struct draft *d)
     bm_ext_end(w, mark, oid, true);
 }
 
+static void ext_ocsp_nocheck(struct bm_derw *w, const struct draft *d)
+{
+    static const struct bm_rd oid = BM_LIT(OID_OCSP_NOCHECK);
+    size_t mark = bm_derw_mark(w);
+
+    if (!d->ocsp_nocheck)
+        return;
+    bm_derw_tlv(w, BM_DER_NULL, bm_rd_of(NULL, 0));
+    bm_ext_end(w, mark, oid, false);
+}
+
 enum bm_rc draft_compile(struct draft *d, struct bm_error *e)
 {
     struct bm_derw w = bm_derw_of(d->p->fixed, sizeof d->p->fixed);
     struct bm_rd all;
 
+    ext_ocsp_nocheck(&w, d);
     ext_aia(&w, d);
     ext_crl(&w, d);
     ext_policies(&w, d);

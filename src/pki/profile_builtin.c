@@ -24,5 +24,7 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
     { "batch-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
                   "\"subject\":\"CN={org} {service|batch} CA,OU=Batch CA,O={org}\",\"ca\":{\"path_len\":0}}" },
     { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
+    { "ocsp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"OCSPSigning\"],\"ocsp_nocheck\":true,"
+                      "\"subject\":\"CN={service|=Issuing},OU=OCSP,O={org}\"}" },
     { NULL, NULL },
 };

@@ -272,6 +272,13 @@ static enum bm_rc read_issuers(struct draft *d, const json_t *v, struct bm_error
     return list_each("addresses", v, d, issuers_item, e);
 }
 
+static enum bm_rc read_ocsp_nocheck(struct draft *d, const json_t *v, struct bm_error *e)
+{
+    (void)v, (void)e;
+    d->ocsp_nocheck = true;
+    return BM_OK;
+}
+
 /* Order does not matter: a member reads only itself. */
 static const struct member {
     const char *name;
@@ -292,6 +299,7 @@ static const struct member {
     { "crl", JSON_ARRAY, read_crl },
     { "ocsp", JSON_ARRAY, read_ocsp },
     { "issuers", JSON_ARRAY, read_issuers },
+    { "ocsp_nocheck", JSON_TRUE, read_ocsp_nocheck },
 };
 
 static const struct member *member_find(const char *name)

@@ -3,8 +3,12 @@
 #include "protocol/est.h"
 #include "protocol/form.h"
 #include "protocol/onboard.h"
+#include "protocol/revocation.h"
 
 #include <strings.h>
+
+/* What a row does not name is zero, and that is the point. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 #define EST "/.well-known/est/"
 #define LABELLED "/.well-known/est/*/"
@@ -29,21 +33,32 @@ const struct bm_operation bm_operations[] = {
       bm_onboard_enrol_render, bm_onboard_refuse },
     { "onboard-status", "onboard", BM_POST, "/onboard/v1/status", BM_HTTP_BODY_MAX, false, BM_CMD_STATUS, bm_onboard_status_prepare,
       bm_onboard_status_render, bm_onboard_refuse },
+    { "crl-delta", "crl", BM_GET, "/crl/*-delta.crl", 0, false, BM_CMD_CRL, bm_crl_delta_prepare, bm_crl_render, bm_refuse_text,
+      .public_http = true },
+    { "crl", "crl", BM_GET, "/crl/*.crl", 0, false, BM_CMD_CRL, bm_crl_full_prepare, bm_crl_render, bm_refuse_text,
+      .public_http = true },
+    { "ocsp-post", "ocsp", BM_POST, "/ocsp", BM_OCSP_REQUEST_MAX, false, BM_CMD_OCSP, bm_ocsp_post_prepare, bm_ocsp_render,
+      bm_ocsp_refuse, .public_http = true },
+    { "ocsp-post", "ocsp", BM_POST, "/ocsp/", BM_OCSP_REQUEST_MAX, false, BM_CMD_OCSP, bm_ocsp_post_prepare, bm_ocsp_render,
+      bm_ocsp_refuse, .public_http = true },
+    { "ocsp-get", "ocsp", BM_GET, "/ocsp/**", 0, false, BM_CMD_OCSP, bm_ocsp_get_prepare, bm_ocsp_render, bm_ocsp_refuse,
+      .public_http = true },
     { NULL, NULL, BM_GET, NULL, 0, false, 0, NULL, NULL, NULL },
 };
 
-/* Segment by segment; `*` takes one that is not empty. */
+/* Segment by segment; `*` takes what is left of one and not empty, `**` at the end all that is left. */
 static bool path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label)
 {
     const char *star = strchr(pattern, '*');
-    size_t front = star != NULL ? (size_t)(star - pattern) : strlen(pattern), back = star != NULL ? strlen(star + 1) : 0;
+    bool rest = star != NULL && star[1] == '*';
+    size_t front = star != NULL ? (size_t)(star - pattern) : strlen(pattern), back = star != NULL && !rest ? strlen(star + 1) : 0;
     struct bm_rd label;
 
     if (path.n < front + back || memcmp(path.p, pattern, front) != 0)
         return false;
     label = bm_rd_of(path.p + front, path.n - front - back);
     if (star == NULL ? label.n != 0
-                     : label.n == 0 || memchr(label.p, '/', label.n) != NULL || memcmp(path.p + path.n - back, star + 1, back) != 0)
+                     : label.n == 0 || (!rest && memchr(label.p, '/', label.n) != NULL) || memcmp(path.p + path.n - back, star + 1, back) != 0) /* back 0 with `**` */
         return false;
     *ret_label = label;
     return true;

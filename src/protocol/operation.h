@@ -15,6 +15,7 @@ struct bm_request {
     struct bm_rd label; /* what stood in place of the `*` in the operation's path, or empty */
     struct bm_rd content_type, content_encoding, accept,
         user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
+    struct bm_rd if_none_match;
     struct bm_rd body;
     char peer[64];
     char correlation[17];
@@ -28,6 +29,10 @@ struct bm_response {
     const char *content_type;     /* static; NULL: no body */
     const char *content_encoding; /* static Content-Transfer-Encoding, or NULL */
     uint32_t retry_after_s;       /* 0: no header */
+    char etag[BM_ETAG_LEN];       /* entity tag in its quotes, or "" */
+    int64_t modified_at;          /* Last-Modified, Unix seconds; 0: no header */
+    uint32_t max_age_s;           /* Cache-Control: public, for so long; 0: not said */
+    bool no_store;                /* Cache-Control: no-store */
     struct bm_buf body;           /* max is set by the router */
 };
 
@@ -35,7 +40,7 @@ struct bm_operation {
     const char *name; /* "est-simpleenroll": logs, metrics */
     const char *protocol;
     enum bm_method method;
-    const char *path; /* whole path; one segment may be `*`, the label */
+    const char *path; /* whole path; one segment may have a `*`, the label; `**` at the end takes the rest */
     size_t body_max;
     bool client_cert; /* refuse with 401 when TLS brought none */
     uint8_t command;  /* enum bm_command, or 0: answered from the view alone, prepare is NULL */
@@ -45,6 +50,7 @@ struct bm_operation {
     enum bm_rc (*render)(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                          struct bm_error *e);
     void (*refuse)(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
+    bool public_http; /* also served without TLS (listen_http): what it tells is public and signed in itself */
 };
 
 /* All operations of this program; a row with a NULL name ends it. */

@@ -28,6 +28,8 @@
 #define LINGER_BYTES_MAX (256 * 1024)
 #define TURNS_MAX 8 /* steps of one connection before the others get their turn */
 #define BUSY_RETRY_S 5
+#define LARGE (256 * 1024) /* an answer from here on is a large one, and only so many are in memory at a time: peers may be slow */
+#define LARGE_MAX 64
 #define SLIM_ABOVE 512 /* with more connections than this, those that wait give their TLS buffers back */
 
 enum state { HANDSHAKE, READING, KEEPER, SENDING, LINGER };
@@ -43,12 +45,13 @@ struct conn {
     struct bm_conns *all;
     struct event ev, writable;
     struct bm_tls_io io;
-    SSL *ssl;
+    SSL *ssl; /* NULL: a connection without TLS, where only what is public is served */
     enum state state;
     bool reading; /* ev is in the loop */
     bool closing; /* after this answer */
     bool lingers; /* the peer may still be sending */
     bool routed;  /* x is in use */
+    bool large;   /* counted in n_large */
     enum wait wait;
     int64_t deadline_ms;
     TAILQ_ENTRY(conn) queue;
@@ -69,7 +72,7 @@ TAILQ_HEAD(conn_queue, conn);
 struct bm_conns {
     const struct bm_conn_world *world;
     struct conn_queue queues[WAITS];
-    size_t n;
+    size_t n, n_large;
     bool draining;
     struct bm_peers *peers;
     struct bm_conn_counts counts;
@@ -101,8 +104,47 @@ static void read_on(struct conn *c, bool on)
 /* 33 kB each. Allocating them again for every flight costs 26 us per handshake, so that is done only when there are many. */
 static void slim(struct conn *c)
 {
-    if (c->all->n > SLIM_ABOVE)
+    if (c->all->n > SLIM_ABOVE && c->ssl != NULL)
         (void)SSL_free_buffers(c->ssl); /* only what is empty */
+}
+
+/* --- with TLS or without --------------------------------------------------------------------------------------------------------- */
+
+static bool say(struct conn *c, const void *p, size_t n)
+{
+    ERR_clear_error();
+    if (c->ssl != NULL)
+        return SSL_write(c->ssl, p, (int)n) > 0;
+    bm_buf_put(&c->io.out, p, n);
+    return !c->io.out.bad;
+}
+
+static void say_goodbye(struct conn *c)
+{
+    if (c->ssl != NULL)
+        (void)SSL_shutdown(c->ssl);
+}
+
+static bool has_more(const struct conn *c)
+{
+    return c->ssl != NULL && SSL_has_pending(c->ssl);
+}
+
+/* Bytes read; 0: none now; -1: the end. */
+static int hear(struct conn *c, void *p, size_t n)
+{
+    ssize_t got;
+    int done;
+
+    ERR_clear_error();
+    if (c->ssl != NULL) {
+        done = SSL_read(c->ssl, p, (int)n);
+        return done > 0 ? done : SSL_get_error(c->ssl, done) == SSL_ERROR_WANT_READ ? 0 : -1;
+    }
+    got = recv(c->io.fd, p, n, 0);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return 0;
+    return got > 0 ? (int)got : -1;
 }
 
 /* --- bytes out ----------------------------------------------------------------------------------------------------------------- */
@@ -159,6 +201,7 @@ static void conn_free(struct conn *c)
     bm_buf_done(&c->certs.der);
     bm_buf_done(&c->pending);
     bm_peers_leave(cs->peers, c->peer);
+    cs->n_large -= c->large;
     free(c);
     cs->n--;
     cs->world->closed(cs->world->arg);
@@ -194,7 +237,7 @@ static enum next finish(struct conn *c)
 /* What was sent after an answered request is no request: nobody waits for an answer to it. */
 static enum next leave_quietly(struct conn *c)
 {
-    (void)SSL_shutdown(c->ssl);
+    say_goodbye(c);
     (void)send_out(c);
     return linger(c);
 }
@@ -223,13 +266,15 @@ static void log_answer(const struct conn *c)
 /* After the answer has left: the next request, or the end. */
 static enum next answered(struct conn *c)
 {
+    c->all->n_large -= c->large;
+    c->large = false;
     if (c->closing)
         return finish(c);
     c->state = READING;
     set_wait(c, WAIT_IDLE);
     if (c->pending.n == 0)
         bm_buf_done(&c->pending);
-    if (c->pending.n != 0 || SSL_has_pending(c->ssl))
+    if (c->pending.n != 0 || has_more(c))
         return GO;
     slim(c);
     return WAIT;
@@ -244,21 +289,36 @@ static enum next step_sending(struct conn *c)
     return rc == BM_OK ? answered(c) : CLOSE;
 }
 
+static void make_room(struct conn *c)
+{
+    struct bm_conns *cs = c->all;
+    struct bm_error e;
+
+    if (c->x.r.body.n < LARGE)
+        return;
+    c->large = cs->n_large < LARGE_MAX;
+    cs->n_large += c->large;
+    if (c->large)
+        return;
+    (void)bm_refuse(&e, BM_AGAIN, "try-again", "too many large answers are on their way");
+    bm_route_refuse(&c->x, &e, BUSY_RETRY_S);
+}
+
 /* c->x.r is ready: header, body, and the close_notify of a last answer go out as one. */
 static enum next reply(struct conn *c)
 {
     struct bm_conns *cs = c->all;
     struct bm_buf *plain = &cs->plain;
-    int put;
+    bool put;
 
+    make_room(c);
     c->closing = c->closing || cs->draining || !c->x.keep_alive || c->requests + 1 >= BM_REQUESTS_PER_CONNECTION;
     c->x.keep_alive = !c->closing;
     bm_route_write(&c->x, plain);
     log_answer(c);
-    ERR_clear_error();
-    if (c->x.r.retry_after_s != 0)
+    if (c->x.r.retry_after_s != 0 && c->ssl != NULL)
         bm_tls_ticket(c->ssl);
-    put = plain->bad ? 0 : SSL_write(c->ssl, plain->p, (int)plain->n);
+    put = !plain->bad && say(c, plain->p, plain->n);
     plain->n = 0;
     plain->bad = false;
     bm_exchange_done(&c->x);
@@ -266,10 +326,10 @@ static enum next reply(struct conn *c)
     c->routed = false;
     c->requests++;
     cs->counts.requests++;
-    if (put <= 0)
+    if (!put)
         return CLOSE;
     if (c->closing)
-        (void)SSL_shutdown(c->ssl);
+        say_goodbye(c);
     c->state = SENDING;
     set_wait(c, WAIT_REPLY);
     return GO;
@@ -296,6 +356,7 @@ static void begin(struct conn *c)
         return;
     c->routed = true;
     (void)RAND_bytes(id, sizeof id);
+    c->x.plain = c->ssl == NULL;
     bm_hex(id, sizeof id, c->x.q.correlation);
     bm_peer_text((const struct sockaddr *)&c->from, c->x.q.peer);
 }
@@ -303,7 +364,7 @@ static void begin(struct conn *c)
 static enum bm_rc fill_certs(struct conn *c, struct bm_error *e)
 {
     struct bm_request *q = &c->x.q;
-    enum bm_rc rc = c->certs_known ? BM_OK : bm_tls_peer_certs(c->ssl, &c->certs, e);
+    enum bm_rc rc = c->certs_known || c->ssl == NULL ? BM_OK : bm_tls_peer_certs(c->ssl, &c->certs, e);
     size_t at = 0;
 
     if (rc != BM_OK)
@@ -383,8 +444,7 @@ static enum next head_complete(struct conn *c, size_t rest)
         return reply(c);
     }
     if (rest <= 1 && bm_http_waits(&c->http) && bm_http_has_body(&c->http)) {
-        ERR_clear_error();
-        if (SSL_write(c->ssl, go_on, sizeof go_on - 1) <= 0 || send_and_wait(c) == CLOSE)
+        if (!say(c, go_on, sizeof go_on - 1) || send_and_wait(c) == CLOSE)
             return CLOSE;
     }
     return WAIT;
@@ -426,7 +486,7 @@ static enum next take_pending(struct conn *c)
 /* Nothing to read, and why. */
 static enum next read_failed(struct conn *c, int got)
 {
-    if (SSL_get_error(c->ssl, got) == SSL_ERROR_WANT_READ)
+    if (got == 0)
         return send_and_wait(c);
     (void)send_out(c); /* an alert, if TLS put one out */
     return CLOSE;
@@ -441,8 +501,7 @@ static enum next step_reading(struct conn *c)
 
     if (c->pending.n != 0)
         return take_pending(c);
-    ERR_clear_error();
-    got = SSL_read(c->ssl, cs->room, sizeof cs->room);
+    got = hear(c, cs->room, sizeof cs->room);
     if (got <= 0)
         return read_failed(c, got);
     in = bm_rd_of(cs->room, (size_t)got);
@@ -453,7 +512,7 @@ static enum next step_reading(struct conn *c)
     if (c->pending.bad)
         return CLOSE;
     /* A small request fits into one read; asking again only to hear "not yet" would cost a call each time. */
-    return next == WAIT && c->state == READING && SSL_has_pending(c->ssl) ? GO : next;
+    return next == WAIT && c->state == READING && has_more(c) ? GO : next;
 }
 
 /* --- the handshake ------------------------------------------------------------------------------------------------------------- */
@@ -519,7 +578,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         conn_run(c);
 }
 
-static struct conn *conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, struct bm_peer *peer)
+static struct conn *conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain, struct bm_peer *peer)
 {
     struct conn *c = calloc(1, sizeof *c);
 
@@ -530,8 +589,8 @@ static struct conn *conn_new(struct bm_conns *cs, int fd, const struct sockaddr 
     c->io.out.max = OUT_MAX;
     c->certs.der.max = 2 * BM_TLS_CLIENT_CHAIN_MAX;
     c->pending.max = READ_ROOM;
-    c->ssl = bm_tls_new(cs->world->tls, &c->io);
-    if (c->ssl == NULL || event_assign(&c->ev, cs->world->base, fd, EV_READ | EV_PERSIST, on_ready, c) != 0 ||
+    c->ssl = plain ? NULL : bm_tls_new(cs->world->tls, &c->io);
+    if ((c->ssl == NULL && !plain) || event_assign(&c->ev, cs->world->base, fd, EV_READ | EV_PERSIST, on_ready, c) != 0 ||
         event_assign(&c->writable, cs->world->base, fd, EV_WRITE, on_ready, c) != 0) {
         SSL_free(c->ssl);
         free(c);
@@ -540,18 +599,19 @@ static struct conn *conn_new(struct bm_conns *cs, int fd, const struct sockaddr 
     bm_http_init(&c->http);
     memcpy(&c->from, from, from->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     c->peer = peer;
-    c->wait = WAIT_HANDSHAKE;
-    c->deadline_ms = bm_clock_steady_ms() + wait_ms[WAIT_HANDSHAKE];
-    TAILQ_INSERT_TAIL(&cs->queues[WAIT_HANDSHAKE], c, queue);
+    c->state = plain ? READING : HANDSHAKE;
+    c->wait = plain ? WAIT_REQUEST : WAIT_HANDSHAKE;
+    c->deadline_ms = bm_clock_steady_ms() + wait_ms[c->wait];
+    TAILQ_INSERT_TAIL(&cs->queues[c->wait], c, queue);
     cs->n++;
     cs->counts.connections++;
     return c;
 }
 
-void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from)
+void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain)
 {
     struct bm_peer *peer = bm_peers_enter(cs->peers, from, cs->world->per_address);
-    struct conn *c = peer != NULL ? conn_new(cs, fd, from, peer) : NULL;
+    struct conn *c = peer != NULL ? conn_new(cs, fd, from, plain, peer) : NULL;
 
     if (c == NULL) {
         bm_peers_leave(cs->peers, peer);

@@ -1,4 +1,4 @@
-/* The connections of one worker. Each is a TLS session that carries HTTP requests one after another; while one is with the keeper, nothing
+/* The connections of one worker. Each is a TLS session (or, for what is public, a bare connection) that carries HTTP requests one after another; while one is with the keeper, nothing
  * more is read. Single-threaded, driven by libevent. */
 #ifndef BM_SERVER_CONN_H
 #define BM_SERVER_CONN_H
@@ -29,8 +29,8 @@ struct bm_conn_counts {
 
 BM_MUST_USE enum bm_rc bm_conns_new(const struct bm_conn_world *world, struct bm_conns **ret, struct bm_error *e);
 void bm_conns_free(struct bm_conns *cs); /* closes them all; NULL is fine */
-/* Takes fd, non-blocking, just accepted. Closes it at once when its address has too many. */
-void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from);
+/* Takes fd, non-blocking, just accepted. Closes it at once when its address has too many. plain: no TLS on it, and only what is public. */
+void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain);
 size_t bm_conns_n(const struct bm_conns *cs);
 /* Ends those past their deadline; to be called about twice a second. now_ms: bm_clock_steady_ms(). */
 void bm_conns_sweep(struct bm_conns *cs, int64_t now_ms);

@@ -11,6 +11,7 @@ static const char *const field_names[BM_FIELDS] = {
     [BM_FIELD_USER_AGENT] = "user-agent",
     [BM_FIELD_EXPECT] = "expect",
     [BM_FIELD_HOST] = "host",
+    [BM_FIELD_IF_NONE_MATCH] = "if-none-match",
 };
 
 /* A body may come in small chunks, each with a few bytes around it; this is how far that may go. */
@@ -77,7 +78,7 @@ static int on_value(http_parser *p, const char *at, size_t n)
         return 0;
     if (first)
         h->field = field_of(h);
-    if (h->field == BM_FIELD_ACCEPT && first && h->values[h->field].at != 0)
+    if ((h->field == BM_FIELD_ACCEPT || h->field == BM_FIELD_IF_NONE_MATCH) && first && h->values[h->field].at != 0)
         h->field = BM_FIELD_OTHER; /* a list may be spread over lines; the first says enough */
     if (h->field == BM_FIELD_OTHER)
         return 0;

@@ -26,6 +26,7 @@ enum bm_http_field {
     BM_FIELD_USER_AGENT,
     BM_FIELD_EXPECT,
     BM_FIELD_HOST,
+    BM_FIELD_IF_NONE_MATCH,
     BM_FIELDS,
     BM_FIELD_OTHER = BM_FIELDS,
 };

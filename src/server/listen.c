@@ -103,12 +103,13 @@ static enum bm_rc listen_on(const char *word, struct bm_listener *ret, struct bm
     return bm_fail(e, BM_IO, "listen: %s: %s", word, strerror(errno));
 }
 
-enum bm_rc bm_listen(const char *list, struct bm_listeners *ret, struct bm_error *e)
+enum bm_rc bm_listen(const char *list, bool plain, struct bm_listeners *ret, struct bm_error *e)
 {
     char words[1024], *rest = words, *word;
     enum bm_rc rc = BM_OK;
 
-    ret->n = 0;
+    if (list[0] == '\0')
+        return BM_OK;
     if ((size_t)snprintf(words, sizeof words, "%s", list) >= sizeof words)
         return bm_fail(e, BM_USAGE, "listen: the list is too long");
     while (rc == BM_OK && (word = strsep(&rest, ",")) != NULL) {
@@ -118,6 +119,8 @@ enum bm_rc bm_listen(const char *list, struct bm_listeners *ret, struct bm_error
             rc = bm_fail(e, BM_USAGE, "listen: more than %d addresses", BM_LISTEN_MAX);
         else
             rc = listen_on(word, &ret->at[ret->n], e);
+        if (rc == BM_OK)
+            ret->at[ret->n].plain = plain;
         ret->n += rc == BM_OK;
     }
     if (rc != BM_OK)

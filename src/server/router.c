@@ -26,6 +26,7 @@ static const struct bm_operation health = {
     .path = "/healthz",
     .render = health_render,
     .refuse = bm_refuse_text,
+    .public_http = true,
 };
 
 static const struct bm_operation *find(struct bm_request *q, bool *ret_known)
@@ -49,7 +50,7 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
 
     bm_buf_done(&x->r.body);
     x->r =
-        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_MAX / 2 } };
+        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_BODY_MAX } };
     refuse(&x->q, e, retry_after_s, &x->r);
     snprintf(x->code, sizeof x->code, "%s", bm_error_code(e));
 }
@@ -141,6 +142,8 @@ static enum bm_rc find_operation(struct bm_exchange *x, struct bm_http *h, bool 
     x->op = known_method ? find(&x->q, &known) : NULL;
     if (x->op == NULL)
         return no_operation(x, e);
+    if (x->plain && !x->op->public_http)
+        return bm_refuse(e, BM_DENIED, "tls-required", "%s is served over TLS only; here are CRLs and OCSP", x->op->name);
     rc = check_body(x->op, h, e);
     if (rc == BM_OK)
         h->body.max = x->op->body_max;
@@ -171,6 +174,7 @@ static void fill_request(struct bm_exchange *x, const struct bm_http *h)
     q->content_type = bm_http_field_get0(h, BM_FIELD_CONTENT_TYPE);
     q->content_encoding = bm_http_field_get0(h, BM_FIELD_CONTENT_TRANSFER_ENCODING);
     q->accept = bm_http_field_get0(h, BM_FIELD_ACCEPT);
+    q->if_none_match = bm_http_field_get0(h, BM_FIELD_IF_NONE_MATCH);
     q->user_agent = bm_http_field_get0(h, BM_FIELD_USER_AGENT);
     q->body = bm_buf_rd(&h->body);
 }
@@ -181,7 +185,7 @@ static void render(const struct bm_router *router, struct bm_exchange *x, struct
     enum bm_rc rc;
 
     bm_buf_done(&x->r.body);
-    x->r = (struct bm_response){ .status = 200, .body = { .max = BM_RESPONSE_MAX / 2 } };
+    x->r = (struct bm_response){ .status = 200, .body = { .max = BM_RESPONSE_BODY_MAX } };
     rc = x->op->render(&x->q, router->view, answer, &x->r, &e);
     if (rc == BM_OK && bm_buf_check(&x->r.body, &e) == BM_OK)
         return;

@@ -6,7 +6,8 @@
 #include "protocol/operation.h"
 #include "server/http.h"
 
-#define BM_RESPONSE_MAX (2 * 1024 * 1024) /* header and body; CA certificates of a full view are the largest */
+#define BM_RESPONSE_BODY_MAX (BM_CRL_MAX + 64 * 1024) /* a CRL is the largest */
+#define BM_RESPONSE_MAX (BM_RESPONSE_BODY_MAX + 8 * 1024) /* header and body */
 
 /* What a worker knows when it answers. */
 struct bm_router {
@@ -22,6 +23,7 @@ struct bm_exchange {
     struct bm_response r;
     char code[32];  /* of the refusal; "" when there was none */
     char allow[16]; /* for 405 */
+    bool plain;     /* came without TLS; set by the caller before bm_route_head() */
     bool head_only; /* HEAD */
     bool http_1_0;
     bool keep_alive;

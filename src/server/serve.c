@@ -237,6 +237,11 @@ static bool serving_path(const struct server *s, char *ret, size_t ret_len)
     return bm_path_join(s->config.data_dir, "serving", ret, ret_len, NULL) == BM_OK;
 }
 
+static const char *scheme(const struct bm_listener *l)
+{
+    return l->plain ? "http" : "https";
+}
+
 /* DATA/serving: one URL per line, for the commands that talk to a running server. */
 static void write_serving(const struct server *s)
 {
@@ -245,7 +250,7 @@ static void write_serving(const struct server *s)
     struct bm_error e;
 
     for (size_t i = 0; i < s->listeners.n; i++)
-        bm_buf_printf(&text, "https://%s\n", s->listeners.at[i].text);
+        bm_buf_printf(&text, "%s://%s\n", scheme(&s->listeners.at[i]), s->listeners.at[i].text);
     if (serving_path(s, path, sizeof path) && bm_file_write(path, bm_buf_rd(&text), 0644, &e) != BM_OK)
         bm_log(BM_LOG_WARN, "serving", "%s", e.what);
 }
@@ -260,7 +265,7 @@ static void announce(struct server *s)
     write_serving(s);
     printf("birthmark: serving ");
     for (size_t i = 0; i < s->listeners.n; i++)
-        printf("%shttps://%s", i == 0 ? "" : ", ", s->listeners.at[i].text);
+        printf("%s%s://%s", i == 0 ? "" : ", ", scheme(&s->listeners.at[i]), s->listeners.at[i].text);
     printf(" (%zu worker%s)\n", s->n_slots, s->n_slots == 1 ? "" : "s");
     fflush(stdout);
     bm_notify("READY=1");
@@ -578,7 +583,9 @@ static enum bm_rc start(struct server *s, struct bm_error *e)
     if (rc == BM_OK)
         rc = check_confinement(s, e);
     if (rc == BM_OK)
-        rc = bm_listen(s->config.listen, &s->listeners, e);
+        rc = bm_listen(s->config.listen, false, &s->listeners, e);
+    if (rc == BM_OK)
+        rc = bm_listen(s->config.listen_http, true, &s->listeners, e);
     if (rc == BM_OK)
         rc = take_over_signals(s, e);
     if (rc == BM_OK)

@@ -55,6 +55,14 @@ static bool has_room(const struct worker *w)
     return w->view != NULL && !w->draining && bm_conns_n(w->conns) < w->settings.connections;
 }
 
+static bool is_plain(const struct worker *w, evutil_socket_t fd)
+{
+    for (size_t i = 0; i < w->setup->listeners->n; i++)
+        if (w->setup->listeners->at[i].fd == fd)
+            return w->setup->listeners->at[i].plain;
+    return false;
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
     struct worker *w = arg;
@@ -66,7 +74,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
         int got = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (got >= 0) {
-            bm_conns_add(w->conns, got, (const struct sockaddr *)&from);
+            bm_conns_add(w->conns, got, (const struct sockaddr *)&from, is_plain(w, fd));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             bm_log(BM_LOG_WARN, "accept", "error=\"%s\" connections=%zu", strerror(errno), bm_conns_n(w->conns));
             accept_on(w, false); /* the sweep takes it up again */

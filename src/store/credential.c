@@ -106,6 +106,54 @@ enum bm_rc bm_credential_set_revoked(struct bm_store *s, int64_t id, int reason,
     return bm_db_update(s, &set_revoked, BM_ARGS(bm_arg_int(reason), bm_arg_int(at), bm_arg_int(id)), "credential", e);
 }
 
+static const struct bm_sql peek = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential WHERE serial_key = ?"
+                                    " AND serial = ?" };
+static const struct bm_sql each_revoked = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential"
+                                            " WHERE state = 'revoked' AND ca_id = ? AND not_after >= ?" };
+
+static enum bm_rc read_revoked(const struct bm_query *q, struct bm_revoked *ret, struct bm_error *e)
+{
+    struct bm_cols c = bm_query_cols(q);
+
+    ret->ca_id = bm_col_int(&c);
+    ret->not_after = bm_col_int(&c);
+    ret->revoked_at = bm_col_int(&c);
+    BM_COL_FIXED(&c, ret->serial);
+    BM_COL_TEXT(&c, ret->state);
+    ret->reason = (int)bm_col_int(&c);
+    return bm_cols_check(&c, "credential", e);
+}
+
+enum bm_rc bm_credential_peek(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_revoked *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    struct bm_revoked r;
+    enum bm_rc rc = bm_query_one(s, &peek, BM_ARGS(serial_key(serial), bm_arg_blob(serial, BM_SERIAL_LEN)), "credential", &q, e);
+
+    if (rc == BM_OK)
+        rc = read_revoked(&q, &r, e);
+    if (rc == BM_OK)
+        *ret = r;
+    return rc;
+}
+
+enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t not_after_min, bm_revoked_fn *fn, void *arg,
+                                      struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    struct bm_revoked r;
+    enum bm_rc rc = bm_query_start(s, &each_revoked, BM_ARGS(bm_arg_int(ca_id), bm_arg_int(not_after_min)), &q, e);
+
+    while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {
+        rc = read_revoked(&q, &r, e);
+        if (rc == BM_OK)
+            rc = fn(arg, &r, e);
+        if (rc != BM_OK)
+            return rc;
+    }
+    return rc == BM_NOTFOUND ? BM_OK : rc;
+}
+
 enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg, struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };

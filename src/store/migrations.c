@@ -11,14 +11,18 @@
     extern const char symbol[]
 
 EMBED(bm_sql_0001_registry, "0001_registry.sql");
+EMBED(bm_sql_0002_revocation, "0002_revocation.sql");
 EMBED(bm_sql_pg_0001_registry, "postgres/0001_registry.sql");
+EMBED(bm_sql_pg_0002_revocation, "postgres/0002_revocation.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry },
+    { 2, bm_sql_0002_revocation },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
     { 1, bm_sql_pg_0001_registry },
+    { 2, bm_sql_pg_0002_revocation },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

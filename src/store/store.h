@@ -190,6 +190,32 @@ typedef enum bm_rc bm_credential_fn(void *arg, const struct bm_credential *c, st
 BM_MUST_USE enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg,
                                              struct bm_error *e); /* oldest first */
 
+/* What OCSP asks: one row, without the certificate. state "active" or "revoked". */
+struct bm_revoked {
+    int64_t ca_id, not_after, revoked_at;
+    uint8_t serial[BM_SERIAL_LEN];
+    char state[16];
+    int reason; /* RFC 5280 section 5.3.1 */
+};
+BM_MUST_USE enum bm_rc bm_credential_peek(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_revoked *ret,
+                                          struct bm_error *e);
+typedef enum bm_rc bm_revoked_fn(void *arg, const struct bm_revoked *r, struct bm_error *e);
+/* All revoked certificates of a CA whose life ends no earlier than not_after_min; in no order to rely on. */
+BM_MUST_USE enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t not_after_min, bm_revoked_fn *fn,
+                                                  void *arg, struct bm_error *e);
+
+/* --- CRLs: which numbers are used up, and which lists may still be around ------------------------------------------------------- */
+struct bm_crl_row {
+    int64_t ca_id, number, this_update, next_update;
+};
+/* BM_CONFLICT when the CA has used the number. */
+BM_MUST_USE enum bm_rc bm_crl_put(struct bm_store *s, const struct bm_crl_row *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_last(struct bm_store *s, int64_t ca_id, struct bm_crl_row *ret, struct bm_error *e);
+/* The oldest one that is good after `now`. */
+BM_MUST_USE enum bm_rc bm_crl_oldest(struct bm_store *s, int64_t ca_id, int64_t now, struct bm_crl_row *ret, struct bm_error *e);
+/* Drops those that were over at `before` and have a smaller number than `number`. */
+BM_MUST_USE enum bm_rc bm_crl_forget(struct bm_store *s, int64_t ca_id, int64_t before, int64_t number, struct bm_error *e);
+
 /* --- manifests: how far each import has come ---------------------------------------------------------------------------------- */
 struct bm_manifest_row {
     int64_t id, org_id, batch_id;

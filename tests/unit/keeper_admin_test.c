@@ -81,6 +81,8 @@ static const struct good {
     { "{\"op\":\"ca.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"ca.show\",\"name\":\"ca-2\"}", NOTHING },
     { "{\"op\":\"ca.default\",\"name\":\"issuing\"}", NOTHING },
+    { "{\"op\":\"crl.show\",\"name\":\"issuing\"}", NOTHING },
+    { "{\"op\":\"crl.export\",\"name\":\"root\",\"delta\":true}", NOTHING },
     { "{\"op\":\"ca.revoke\",\"name\":\"ca-2\",\"reason\":\"superseded\"}", NOTHING },
     { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\",\"title\":\"T\",\"profile\":\"ten-days\",\"endpoints\":["
       "\"mqtts://h:8883\"]}",
@@ -298,6 +300,9 @@ static const struct bad {
     { "{\"op\":\"ca.revoke\",\"name\":\"ca-2\"}", BM_CONFLICT },
     { "{\"op\":\"ca.revoke\",\"name\":\"issuing\",\"reason\":\"boredom\"}", BM_USAGE },
     { "{\"op\":\"ca.default\",\"name\":\"nothing\"}", BM_NOTFOUND },
+    { "{\"op\":\"ca.create\",\"name\":\"x-delta\",\"parent\":\"root\"}", BM_USAGE },
+    { "{\"op\":\"crl.show\",\"name\":\"nothing\"}", BM_NOTFOUND },
+    { "{\"op\":\"crl.export\",\"name\":\"Nothing\"}", BM_USAGE },
     { "{\"op\":\"ca.default\",\"name\":\"ca-2\"}", BM_DENIED },
     { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\"}", BM_CONFLICT },
     { "{\"op\":\"service.create\",\"name\":\"x\",\"kind\":\"M Q\"}", BM_USAGE },

@@ -156,6 +156,30 @@ static void test_create_through_link(void **state)
     assert_int_equal(access(target, F_OK), -1);
 }
 
+/* A registry from before there were CRLs. */
+static void test_up_from_1(void **state)
+{
+    const struct bm_crl_row row = { .ca_id = 1, .number = 1, .this_update = 1, .next_update = 2 };
+    struct bm_crl_row got;
+    struct bm_store *s;
+
+    (void)state;
+    bm_store_close(open_as((struct bm_store_options){ .create = true }));
+    sql("DROP TABLE crl");
+    sql("DROP INDEX credential_revoked");
+    sql("INSERT INTO ca VALUES (1, NULL, 'root', 'file:root', 'active', 0, 0, 0, x'00')");
+    sql("UPDATE meta SET value = x'31' WHERE key = 'schema'");
+    s = open_as((struct bm_store_options){ 0 });
+    assert_int_equal(bm_crl_last(s, 1, &got, &e), BM_NOTFOUND);
+    assert_int_equal(bm_store_begin(s, &e), BM_OK);
+    assert_int_equal(bm_crl_put(s, &row, &e), BM_OK);
+    assert_int_equal(bm_crl_put(s, &row, &e), BM_CONFLICT);
+    assert_int_equal(bm_store_commit(s, &e), BM_OK);
+    assert_int_equal(bm_crl_last(s, 1, &got, &e), BM_OK);
+    assert_int_equal(got.number, 1);
+    bm_store_close(s);
+}
+
 /* --- schemas ------------------------------------------------------------------------------------------------------------------ */
 static void test_schema_numbers(void **state)
 {
@@ -164,9 +188,9 @@ static void test_schema_numbers(void **state)
         enum bm_rc want, want_read_only;
     } cases[] = {
         { "x'39393939'", BM_CONFLICT, BM_CONFLICT }, /* 9999: of a newer program */
-        { "x'32'", BM_CONFLICT, BM_CONFLICT },       { "x'30'", BM_MALFORMED, BM_MALFORMED },
+        { "x'33'", BM_CONFLICT, BM_CONFLICT },       { "x'30'", BM_MALFORMED, BM_MALFORMED },
         { "x''", BM_MALFORMED, BM_MALFORMED },       { "x'2d31'", BM_MALFORMED, BM_MALFORMED },
-        { "x'616263'", BM_MALFORMED, BM_MALFORMED }, { "x'31'", BM_OK, BM_OK },
+        { "x'616263'", BM_MALFORMED, BM_MALFORMED }, { "x'32'", BM_OK, BM_OK },
     };
     char text[128];
 
@@ -463,6 +487,7 @@ int main(void)
         T(test_addresses),      T(test_create),          T(test_create_resumes), T(test_create_through_link),
         T(test_schema_numbers), T(test_read_only),       T(test_second_writer),  T(test_wrong_files),
         T(test_damaged_pages),  T(test_file_size_limit), T(test_disk_full),      T(test_kill),
+        T(test_up_from_1),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);

@@ -1,0 +1,353 @@
+/* Who is revoked, told to others: the CAs we answer for, and their CRLs (RFC 5280 section 5). A CRL is signed when somebody asks for it and
+ * kept until something was revoked or half its life is over. Its number is in the registry, committed before the first byte of it leaves. */
+#include "keeper/revocation.h"
+
+#include "base/text.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- what is kept ---------------------------------------------------------------------------------------------------------------- */
+static void crl_ready_done(struct bm_crl_ready *c)
+{
+    bm_buf_done(&c->der);
+    *c = (struct bm_crl_ready){ 0 };
+}
+
+static void authority_done(struct bm_authority *a)
+{
+    crl_ready_done(&a->full);
+    crl_ready_done(&a->delta);
+    bm_key_free(a->responder_key);
+    bm_buf_done(&a->responder_der);
+}
+
+void bm_revocation_drop(struct bm_keeper *k)
+{
+    struct bm_revocation *r = BM_MOVE(k->revocation);
+
+    if (r == NULL)
+        return;
+    for (size_t i = 0; i < r->n; i++)
+        authority_done(&r->at[i]);
+    for (size_t i = 0; r->ready != NULL && i < BM_OCSP_READY_MAX; i++) {
+        bm_buf_done(&r->ready[i].id);
+        bm_buf_done(&r->ready[i].der);
+    }
+    free(r->at);
+    free(r->ready);
+    free(r);
+}
+
+void bm_revocation_look_again(struct bm_keeper *k)
+{
+    if (k->revocation != NULL)
+        k->revocation->look_again = true;
+}
+
+static void next_epoch(struct bm_keeper *k)
+{
+    if (k->revocation != NULL)
+        k->revocation->epoch++;
+}
+
+enum bm_rc bm_revoke_credential(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e)
+{
+    next_epoch(k);
+    return bm_credential_set_revoked(k->store, id, reason, at, e);
+}
+
+enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e)
+{
+    next_epoch(k);
+    bm_revocation_look_again(k);
+    return bm_ca_set_revoked(k->store, id, reason, at, e);
+}
+
+/* --- the CAs --------------------------------------------------------------------------------------------------------------------- */
+static struct bm_authority *find_id(struct bm_revocation *r, int64_t ca_id)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->at[i].ca_id == ca_id)
+            return &r->at[i];
+    return NULL;
+}
+
+static enum bm_rc describe(struct bm_authority *a, const struct bm_ca *row, struct bm_error *e)
+{
+    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
+    struct bm_cert cert;
+    struct bm_rd o;
+    enum bm_rc rc = bm_cert_parse(bm_buf_rd(&row->cert), &cert, e);
+
+    if (rc == BM_OK && cert.serial.n > sizeof a->serial)
+        rc = bm_fail(e, BM_BUG, "CA '%s' has a serial number of %zu bytes", row->name, cert.serial.n);
+    if (rc == BM_OK)
+        rc = bm_ocsp_issuer_of(&cert, &a->issuer, e);
+    if (rc != BM_OK)
+        return rc;
+    memcpy(a->serial, cert.serial.p, cert.serial.n);
+    a->serial_len = cert.serial.n;
+    a->not_after = cert.not_after;
+    a->ca_id = row->id;
+    a->parent_id = row->parent_id;
+    memcpy(a->name, row->name, sizeof a->name);
+    if (bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < sizeof a->organisation)
+        snprintf(a->organisation, sizeof a->organisation, "%.*s", (int)o.n, (const char *)o.p);
+    return BM_OK;
+}
+
+static enum bm_rc add_ca(void *arg, const struct bm_ca *row, struct bm_error *e)
+{
+    struct bm_revocation *r = arg;
+    struct bm_authority *a = find_id(r, row->id), made = { 0 };
+    enum bm_rc rc = BM_OK;
+
+    if (a == NULL && r->n == BM_OCSP_RESPONDERS_MAX)
+        return bm_fail(e, BM_LIMIT, "more than %d CAs", BM_OCSP_RESPONDERS_MAX);
+    if (a == NULL) {
+        rc = describe(&made, row, e);
+        if (rc != BM_OK)
+            return rc;
+        a = &r->at[r->n++];
+        *a = made;
+    }
+    a->revoked = strcmp(row->state, "active") != 0;
+    a->revoked_at = row->revoked_at;
+    a->reason = row->reason;
+    return BM_OK;
+}
+
+enum bm_rc bm_authorities(struct bm_keeper *k, struct bm_revocation **ret, struct bm_error *e)
+{
+    struct bm_revocation *r = k->revocation;
+    enum bm_rc rc;
+
+    if (r == NULL) {
+        r = k->revocation = calloc(1, sizeof *r);
+        if (r == NULL)
+            return bm_fail(e, BM_NOMEM, "no memory for revocation");
+        r->epoch = 1;
+        r->look_again = true;
+    }
+    if (r->at == NULL)
+        r->at = calloc(BM_OCSP_RESPONDERS_MAX, sizeof *r->at);
+    if (r->ready == NULL)
+        r->ready = calloc(BM_OCSP_READY_MAX, sizeof *r->ready);
+    if (r->at == NULL || r->ready == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for revocation");
+    rc = r->look_again ? bm_ca_each(k->store, add_ca, r, e) : BM_OK;
+    r->look_again = r->look_again && rc != BM_OK;
+    *ret = r;
+    return rc;
+}
+
+/* --- making a CRL ---------------------------------------------------------------------------------------------------------------- */
+struct making {
+    struct bm_crl_writer full, delta;
+    int64_t since; /* what was revoked before this is not in the delta */
+};
+
+static void making_done(struct making *m)
+{
+    bm_crl_done(&m->full);
+    bm_crl_done(&m->delta);
+}
+
+static enum bm_rc add_entry(struct making *m, struct bm_rd serial, int64_t revoked_at, int reason, struct bm_error *e)
+{
+    enum bm_rc rc = bm_crl_add(&m->full, serial, revoked_at, reason, e);
+
+    return rc == BM_OK && revoked_at >= m->since ? bm_crl_add(&m->delta, serial, revoked_at, reason, e) : rc;
+}
+
+static enum bm_rc add_credential(void *arg, const struct bm_revoked *r, struct bm_error *e)
+{
+    return add_entry(arg, bm_rd_of(r->serial, sizeof r->serial), r->revoked_at, r->reason, e);
+}
+
+/* not_after_min: RFC 5280 section 3.3 keeps an entry until it has been on one CRL issued after the certificate's end, so what was over
+ * before the last CRL has been on that one. */
+static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int64_t not_after_min, struct making *m, struct bm_error *e)
+{
+    const struct bm_revocation *r = k->revocation;
+    enum bm_rc rc = bm_credential_each_revoked(k->store, a->ca_id, not_after_min, add_credential, m, e);
+
+    for (size_t i = 0; rc == BM_OK && i < r->n; i++) {
+        const struct bm_authority *below = &r->at[i];
+
+        if (below->parent_id == a->ca_id && below->revoked && below->not_after >= not_after_min)
+            rc = add_entry(m, bm_rd_of(below->serial, below->serial_len), below->revoked_at, below->reason, e);
+    }
+    return rc;
+}
+
+static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *row, int64_t base, struct bm_crl_writer *w,
+                           struct bm_crl_ready *ret, struct bm_error *e)
+{
+    struct bm_crl_head h = { .key = by->key,
+                             .issuer = &by->cert,
+                             .number = (uint64_t)row->number,
+                             .base = (uint64_t)base,
+                             .this_update = row->this_update,
+                             .next_update = row->next_update };
+    uint8_t digest[32];
+    char hex[33];
+    enum bm_rc rc;
+
+    crl_ready_done(ret);
+    ret->der.max = BM_CRL_MAX;
+    ret->entries = w->n;
+    rc = bm_crl_sign(w, &h, &ret->der, e);
+    if (rc == BM_OK && EVP_Q_digest(NULL, "SHA256", NULL, ret->der.p, ret->der.n, digest, NULL) != 1)
+        rc = bm_fail(e, BM_BUG, "the library has no SHA-256");
+    if (rc != BM_OK)
+        return rc;
+    bm_hex(digest, 16, hex);
+    snprintf(ret->etag, sizeof ret->etag, "\"%s\"", hex);
+    return BM_OK;
+}
+
+/* The number is spent and the fact is in the audit log before anybody gets the list. */
+static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, const struct bm_crl_row *row, size_t entries, int64_t now,
+                             struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields =
+        json_pack("{s:s, s:I, s:I}", "ca", a->name, "number", (json_int_t)row->number, "entries", (json_int_t)entries);
+    enum bm_rc rc = bm_crl_put(k->store, row, e);
+
+    if (rc == BM_OK)
+        rc = bm_crl_forget(k->store, a->ca_id, now, row->number, e);
+    return rc == BM_OK ? bm_record(k, now, "crl.issued", fields, e) : rc;
+}
+
+/* The delta starts from the oldest complete CRL that somebody may still go by, so that it serves all of them (RFC 5280 section 5.2.4). A
+ * revocation may carry an earlier time than the base although it came later: clocks may step back a little. */
+static enum bm_rc find_base(struct bm_keeper *k, const struct bm_crl_row *row, int64_t now, struct bm_crl_row *ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_crl_oldest(k->store, row->ca_id, now, ret, e);
+
+    if (rc == BM_NOTFOUND) {
+        *ret = *row;
+        rc = BM_OK;
+    }
+    return rc;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int64_t now, struct bm_crl_row *last, struct bm_crl_row *ret,
+                           struct bm_error *e)
+{
+    enum bm_rc rc = bm_crl_last(k->store, by->row.id, last, e);
+
+    if (rc == BM_NOTFOUND) {
+        *last = (struct bm_crl_row){ .ca_id = by->row.id };
+        rc = BM_OK;
+    }
+    if (rc != BM_OK)
+        return rc;
+    *ret = (struct bm_crl_row){ .ca_id = by->row.id, .number = last->number + 1 };
+    ret->this_update = now > last->this_update ? now : last->this_update;
+    ret->next_update = least(ret->this_update + BM_CRL_LIFE_S, by->cert.not_after);
+    if (ret->next_update <= now)
+        return bm_refuse(e, BM_DENIED, "issuer-expired", "the CA '%s' is past its end", by->row.name);
+    return BM_OK;
+}
+
+static enum bm_rc make(struct bm_keeper *k, struct bm_authority *a, struct bm_issuer *by, int64_t now, struct bm_error *e)
+{
+    BM_CLEANUP(making_done) struct making m = { 0 };
+    struct bm_crl_row last, row, base;
+    enum bm_rc rc = next_row(k, by, now, &last, &row, e);
+
+    if (rc == BM_OK)
+        rc = find_base(k, &row, now, &base, e);
+    if (rc != BM_OK)
+        return rc;
+    m.since = base.number == row.number ? INT64_MAX : base.this_update - BM_CLOCK_BACK_TOLERANCE_S;
+    rc = gather(k, a, last.this_update, &m, e);
+    if (rc == BM_OK)
+        rc = sign_one(by, &row, 0, &m.full, &a->full, e);
+    if (rc == BM_OK)
+        rc = sign_one(by, &row, base.number, &m.delta, &a->delta, e);
+    if (rc == BM_OK)
+        rc = write_down(k, a, &row, m.full.n, now, e);
+    if (rc != BM_OK)
+        return rc;
+    a->row = row;
+    a->base = base.number;
+    a->epoch = k->revocation->epoch;
+    return BM_OK;
+}
+
+static bool still_fresh(const struct bm_authority *a, uint64_t epoch, int64_t now)
+{
+    return a->epoch == epoch && now < a->row.this_update + (a->row.next_update - a->row.this_update) / 2;
+}
+
+static struct bm_authority *find_name(struct bm_revocation *r, struct bm_rd name)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (bm_rd_eq(bm_rd_str(r->at[i].name), name))
+            return &r->at[i];
+    return NULL;
+}
+
+enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret, struct bm_error *e)
+{
+    struct bm_revocation *r;
+    struct bm_authority *a = NULL;
+    struct bm_issuer *by;
+    char safe[80];
+    enum bm_rc rc = bm_authorities(k, &r, e);
+
+    if (rc != BM_OK)
+        return rc;
+    a = find_name(r, ca);
+    if (a == NULL)
+        return bm_refuse(e, BM_NOTFOUND, "unknown-ca", "there is no CA '%s' here", bm_text_escape(ca, safe, sizeof safe));
+    rc = bm_issuer_get(k, a->ca_id, &by, e); /* a revoked CA's word is worth nothing: its parent's CRL says so */
+    if (rc == BM_OK && !still_fresh(a, r->epoch, now)) {
+        a->epoch = 0;
+        rc = bm_issuer_key(k, by, e);
+        if (rc == BM_OK)
+            rc = make(k, a, by, now, e);
+    }
+    if (rc != BM_OK)
+        return rc;
+    *ret = a;
+    return BM_OK;
+}
+
+/* --- the worker's question -------------------------------------------------------------------------------------------------------- */
+/* If-None-Match: a list of entity tags, or "*" (RFC 9110 section 13.1.2); ours is unlike anything else that could stand there. */
+static bool has_it(struct bm_rd have, const char *etag)
+{
+    return have.n != 0 && (bm_rd_eq(have, bm_rd_str("*")) || memmem(have.p, have.n, etag, strlen(etag)) != NULL);
+}
+
+enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
+{
+    struct bm_crl_ask ask;
+    struct bm_crl_told told = { 0 };
+    const struct bm_crl_ready *c;
+    struct bm_authority *a;
+    enum bm_rc rc = bm_crl_ask_parse(payload, &ask, e);
+
+    if (rc == BM_OK)
+        rc = bm_crl_fresh(k, ask.ca, now, &a, e);
+    if (rc != BM_OK)
+        return rc;
+    c = ask.delta ? &a->delta : &a->full;
+    memcpy(told.etag, c->etag, sizeof told.etag);
+    told.this_update = a->row.this_update;
+    told.max_age_s = (uint32_t)(a->row.next_update - now);
+    told.der = has_it(ask.have, c->etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&c->der);
+    bm_crl_told_write(out, &told);
+    return bm_buf_check(out, e);
+}

@@ -1,0 +1,60 @@
+/* What revocation.c (CRLs) and ocsp.c share: for each CA what it takes to answer for it, and what is kept ready. */
+#ifndef BM_KEEPER_REVOCATION_H
+#define BM_KEEPER_REVOCATION_H
+
+#include "keeper/internal.h"
+#include "pki/crl.h"
+#include "pki/ocsp.h"
+
+/* A CRL kept ready. */
+struct bm_crl_ready {
+    struct bm_buf der;
+    char etag[BM_ETAG_LEN];
+    size_t entries;
+};
+
+/* One CA. */
+struct bm_authority {
+    int64_t ca_id, parent_id;
+    char name[BM_NAME_LEN], organisation[65];
+    bool revoked;
+    int64_t revoked_at, not_after;
+    int reason;
+    uint8_t serial[21]; /* of its own certificate: contents of the INTEGER */
+    size_t serial_len;
+    struct bm_ocsp_issuer issuer;
+
+    /* CRLs; epoch 0: none made yet */
+    uint64_t epoch;
+    struct bm_crl_row row;
+    int64_t base; /* number of the complete CRL that the delta starts from */
+    struct bm_crl_ready full, delta;
+
+    /* OCSP: a responder's key lives in this process only; its certificate is short-lived */
+    struct bm_key *responder_key;
+    struct bm_buf responder_der;
+    struct bm_cert responder; /* borrows from responder_der */
+};
+
+/* An OCSP answer without nonce. */
+struct bm_ocsp_ready {
+    uint64_t epoch;
+    int64_t this_update, next_update;
+    struct bm_buf id, der; /* CertID as it was asked for; the response */
+};
+
+struct bm_revocation {
+    uint64_t epoch; /* from 1; goes up whenever something is revoked: all that was made before is not used again */
+    bool look_again;
+    size_t n;
+    struct bm_authority *at; /* BM_OCSP_RESPONDERS_MAX at most */
+    struct bm_ocsp_ready *ready; /* BM_OCSP_READY_MAX, direct-mapped */
+};
+
+/* k->revocation with all CAs of the registry in it. */
+BM_MUST_USE enum bm_rc bm_authorities(struct bm_keeper *k, struct bm_revocation **ret, struct bm_error *e);
+/* The CA of this name, its CRLs fresh: made now, inside the open transaction, if need be. BM_NOTFOUND "unknown-ca", BM_DENIED "ca-revoked",
+ * "issuer-expired". */
+BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret, struct bm_error *e);
+
+#endif
