@@ -26,7 +26,8 @@ static const struct row rows[] = {
       "address, IPv4 too. "
       "Port 0 takes a free one." },
     { "listen_http", TEXT, MEMBER(listen_http), "", 0, 0,
-      "Where to serve CRLs and OCSP, and nothing else, without TLS: host:port, several with commas. Empty: nowhere; over TLS both are "
+      "Where to serve CRLs and OCSP, and nothing else, without TLS: host:port, several with commas. Empty: nowhere; over TLS both "
+      "are "
       "served in any case." },
     { "workers", NUMBER, MEMBER(workers), "0", 0, 1024, "Worker processes; 0 is one per processor." },
     { "log_level", LEVEL, MEMBER(log_level), "info", 0, 0, "error, warn, info or debug. Read again on SIGHUP." },

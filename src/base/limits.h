@@ -38,15 +38,15 @@ enum {
     BM_SERVICES_MAX = 16,         /* services of one product, and so CSRs in one Onboard answer */
 
     /* revocation */
-    BM_CRL_MAX = 5 * 1024 * 1024,       /* one CRL: about 100,000 entries; more want more issuing CAs, or OCSP */
-    BM_CRL_LIFE_S = 24 * 3600,          /* thisUpdate to nextUpdate; a new one at half of it */
-    BM_OCSP_REQUEST_MAX = 4 * 1024,     /* one request, DER */
-    BM_OCSP_IDS_MAX = 16,               /* certificates in it */
-    BM_OCSP_NONCE_MAX = 128,            /* RFC 9654 section 2.1 */
-    BM_OCSP_RESPONSE_MAX = 40 * 1024,   /* what we answer: 16 answers, a nonce, the responder's certificate, one signature */
-    BM_OCSP_LIFE_S = 3600,              /* thisUpdate to nextUpdate; what is kept ready is made anew at half of it */
-    BM_OCSP_READY_MAX = 8192,           /* answers without nonce that the keeper keeps ready, about 1 kB each */
-    BM_OCSP_RESPONDERS_MAX = 1024,      /* CAs we answer for */
+    BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want more issuing CAs, or OCSP */
+    BM_CRL_LIFE_S = 24 * 3600,        /* thisUpdate to nextUpdate; a new one at half of it */
+    BM_OCSP_REQUEST_MAX = 4 * 1024,   /* one request, DER */
+    BM_OCSP_IDS_MAX = 16,             /* certificates in it */
+    BM_OCSP_NONCE_MAX = 128,          /* RFC 9654 section 2.1 */
+    BM_OCSP_RESPONSE_MAX = 40 * 1024, /* what we answer: 16 answers, a nonce, the responder's certificate, one signature */
+    BM_OCSP_LIFE_S = 3600,            /* thisUpdate to nextUpdate; what is kept ready is made anew at half of it */
+    BM_OCSP_READY_MAX = 8192,         /* answers without nonce that the keeper keeps ready, about 1 kB each */
+    BM_OCSP_RESPONDERS_MAX = 1024,    /* CAs we answer for */
 
     /* Onboard */
     BM_CHALLENGE_LEN = 48, /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */

@@ -110,7 +110,8 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
     if (rc != BM_OK)
         return rc;
     if (ends_in_delta(s.name))
-        return bm_fail(e, BM_USAGE, "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
+        return bm_fail(e, BM_USAGE,
+                       "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
     if (bm_ca_get(k->store, s.name, &ca, NULL) == BM_OK)
         return bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", s.name);
     s.alg = s.alg != NULL ? s.alg : "EC:P-256";

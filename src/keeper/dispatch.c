@@ -35,8 +35,8 @@ static const struct {
     const char *member;
     enum kind kind;
 } kinds[] = {
-    { "after", WHOLE }, { "limit", WHOLE }, { "quota", WHOLE }, { "manifest", WHOLE }, { "from", WHOLE },
-    { "to", WHOLE },    { "index", WHOLE }, { "size", WHOLE },  { "full", YES_NO },    { "dry_run", YES_NO },
+    { "after", WHOLE }, { "limit", WHOLE },    { "quota", WHOLE },  { "manifest", WHOLE }, { "from", WHOLE },
+    { "to", WHOLE },    { "index", WHOLE },    { "size", WHOLE },   { "full", YES_NO },    { "dry_run", YES_NO },
     { "policy", MAP },  { "endpoints", LIST }, { "delta", YES_NO },
 };
 

@@ -35,7 +35,7 @@ struct bm_line {
 };
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
-struct bm_import; /* admin_manifest.c: an import between two of its blocks */
+struct bm_import;     /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
 #define BM_CACHE_SLOTS 256 /* issuers and lines each, direct-mapped by id */
@@ -161,8 +161,9 @@ void bm_imports_drop(struct bm_keeper *k, bool all);
 BM_MUST_USE enum bm_rc bm_revoke_credential(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e); /* ocsp.c */
-void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
+BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out,
+                                   struct bm_error *e); /* ocsp.c */
+void bm_revocation_look_again(struct bm_keeper *k);     /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
 /* admin_device.c */

@@ -7,12 +7,14 @@
 #include <openssl/rand.h>
 
 /* --- the responder ---------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc certify(struct bm_keeper *k, const struct bm_authority *a, struct bm_issuer *by, const struct bm_key *key, int64_t now,
-                          struct bm_credential *c, struct bm_error *e)
+static enum bm_rc certify(struct bm_keeper *k, const struct bm_authority *a, struct bm_issuer *by, const struct bm_key *key,
+                          int64_t now, struct bm_credential *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
     struct bm_subject_words words = { .org = a->organisation[0] != '\0' ? a->organisation : "Birthmark", .service = a->name };
-    struct bm_issue i = { .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX };
+    struct bm_issue i = {
+        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
+    };
     struct bm_cert made;
     enum bm_rc rc = bm_profile_open(k, "ocsp-signing", &profile, e);
 
@@ -53,7 +55,8 @@ static enum bm_rc new_key(struct bm_key **ret, struct bm_error *e)
 static enum bm_rc new_responder(struct bm_keeper *k, struct bm_authority *a, struct bm_issuer *by, int64_t now, struct bm_error *e)
 {
     BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
-    BM_CLEANUP(bm_credential_done) struct bm_credential c = { .ca_id = a->ca_id, .state = "active", .protocol = "internal", .issued_at = now };
+    BM_CLEANUP(bm_credential_done)
+    struct bm_credential c = { .ca_id = a->ca_id, .state = "active", .protocol = "internal", .issued_at = now };
     enum bm_rc rc = new_key(&key, e);
 
     if (rc == BM_OK)
@@ -84,8 +87,8 @@ static bool responder_good(struct bm_keeper *k, const struct bm_authority *a, in
 
 /* --- one answer ------------------------------------------------------------------------------------------------------------------- */
 /* RFC 6960 section 2.2: "good" only for a certificate that is in the registry, of this very CA. */
-static enum bm_rc look_up(struct bm_keeper *k, const struct bm_authority *a, const struct bm_ocsp_id *id, struct bm_ocsp_answer *ret,
-                          struct bm_error *e)
+static enum bm_rc look_up(struct bm_keeper *k, const struct bm_authority *a, const struct bm_ocsp_id *id,
+                          struct bm_ocsp_answer *ret, struct bm_error *e)
 {
     const struct bm_revocation *r = k->revocation;
     struct bm_revoked row;
@@ -116,7 +119,8 @@ static enum bm_rc look_up(struct bm_keeper *k, const struct bm_authority *a, con
 }
 
 /* One responder signs the whole response, so all certificates asked about have to be one CA's. */
-static enum bm_rc find_authority(struct bm_revocation *r, const struct bm_ocsp_request *q, struct bm_authority **ret, struct bm_error *e)
+static enum bm_rc find_authority(struct bm_revocation *r, const struct bm_ocsp_request *q, struct bm_authority **ret,
+                                 struct bm_error *e)
 {
     struct bm_authority *a = NULL;
 
@@ -124,16 +128,18 @@ static enum bm_rc find_authority(struct bm_revocation *r, const struct bm_ocsp_r
         if (bm_ocsp_id_is(&q->ids[0], &r->at[i].issuer))
             a = &r->at[i];
     if (a == NULL)
-        return bm_refuse(e, BM_DENIED, "ocsp-not-ours", "no CA here has the issuer hashes of this OCSP request; SHA-1 and SHA-256 are known");
+        return bm_refuse(e, BM_DENIED, "ocsp-not-ours",
+                         "no CA here has the issuer hashes of this OCSP request; SHA-1 and SHA-256 are known");
     for (size_t i = 1; i < q->n; i++)
         if (!bm_ocsp_id_is(&q->ids[i], &a->issuer))
-            return bm_refuse(e, BM_DENIED, "ocsp-not-ours", "one OCSP request asks about certificates of one CA; send one for each CA");
+            return bm_refuse(e, BM_DENIED, "ocsp-not-ours",
+                             "one OCSP request asks about certificates of one CA; send one for each CA");
     *ret = a;
     return BM_OK;
 }
 
-static enum bm_rc produce(struct bm_keeper *k, struct bm_authority *a, const struct bm_ocsp_request *q, int64_t now, struct bm_buf *out,
-                          struct bm_ocsp_response *r, struct bm_error *e)
+static enum bm_rc produce(struct bm_keeper *k, struct bm_authority *a, const struct bm_ocsp_request *q, int64_t now,
+                          struct bm_buf *out, struct bm_ocsp_response *r, struct bm_error *e)
 {
     struct bm_issuer *by;
     enum bm_rc rc = bm_issuer_get(k, a->ca_id, &by, e);

@@ -169,7 +169,8 @@ static enum bm_rc add_credential(void *arg, const struct bm_revoked *r, struct b
 
 /* not_after_min: RFC 5280 section 3.3 keeps an entry until it has been on one CRL issued after the certificate's end, so what was over
  * before the last CRL has been on that one. */
-static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int64_t not_after_min, struct making *m, struct bm_error *e)
+static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int64_t not_after_min, struct making *m,
+                         struct bm_error *e)
 {
     const struct bm_revocation *r = k->revocation;
     enum bm_rc rc = bm_credential_each_revoked(k->store, a->ca_id, not_after_min, add_credential, m, e);
@@ -210,11 +211,11 @@ static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *
 }
 
 /* The number is spent and the fact is in the audit log before anybody gets the list. */
-static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, const struct bm_crl_row *row, size_t entries, int64_t now,
-                             struct bm_error *e)
+static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, const struct bm_crl_row *row, size_t entries,
+                             int64_t now, struct bm_error *e)
 {
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields =
-        json_pack("{s:s, s:I, s:I}", "ca", a->name, "number", (json_int_t)row->number, "entries", (json_int_t)entries);
+    BM_CLEANUP(bm_keeper_jsonp)
+    json_t *fields = json_pack("{s:s, s:I, s:I}", "ca", a->name, "number", (json_int_t)row->number, "entries", (json_int_t)entries);
     enum bm_rc rc = bm_crl_put(k->store, row, e);
 
     if (rc == BM_OK)
@@ -224,7 +225,8 @@ static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, 
 
 /* The delta starts from the oldest complete CRL that somebody may still go by, so that it serves all of them (RFC 5280 section 5.2.4). A
  * revocation may carry an earlier time than the base although it came later: clocks may step back a little. */
-static enum bm_rc find_base(struct bm_keeper *k, const struct bm_crl_row *row, int64_t now, struct bm_crl_row *ret, struct bm_error *e)
+static enum bm_rc find_base(struct bm_keeper *k, const struct bm_crl_row *row, int64_t now, struct bm_crl_row *ret,
+                            struct bm_error *e)
 {
     enum bm_rc rc = bm_crl_oldest(k->store, row->ca_id, now, ret, e);
 
@@ -240,8 +242,8 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int64_t now, struct bm_crl_row *last, struct bm_crl_row *ret,
-                           struct bm_error *e)
+static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int64_t now, struct bm_crl_row *last,
+                           struct bm_crl_row *ret, struct bm_error *e)
 {
     enum bm_rc rc = bm_crl_last(k->store, by->row.id, last, e);
 

@@ -47,7 +47,7 @@ struct bm_revocation {
     uint64_t epoch; /* from 1; goes up whenever something is revoked: all that was made before is not used again */
     bool look_again;
     size_t n;
-    struct bm_authority *at; /* BM_OCSP_RESPONDERS_MAX at most */
+    struct bm_authority *at;     /* BM_OCSP_RESPONDERS_MAX at most */
     struct bm_ocsp_ready *ready; /* BM_OCSP_READY_MAX, direct-mapped */
 };
 
@@ -55,6 +55,7 @@ struct bm_revocation {
 BM_MUST_USE enum bm_rc bm_authorities(struct bm_keeper *k, struct bm_revocation **ret, struct bm_error *e);
 /* The CA of this name, its CRLs fresh: made now, inside the open transaction, if need be. BM_NOTFOUND "unknown-ca", BM_DENIED "ca-revoked",
  * "issuer-expired". */
-BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret,
+                                    struct bm_error *e);
 
 #endif

@@ -280,7 +280,8 @@ enum bm_rc bm_crl_ask_parse(struct bm_rd in, struct bm_crl_ask *ret, struct bm_e
 {
     struct bm_crl_ask c = { 0 };
     uint8_t delta = 0;
-    bool ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &c.ca) && bm_rd_u8(&in, &delta) && delta <= 1 && bm_rd_vec(&in, BM_HTTP_HEADER_MAX, &c.have);
+    bool ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &c.ca) && bm_rd_u8(&in, &delta) && delta <= 1 &&
+              bm_rd_vec(&in, BM_HTTP_HEADER_MAX, &c.have);
     enum bm_rc rc = finish(ok, in, "question for a CRL", e);
 
     c.delta = delta != 0;

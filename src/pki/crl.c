@@ -45,7 +45,8 @@ enum bm_rc bm_crl_add(struct bm_crl_writer *w, struct bm_rd serial, int64_t revo
     w->entries.max = BM_CRL_MAX - HEAD_ROOM - BM_SIGNATURE_MAX;
     bm_buf_put(&w->entries, entry.p, entry.n);
     w->n++;
-    return w->entries.bad ? bm_refuse(e, BM_LIMIT, "crl-too-large", "a CRL of more than %zu entries; spread devices over more issuing CAs", w->n - 1)
+    return w->entries.bad ? bm_refuse(e, BM_LIMIT, "crl-too-large",
+                                      "a CRL of more than %zu entries; spread devices over more issuing CAs", w->n - 1)
                           : BM_OK;
 }
 
@@ -107,7 +108,8 @@ enum bm_rc bm_crl_sign(struct bm_crl_writer *w, const struct bm_crl_head *h, str
     if (!bm_rd_eq(h->issuer->spki, bm_key_spki(h->key)))
         return bm_fail(e, BM_USAGE, "the issuing key is not the one in the issuer's certificate");
     if (!h->issuer->ca || (h->issuer->has_key_usage && (h->issuer->key_usage & BM_KU_CRL_SIGN) == 0))
-        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's certificate is not one of a CA that signs CRLs (RFC 5280 section 6.3.3)");
+        return bm_refuse(e, BM_DENIED, "bad-issuer",
+                         "the issuer's certificate is not one of a CA that signs CRLs (RFC 5280 section 6.3.3)");
     if (w->entries.bad || h->issuer->skid.n == 0)
         return bm_fail(e, BM_BUG, "a CRL without all its entries, or of a CA without key identifier");
     room = malloc(cap);
@@ -115,5 +117,6 @@ enum bm_rc bm_crl_sign(struct bm_crl_writer *w, const struct bm_crl_head *h, str
         return bm_fail(e, BM_NOMEM, "no memory for a CRL of %zu entries", w->n);
     d = bm_derw_of(room, cap);
     tbs_write(&d, w, h);
-    return d.bad ? bm_fail(e, BM_LIMIT, "a CRL's issuer and times over %d bytes", HEAD_ROOM) : bm_signed_put(h->key, bm_derw_rd(&d), ret_der, e);
+    return d.bad ? bm_fail(e, BM_LIMIT, "a CRL's issuer and times over %d bytes", HEAD_ROOM)
+                 : bm_signed_put(h->key, bm_derw_rd(&d), ret_der, e);
 }

@@ -24,6 +24,7 @@ struct bm_crl_head {
     int64_t this_update, next_update;
 };
 /* Appends the CertificateList. BM_DENIED "bad-issuer" when the CA's certificate has no cRLSign, BM_USAGE when the key is another's. */
-BM_MUST_USE enum bm_rc bm_crl_sign(struct bm_crl_writer *w, const struct bm_crl_head *h, struct bm_buf *ret_der, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_sign(struct bm_crl_writer *w, const struct bm_crl_head *h, struct bm_buf *ret_der,
+                                   struct bm_error *e);
 
 #endif

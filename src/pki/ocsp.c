@@ -75,10 +75,12 @@ static bool id_parse(struct bm_rd whole, struct bm_ocsp_id *ret)
     struct bm_ocsp_id id = { .whole = whole };
     struct bm_rd in;
 
-    if (!bm_der_only(whole, BM_DER_SEQUENCE, &in) || !hash_parse(&in, &id) || !bm_der_take(&in, BM_DER_OCTET_STRING, &id.name_hash) ||
-        !bm_der_take(&in, BM_DER_OCTET_STRING, &id.key_hash) || !bm_der_take(&in, BM_DER_INTEGER, &id.serial) || in.n != 0)
+    if (!bm_der_only(whole, BM_DER_SEQUENCE, &in) || !hash_parse(&in, &id) ||
+        !bm_der_take(&in, BM_DER_OCTET_STRING, &id.name_hash) || !bm_der_take(&in, BM_DER_OCTET_STRING, &id.key_hash) ||
+        !bm_der_take(&in, BM_DER_INTEGER, &id.serial) || in.n != 0)
         return false;
-    if (!bm_der_int_ok(id.serial) || id.name_hash.n != id.key_hash.n || id.name_hash.n == 0 || id.name_hash.n > 64 || id.serial.n > 21)
+    if (!bm_der_int_ok(id.serial) || id.name_hash.n != id.key_hash.n || id.name_hash.n == 0 || id.name_hash.n > 64 ||
+        id.serial.n > 21)
         return false;
     if (id.known_hash && id.name_hash.n != hashes[id.hash].len)
         return false;
@@ -302,11 +304,16 @@ enum bm_rc bm_ocsp_response_write(const struct bm_ocsp_response *r, struct bm_bu
 enum bm_ocsp_error bm_ocsp_error_of(enum bm_rc rc)
 {
     static const enum bm_ocsp_error errors[] = {
-        [BM_OK] = BM_OCSP_INTERNAL_ERROR,         [BM_AGAIN] = BM_OCSP_TRY_LATER,
-        [BM_MALFORMED] = BM_OCSP_MALFORMED_REQUEST, [BM_LIMIT] = BM_OCSP_MALFORMED_REQUEST,
-        [BM_DENIED] = BM_OCSP_UNAUTHORIZED,       [BM_NOTFOUND] = BM_OCSP_UNAUTHORIZED,
-        [BM_CONFLICT] = BM_OCSP_UNAUTHORIZED,     [BM_USAGE] = BM_OCSP_MALFORMED_REQUEST,
-        [BM_NOMEM] = BM_OCSP_TRY_LATER,           [BM_IO] = BM_OCSP_TRY_LATER,
+        [BM_OK] = BM_OCSP_INTERNAL_ERROR,
+        [BM_AGAIN] = BM_OCSP_TRY_LATER,
+        [BM_MALFORMED] = BM_OCSP_MALFORMED_REQUEST,
+        [BM_LIMIT] = BM_OCSP_MALFORMED_REQUEST,
+        [BM_DENIED] = BM_OCSP_UNAUTHORIZED,
+        [BM_NOTFOUND] = BM_OCSP_UNAUTHORIZED,
+        [BM_CONFLICT] = BM_OCSP_UNAUTHORIZED,
+        [BM_USAGE] = BM_OCSP_MALFORMED_REQUEST,
+        [BM_NOMEM] = BM_OCSP_TRY_LATER,
+        [BM_IO] = BM_OCSP_TRY_LATER,
         [BM_BUG] = BM_OCSP_INTERNAL_ERROR,
     };
 

@@ -113,7 +113,8 @@ static const struct {
     { server_without_host, "serverAuth needs a dns: or ip: alternative name (RFC 9525)" },
     { tls_without_usage, "clientAuth and serverAuth need digitalSignature, keyEncipherment or keyAgreement (RFC 5280 4.2.1.12)" },
     { stamp_not_alone, "timeStamping stands alone (RFC 3161 section 2.3)" },
-    { nocheck_not_responder, "\"ocsp_nocheck\" is for OCSP responders: it needs extended key usage OCSPSigning (RFC 6960 4.2.2.2.1)" },
+    { nocheck_not_responder,
+      "\"ocsp_nocheck\" is for OCSP responders: it needs extended key usage OCSPSigning (RFC 6960 4.2.2.2.1)" },
     { usage_not_for_keys, "\"key_usage\" does not go with each of \"keys\" (RFC 8813, RFC 9295, RFC 3279)" },
 };
 

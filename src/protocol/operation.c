@@ -58,7 +58,8 @@ static bool path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_
         return false;
     label = bm_rd_of(path.p + front, path.n - front - back);
     if (star == NULL ? label.n != 0
-                     : label.n == 0 || (!rest && memchr(label.p, '/', label.n) != NULL) || memcmp(path.p + path.n - back, star + 1, back) != 0) /* back 0 with `**` */
+                     : label.n == 0 || (!rest && memchr(label.p, '/', label.n) != NULL) ||
+                           memcmp(path.p + path.n - back, star + 1, back) != 0) /* back 0 with `**` */
         return false;
     *ret_label = label;
     return true;

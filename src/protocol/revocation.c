@@ -27,7 +27,8 @@ enum bm_rc bm_crl_delta_prepare(const struct bm_request *q, struct bm_buf *paylo
     return crl_prepare(q, true, payload, e);
 }
 
-enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                         struct bm_error *e)
 {
     struct bm_crl_told t;
     enum bm_rc rc = bm_crl_told_parse(answer, &t, e);
@@ -109,7 +110,8 @@ static void put_response(struct bm_response *r, struct bm_rd der)
 }
 
 /* Only an answer to a GET can be kept by caches on the way (RFC 5019 section 6), and only one made for everybody. */
-enum bm_rc bm_ocsp_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e)
+enum bm_rc bm_ocsp_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e)
 {
     struct bm_ocsp_told t;
     enum bm_rc rc = bm_ocsp_told_parse(answer, &t, e);

@@ -6,11 +6,13 @@
 
 enum bm_rc bm_crl_full_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_crl_delta_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
-enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                         struct bm_error *e);
 
 enum bm_rc bm_ocsp_post_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_ocsp_get_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
-enum bm_rc bm_ocsp_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r, struct bm_error *e);
+enum bm_rc bm_ocsp_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e);
 /* A refusal as OCSP has it: an OCSPResponse with an error status, and HTTP 200. */
 void bm_ocsp_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 

@@ -16,7 +16,7 @@ struct bm_listeners {
     size_t n;
     struct bm_listener {
         int fd;
-        bool plain; /* HTTP without TLS */
+        bool plain;                /* HTTP without TLS */
         char text[BM_LISTEN_TEXT]; /* as bound: "127.0.0.1:8443", "[::]:8443" */
     } at[BM_LISTEN_MAX];
 };

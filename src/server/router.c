@@ -49,8 +49,9 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
         x->op != NULL && x->op->refuse != NULL ? x->op->refuse : bm_refuse_text;
 
     bm_buf_done(&x->r.body);
-    x->r =
-        (struct bm_response){ .status = bm_http_status(e), .retry_after_s = retry_after_s, .body = { .max = BM_RESPONSE_BODY_MAX } };
+    x->r = (struct bm_response){ .status = bm_http_status(e),
+                                 .retry_after_s = retry_after_s,
+                                 .body = { .max = BM_RESPONSE_BODY_MAX } };
     refuse(&x->q, e, retry_after_s, &x->r);
     snprintf(x->code, sizeof x->code, "%s", bm_error_code(e));
 }

@@ -6,7 +6,7 @@
 #include "protocol/operation.h"
 #include "server/http.h"
 
-#define BM_RESPONSE_BODY_MAX (BM_CRL_MAX + 64 * 1024) /* a CRL is the largest */
+#define BM_RESPONSE_BODY_MAX (BM_CRL_MAX + 64 * 1024)     /* a CRL is the largest */
 #define BM_RESPONSE_MAX (BM_RESPONSE_BODY_MAX + 8 * 1024) /* header and body */
 
 /* What a worker knows when it answers. */

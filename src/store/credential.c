@@ -106,8 +106,10 @@ enum bm_rc bm_credential_set_revoked(struct bm_store *s, int64_t id, int reason,
     return bm_db_update(s, &set_revoked, BM_ARGS(bm_arg_int(reason), bm_arg_int(at), bm_arg_int(id)), "credential", e);
 }
 
-static const struct bm_sql peek = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential WHERE serial_key = ?"
-                                    " AND serial = ?" };
+static const struct bm_sql peek = {
+    "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential WHERE serial_key = ?"
+    " AND serial = ?"
+};
 static const struct bm_sql each_revoked = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential"
                                             " WHERE state = 'revoked' AND ca_id = ? AND not_after >= ?" };
 

@@ -1,6 +1,8 @@
 #include "store/db.h"
 
-static const struct bm_sql put = { "INSERT INTO crl (ca_id, number, this_update, next_update) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING" };
+static const struct bm_sql put = {
+    "INSERT INTO crl (ca_id, number, this_update, next_update) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+};
 #define COLUMNS "SELECT ca_id, number, this_update, next_update FROM crl WHERE ca_id = ?"
 static const struct bm_sql last = { COLUMNS " ORDER BY number DESC LIMIT 1" };
 static const struct bm_sql oldest = { COLUMNS " AND next_update > ? ORDER BY number LIMIT 1" };
@@ -8,8 +10,9 @@ static const struct bm_sql forget = { "DELETE FROM crl WHERE ca_id = ? AND next_
 
 enum bm_rc bm_crl_put(struct bm_store *s, const struct bm_crl_row *c, struct bm_error *e)
 {
-    return bm_db_insert(s, &put, BM_ARGS(bm_arg_int(c->ca_id), bm_arg_int(c->number), bm_arg_int(c->this_update), bm_arg_int(c->next_update)),
-                        "CRL number", NULL, e);
+    return bm_db_insert(
+        s, &put, BM_ARGS(bm_arg_int(c->ca_id), bm_arg_int(c->number), bm_arg_int(c->this_update), bm_arg_int(c->next_update)),
+        "CRL number", NULL, e);
 }
 
 static enum bm_rc one(struct bm_store *s, const struct bm_sql *sql, struct bm_args args, struct bm_crl_row *ret, struct bm_error *e)

@@ -484,10 +484,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_addresses),      T(test_create),          T(test_create_resumes), T(test_create_through_link),
-        T(test_schema_numbers), T(test_read_only),       T(test_second_writer),  T(test_wrong_files),
-        T(test_damaged_pages),  T(test_file_size_limit), T(test_disk_full),      T(test_kill),
-        T(test_up_from_1),
+        T(test_addresses), T(test_create),        T(test_create_resumes), T(test_create_through_link), T(test_schema_numbers),
+        T(test_read_only), T(test_second_writer), T(test_wrong_files),    T(test_damaged_pages),       T(test_file_size_limit),
+        T(test_disk_full), T(test_kill),          T(test_up_from_1),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
