@@ -60,17 +60,13 @@ static bool write_all(int fd, const uint8_t *p, size_t n)
     return true;
 }
 
-enum bm_rc bm_file_copy(const char *from, const char *to, struct bm_error *e)
+static enum bm_rc copy_out(int in, const char *from, const char *to, struct bm_error *e)
 {
-    BM_CLEANUP(closep) int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    BM_CLEANUP(closep) int out = -1;
+    BM_CLEANUP(closep) int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     uint8_t part[PART];
     ssize_t n = 0;
     bool ok = true;
 
-    if (in < 0)
-        return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "%s: %s", from, strerror(errno));
-    out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (out < 0)
         return bm_fail(e, errno == EEXIST ? BM_CONFLICT : BM_IO, "%s: %s", to, strerror(errno));
     while (ok && (n = read(in, part, sizeof part)) > 0)
@@ -78,6 +74,15 @@ enum bm_rc bm_file_copy(const char *from, const char *to, struct bm_error *e)
     if (n < 0 || !ok || fsync(out) != 0)
         return bm_fail(e, BM_IO, "%s to %s: %s", from, to, strerror(errno));
     return BM_OK;
+}
+
+enum bm_rc bm_file_copy(const char *from, const char *to, struct bm_error *e)
+{
+    BM_CLEANUP(closep) int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (in < 0)
+        return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "%s: %s", from, strerror(errno));
+    return copy_out(in, from, to, e);
 }
 
 enum bm_rc bm_file_sync(const char *path, struct bm_error *e)

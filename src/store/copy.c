@@ -55,7 +55,7 @@ static enum bm_rc read_names(struct bm_store *s, const char *sql, struct bm_args
 static enum bm_rc read_tables(struct bm_store *s, struct tables **ret, struct bm_error *e)
 {
     BM_CLEANUP(tables_freep) struct tables *t = calloc(1, sizeof *t);
-    char names[TABLES_MAX][NAME_MAX_LEN];
+    char names[TABLES_MAX][NAME_MAX_LEN] = { 0 }; /* compared whole: nothing of the stack behind a name */
     const struct bm_db_driver *d;
     enum bm_rc rc;
 
