@@ -107,11 +107,12 @@ void bm_limit_worker(void)
 
 static enum bm_rc user_named(const char *name, struct bm_user *ret, struct bm_error *e)
 {
-    const struct passwd *p = getpwnam(name);
+    struct passwd entry, *found = NULL;
+    char room[4096];
 
-    if (p == NULL)
+    if (getpwnam_r(name, &entry, room, sizeof room, &found) != 0 || found == NULL)
         return bm_refuse(e, BM_USAGE, "no-such-user", "there is no user '%s' on this machine", name);
-    *ret = (struct bm_user){ .change = true, .uid = p->pw_uid, .gid = p->pw_gid };
+    *ret = (struct bm_user){ .change = true, .uid = entry.pw_uid, .gid = entry.pw_gid };
     snprintf(ret->name, sizeof ret->name, "%s", name);
     return BM_OK;
 }

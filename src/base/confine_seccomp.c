@@ -42,7 +42,7 @@ static const struct call {
              "fadvise64" },
     { K | S, "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat umask fchmod fchown dup" },
     { K, "mlock mlock2 munlock" },
-    { D, "socket connect sendmmsg recvmmsg" },
+    { D, "connect sendmmsg recvmmsg" },
     /* children: fork, another user, confine */
     { S,
       "clone clone3 fork wait4 waitid kill tgkill socketpair pipe2 eventfd2 epoll_create1 epoll_create timerfd_create signalfd4" },
@@ -85,6 +85,8 @@ static int each_name(const struct call *table, size_t n, enum bm_role role, scmp
 /* Calls that are allowed for some arguments only. */
 static int add_shaped(scmp_filter_ctx ctx, enum bm_role role)
 {
+    static const scmp_datum_t to_database[] = { AF_UNIX, AF_INET, AF_INET6,
+                                                AF_NETLINK }; /* the last: getaddrinfo() asks what there is */
     const uint64_t stat_fd = AT_EMPTY_PATH;
     int rc = 0;
 
@@ -95,6 +97,8 @@ static int add_shaped(scmp_filter_ctx ctx, enum bm_role role)
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, stat_fd, stat_fd));
     else
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 0);
+    for (size_t i = 0; role == BM_ROLE_KEEPER_DB && i < BM_COUNT(to_database); i++)
+        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, to_database[i], 0));
     if (role == BM_ROLE_SUPERVISOR) /* the service manager is told over a local socket */
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
     else /* abort() reaches ourselves only */

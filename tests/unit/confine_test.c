@@ -330,6 +330,14 @@ static int try(int (*act)(void), enum bm_role role)
     return how == EPERM || how == EACCES ? DENIED : how;
 }
 
+/* Its database is reached through sockets; all else is a keeper's. */
+static int keeper_on_server(size_t i)
+{
+    if (rows[i].act == inet_socket || rows[i].act == unix_socket)
+        return 0;
+    return rows[i].act == connects ? ECONNREFUSED : rows[i].keeper; /* nobody listens there */
+}
+
 static void each_role_and_act(void **state)
 {
     size_t wrong = 0;
@@ -337,7 +345,10 @@ static void each_role_and_act(void **state)
     (void)state;
     for (size_t i = 0; i < BM_COUNT(rows); i++) {
         const int want[BM_ROLES] = {
-            [BM_ROLE_WORKER] = rows[i].worker, [BM_ROLE_KEEPER] = rows[i].keeper, [BM_ROLE_SUPERVISOR] = rows[i].supervisor
+            [BM_ROLE_WORKER] = rows[i].worker,
+            [BM_ROLE_KEEPER] = rows[i].keeper,
+            [BM_ROLE_KEEPER_DB] = keeper_on_server(i),
+            [BM_ROLE_SUPERVISOR] = rows[i].supervisor,
         };
 
         for (int role = 0; role < BM_ROLES; role++) {
