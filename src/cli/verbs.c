@@ -209,6 +209,9 @@ const struct bm_verb bm_verbs[] = {
     { "device", "transfer", "device.transfer", "Give a device to a new owner; what it holds is revoked and it enrols again",
       .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
 
+    { "device", "history", "device.history", "Show whose a device has been", .args = UDID, .options = { AFTER, LIMIT },
+      .rows = "rows", .columns = "at how from to until revoked actor" },
+
     { "cert", "list", "cert.list", "List certificates of devices",
       .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" },
                    { "service", "only for this service" },

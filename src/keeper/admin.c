@@ -39,6 +39,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "device.retire", WRITE, bm_admin_device_retire, "udid | reason" },
     { "device.compromise", WRITE, bm_admin_device_compromise, "udid | reason" },
     { "device.transfer", WRITE, bm_admin_device_transfer, "udid org" },
+    { "device.history", READ, bm_admin_device_history, "udid | after limit" },
     { "cert.list", READ, bm_admin_cert_list, "| udid state service after limit" },
     { "cert.show", READ, bm_admin_cert_show, "serial" },
     { "cert.revoke", WRITE, bm_admin_cert_revoke, "serial | reason" },

@@ -18,6 +18,7 @@
  *   device.allocate udid batch                                registered -> allocated
  *   device.suspend  device.resume  device.retire  device.compromise    udid [reason]    retire and compromise revoke what it holds
  *   device.transfer udid org                                  new owner; what it holds is revoked; it enrols again
+ *   device.history  udid [after limit]                        whose it has been: rows {"how","from","to","at","until","revoked","actor"}
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
  *   manifest.begin  format [batch dry_run]  blob: header line or first element   -> {"manifest": id, "next_seq": n, "complete": bool}

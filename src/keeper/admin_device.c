@@ -63,7 +63,7 @@ BM_ADMIN_HANDLER(bm_admin_device_show)
     return rc;
 }
 
-static enum bm_rc load(struct bm_keeper *k, const json_t *in, struct bm_device *ret, int64_t *ret_now, struct bm_error *e)
+enum bm_rc bm_arg_device(struct bm_keeper *k, const json_t *in, struct bm_device *ret, int64_t *ret_now, struct bm_error *e)
 {
     uint8_t udid[BM_UDID_LEN];
     enum bm_rc rc = bm_arg_hex(in, "udid", udid, sizeof udid, e);
@@ -91,7 +91,7 @@ BM_ADMIN_HANDLER(bm_admin_device_allocate)
     const char *batch;
     struct bm_batch b;
     int64_t now;
-    enum bm_rc rc = load(k, in, &d, &now, e);
+    enum bm_rc rc = bm_arg_device(k, in, &d, &now, e);
 
     (void)blob;
     if (rc == BM_OK)
@@ -157,7 +157,7 @@ static enum bm_rc do_act(struct bm_keeper *k, const json_t *in, json_t *out, con
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     int64_t now, revoked = 0;
     int reason;
-    enum bm_rc rc = load(k, in, &d, &now, e);
+    enum bm_rc rc = bm_arg_device(k, in, &d, &now, e);
 
     if (rc == BM_OK)
         rc = bm_arg_reason(in, act->reason, &reason, e);
@@ -189,7 +189,7 @@ BM_ADMIN_HANDLER(bm_admin_device_resume)
     static const struct act act = { BM_ACTIVE, "device.resumed", false, 0 };
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
     int64_t now;
-    enum bm_rc rc = load(k, in, &d, &now, e);
+    enum bm_rc rc = bm_arg_device(k, in, &d, &now, e);
 
     (void)blob;
     if (rc == BM_OK && strcmp(d.state, bm_state_name(BM_SUSPENDED)) != 0) /* "allocated -> active" is the device's move, not ours */
@@ -211,35 +211,4 @@ BM_ADMIN_HANDLER(bm_admin_device_compromise)
 
     (void)blob;
     return do_act(k, in, out, &act, e);
-}
-
-BM_ADMIN_HANDLER(bm_admin_device_transfer)
-{
-    enum { AFFILIATION_CHANGED = 3 };
-    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
-    const char *org;
-    struct bm_org o;
-    int64_t now, revoked;
-    enum bm_rc rc = load(k, in, &d, &now, e);
-
-    (void)blob;
-    if (rc == BM_OK)
-        rc = bm_arg_name(in, "org", &org, e);
-    if (rc == BM_OK)
-        rc = bm_org_get(k->store, org, &o, e);
-    if (rc == BM_OK && d.owner_id == o.id)
-        rc = bm_fail(e, BM_CONFLICT, "the device is already owned by '%s'", org);
-    if (rc == BM_OK && (strcmp(d.state, bm_state_name(BM_RETIRED)) == 0 || strcmp(d.state, bm_state_name(BM_COMPROMISED)) == 0))
-        rc = bm_refuse(e, BM_CONFLICT, "illegal-transition", "a device that is %s cannot change hands", d.state);
-    if (rc == BM_OK)
-        rc = bm_device_set_owner(k->store, d.id, o.id, e);
-    if (rc == BM_OK)
-        rc = bm_device_revoke_all(k, d.id, AFFILIATION_CHANGED, now, &revoked, e);
-    if (rc != BM_OK)
-        return rc;
-    json_object_set_new(out, "owner", json_string(org));
-    json_object_set_new(out, "revoked", json_integer(revoked));
-    fields = json_pack("{s:O, s:s, s:I}", "udid", json_object_get(in, "udid"), "owner", org, "revoked", (json_int_t)revoked);
-    return bm_record(k, now, "device.transferred", fields, e);
 }

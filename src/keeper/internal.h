@@ -167,6 +167,9 @@ void bm_revocation_look_again(struct bm_keeper *k);     /* there may be other CA
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
 /* admin_device.c */
+/* The device that "udid" names, and the time. */
+BM_MUST_USE enum bm_rc bm_arg_device(struct bm_keeper *k, const json_t *in, struct bm_device *ret, int64_t *ret_now,
+                                     struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reason, int64_t now, int64_t *ret_n,
                                             struct bm_error *e);
 
@@ -205,6 +208,7 @@ BM_ADMIN_HANDLER(bm_admin_device_resume);
 BM_ADMIN_HANDLER(bm_admin_device_retire);
 BM_ADMIN_HANDLER(bm_admin_device_compromise);
 BM_ADMIN_HANDLER(bm_admin_device_transfer);
+BM_ADMIN_HANDLER(bm_admin_device_history);
 BM_ADMIN_HANDLER(bm_admin_crl_show);
 BM_ADMIN_HANDLER(bm_admin_crl_export);
 BM_ADMIN_HANDLER(bm_admin_cert_list);

@@ -11,8 +11,9 @@ struct gather {
     struct bm_keeper *k;
     struct bm_status *status;
     const struct bm_policy *policy;
-    int64_t now;
+    int64_t now, issued_at; /* of the newest credential */
     size_t active, expired, revoked;
+    bool moved; /* it has a new owner, and got nothing since */
 };
 
 /* Keeps the newest BM_STATUS_CREDENTIALS_MAX: they come oldest first. */
@@ -38,6 +39,7 @@ static enum bm_rc add_credential(void *arg, const struct bm_credential *c, struc
     memcpy(s->service, service.name, sizeof s->service);
     memcpy(s->serial, c->serial, sizeof s->serial);
     snprintf(s->status, sizeof s->status, "%s", status);
+    g->issued_at = c->issued_at;
     s->renew_after = bm_renew_after(g->policy, c->issued_at, c->not_after);
     g->active += strcmp(status, "active") == 0;
     g->expired += strcmp(status, "expired") == 0;
@@ -46,17 +48,29 @@ static enum bm_rc add_credential(void *arg, const struct bm_credential *c, struc
 }
 
 /* One word for where the device stands: its own state when that bars it, else that of its credentials. */
-static const char *overall(const struct bm_device *d, const struct bm_line *l, const struct gather *g)
+static const char *overall(const struct bm_device *d, const struct gather *g)
 {
     if (strcmp(d->state, "suspended") == 0 || strcmp(d->state, "retired") == 0 || strcmp(d->state, "compromised") == 0)
         return d->state;
     if (g->active != 0)
         return "enrolled";
-    if (l != NULL && d->owner_id != 0 && d->owner_id != l->product.org_id)
+    if (g->moved)
         return "transferred";
     if (g->expired != 0)
         return "expired";
     return g->revoked != 0 ? "revoked" : "not-enrolled";
+}
+
+static enum bm_rc find_move(struct bm_keeper *k, const struct bm_device *d, struct gather *g, struct bm_error *e)
+{
+    struct bm_ownership last;
+    enum bm_rc rc;
+
+    if (d->owner_id == 0 || g->active != 0)
+        return BM_OK;
+    rc = bm_ownership_last(k->store, d->id, &last, e);
+    g->moved = rc == BM_OK && last.at >= g->issued_at;
+    return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
 static enum bm_rc name_line(struct bm_keeper *k, const struct bm_device *d, struct bm_line **ret, struct bm_status *s,
@@ -97,11 +111,13 @@ enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t 
         return rc;
     g.policy = l != NULL ? &l->policy : &no_policy;
     rc = bm_credential_each_of(k->store, who.device.id, add_credential, &g, e);
+    if (rc == BM_OK)
+        rc = find_move(k, &who.device, &g, e);
     if (rc != BM_OK)
         return rc;
     memcpy(s.udid, who.device.udid, sizeof s.udid);
     memcpy(s.state, who.device.state, sizeof s.state);
-    snprintf(s.status, sizeof s.status, "%s", overall(&who.device, l, &g));
+    snprintf(s.status, sizeof s.status, "%s", overall(&who.device, &g));
     bm_status_write(out, &s);
     return BM_OK;
 }

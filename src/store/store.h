@@ -171,6 +171,16 @@ BM_MUST_USE enum bm_rc bm_device_set_state(struct bm_store *s, int64_t id, const
 BM_MUST_USE enum bm_rc bm_device_set_batch(struct bm_store *s, int64_t id, int64_t batch_id, const char *state, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_device_set_owner(struct bm_store *s, int64_t id, int64_t org_id, struct bm_error *e);
 
+/* --- whose a device has been, and will be -------------------------------------------------------------------------------------- */
+struct bm_ownership {
+    int64_t id, device_id, from_id, to_id; /* organisations; 0: none */
+    int64_t at, until;                     /* until 0: for good */
+    int64_t revoked;                       /* credentials that were revoked by it */
+    char how[16], actor[64];
+};
+BM_MUST_USE enum bm_rc bm_ownership_add(struct bm_store *s, struct bm_ownership *o, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ownership_last(struct bm_store *s, int64_t device_id, struct bm_ownership *ret, struct bm_error *e);
+
 /* --- credentials -------------------------------------------------------------------------------------------------------------- */
 struct bm_credential {
     int64_t id, device_id, service_id, ca_id; /* service_id 0: none; device_id 0: the server's own certificate */
@@ -264,7 +274,7 @@ typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, stru
 BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
 
 /* --- lists and stories: for people, as JSON ----------------------------------------------------------------------------------- */
-/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal. Rows after `after_id` (0: from
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,

@@ -110,6 +110,7 @@ static const struct good {
     { "{\"op\":\"cert.show\",\"serial\":\"@S\"}", NOTHING },
     { "{\"op\":\"cert.revoke\",\"serial\":\"@S\",\"reason\":\"superseded\"}", NOTHING },
     { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"chips\"}", NOTHING },
+    { "{\"op\":\"device.history\",\"udid\":\"@A\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"device.compromise\",\"udid\":\"@B\",\"reason\":\"keyCompromise\"}", NOTHING },
     { "{\"op\":\"device.retire\",\"udid\":\"@A\",\"reason\":\"cessationOfOperation\"}", NOTHING },
     { "{\"op\":\"manifest.begin\",\"format\":\"birthmark\",\"batch\":\"lot\",\"dry_run\":true}", PROFILE },
