@@ -1,0 +1,171 @@
+#include "server/conn_impl.h"
+
+#include "base/text.h"
+
+#include <openssl/rand.h>
+
+/* Names the exchange before anything can go wrong with it. */
+void bm_conn_begin(struct conn *c)
+{
+    uint8_t id[8] = { 0 };
+
+    if (c->routed)
+        return;
+    c->routed = true;
+    (void)RAND_bytes(id, sizeof id);
+    c->x.plain = c->ssl == NULL;
+    bm_hex(id, sizeof id, c->x.q.correlation);
+    bm_peer_text((const struct sockaddr *)&c->from, c->x.q.peer);
+}
+
+static enum bm_rc fill_certs(struct conn *c, struct bm_error *e)
+{
+    struct bm_request *q = &c->x.q;
+    enum bm_rc rc = c->certs_known || c->ssl == NULL ? BM_OK : bm_tls_peer_certs(c->ssl, &c->certs, e);
+    size_t at = 0;
+
+    if (rc != BM_OK)
+        return rc;
+    c->certs_known = true;
+    for (size_t i = 0; i < c->certs.n; i++) {
+        struct bm_rd cert = bm_rd_of(c->certs.der.p + at, c->certs.end[i] - at);
+
+        at = c->certs.end[i];
+        if (i == 0)
+            q->client_cert = cert;
+        else
+            q->client_chain[q->n_client_chain++] = cert;
+    }
+    return BM_OK;
+}
+
+static void on_answer(void *arg, uint8_t type, struct bm_rd payload)
+{
+    struct conn *c = arg;
+
+    c->ticket = 0;
+    if (type == 0)
+        return; /* the link has ended, and with it this worker */
+    bm_route_answer(&c->all->world->router, &c->x, type, payload);
+    if (bm_conn_reply(c) == CLOSE)
+        bm_conn_free(c);
+    else
+        bm_conn_run(c);
+}
+
+/* The request is whole: answer it here or hand it to the keeper. */
+static enum next dispatch(struct conn *c)
+{
+    struct bm_conns *cs = c->all;
+    struct bm_error e = { 0 };
+    enum bm_rc rc = bm_route_wants_cert(&c->x) ? fill_certs(c, &e) : BM_OK;
+
+    if (rc != BM_OK)
+        return bm_conn_refuse(c, &e, 0);
+    if (c->x.code[0] != '\0') /* by its header fields already */
+        return bm_conn_reply(c);
+    if (bm_route_request(&cs->world->router, &c->x, &c->http, &cs->payload) == BM_ROUTE_COMMAND) {
+        rc = bm_link_send(cs->world->link, c->x.op->command, bm_buf_rd(&cs->payload), on_answer, c, &c->ticket, &e);
+        if (rc != BM_OK)
+            bm_route_refuse(&c->x, &e, BM_CONN_RETRY_S);
+        c->state = rc == BM_OK ? KEEPER : c->state;
+    }
+    cs->payload.n = 0;
+    cs->payload.bad = false;
+    if (c->state != KEEPER)
+        return bm_conn_reply(c);
+    bm_conn_wait(c, WAIT_KEEPER);
+    return WAIT;
+}
+
+enum next bm_conn_step_keeper(struct conn *c)
+{
+    bm_conn_read_on(c, false); /* the peer has more to say; it waits until this one is answered */
+    return WAIT;
+}
+
+/* The header fields say what is to be done with the request; WAIT: read the rest of it.
+ * rest: how much came with them. 1 is their own last byte (http.c), more means the body is on its way unasked. */
+static enum next head_complete(struct conn *c, size_t rest)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    bm_conn_begin(c);
+    if (bm_route_head(&c->x, &c->http) != BM_OK) {
+        if (!bm_http_has_body(&c->http))
+            return WAIT; /* nothing that would have to be read first: the connection can go on */
+        c->closing = true;
+        c->lingers = true;
+        return bm_conn_reply(c);
+    }
+    if (rest <= 1 && bm_http_waits(&c->http) && bm_http_has_body(&c->http)) {
+        if (!bm_conn_say(c, go_on, sizeof go_on - 1) || bm_conn_send_and_wait(c) == CLOSE)
+            return CLOSE;
+    }
+    return WAIT;
+}
+
+/* Feeds the parser until it wants more, the request is whole, or it is refused. READING with WAIT: more is needed. */
+static enum next take_bytes(struct conn *c, struct bm_rd *in)
+{
+    enum bm_http_event event = BM_HTTP_MORE;
+    struct bm_error e = { 0 };
+    enum next next = WAIT;
+
+    do {
+        if (bm_http_feed(&c->http, in, &event, &e) != BM_OK) {
+            if (c->requests != 0 && bm_http_blank(&c->http))
+                return bm_conn_leave(c);
+            bm_conn_begin(c);
+            return bm_conn_refuse(c, &e, 0);
+        }
+        if (event == BM_HTTP_HEAD)
+            next = head_complete(c, in->n);
+    } while (event == BM_HTTP_HEAD && next == WAIT);
+    if (event == BM_HTTP_DONE)
+        return dispatch(c);
+    if (next == WAIT && c->wait == WAIT_IDLE)
+        bm_conn_wait(c, WAIT_REQUEST);
+    return next;
+}
+
+static enum next take_pending(struct conn *c)
+{
+    struct bm_rd in = bm_buf_rd(&c->pending);
+    enum next next = take_bytes(c, &in);
+
+    bm_buf_drop(&c->pending, c->pending.n - in.n);
+    return next == WAIT && c->state == READING ? GO : next;
+}
+
+/* Nothing to read, and why. */
+static enum next read_failed(struct conn *c, int got)
+{
+    if (got == 0)
+        return bm_conn_send_and_wait(c);
+    (void)bm_conn_send(c); /* an alert, if TLS put one out */
+    return CLOSE;
+}
+
+enum next bm_conn_step_reading(struct conn *c)
+{
+    struct bm_conns *cs = c->all;
+    struct bm_rd in;
+    enum next next;
+    int got;
+
+    if (c->pending.n != 0)
+        return take_pending(c);
+    got = bm_conn_hear(c, cs->room, sizeof cs->room);
+    if (got <= 0)
+        return read_failed(c, got);
+    in = bm_rd_of(cs->room, (size_t)got);
+    next = take_bytes(c, &in);
+    if (next == CLOSE || c->closing)
+        return next;
+    bm_buf_put(&c->pending, in.p, in.n);
+    if (c->pending.bad)
+        return CLOSE;
+    /* A small request fits into one read; asking again only to hear "not yet" would cost a call each time. */
+    return next == WAIT && c->state == READING && bm_conn_has_more(c) ? GO : next;
+}

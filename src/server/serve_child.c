@@ -1,0 +1,158 @@
+#include "server/serve_impl.h"
+
+#include "base/clock.h"
+#include "base/fdpass.h"
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void bm_serve_closep(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* What a child must not keep of the supervisor. */
+static void forget_supervisor(struct server *s, const struct slot *own)
+{
+    bm_serve_closep(&s->signals);
+    if (own != NULL)
+        bm_serve_closep(&s->keeper_control);
+    for (size_t i = 0; i < s->n_slots; i++) {
+        if (&s->slots[i] != own)
+            bm_serve_closep(&s->slots[i].control);
+    }
+    /* Ctrl-C and service managers signal every process of the group; when to stop, the supervisor tells the children. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+}
+
+/* In a child: no way back to what the supervisor may do. */
+static void become(const struct bm_user *u)
+{
+    struct bm_error e;
+
+    if (bm_user_become(u, &e) != BM_OK) {
+        bm_log(BM_LOG_ERROR, "start", "%s", e.what);
+        exit(1);
+    }
+    bm_harden();
+}
+
+static const char *or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static _Noreturn void keeper_child(struct server *s, int control)
+{
+    const struct bm_keeper_options o = {
+        .data_dir = s->config.data_dir,
+        .store = s->config.store,
+        .secret_file = or_null(s->config.secret_file),
+        .tls_cert_file = or_null(s->config.tls_cert_file),
+        .tls_key_file = or_null(s->config.tls_key_file),
+        .tls_hosts = or_null(s->config.tls_hosts),
+        .confine = s->config.confine,
+    };
+    char admin[BM_CONFIG_PATH_MAX + 16];
+
+    signal(SIGTERM, SIG_IGN);
+    forget_supervisor(s, NULL);
+    bm_serve_closep(&s->keeper_control);
+    bm_listeners_close(&s->listeners);
+    bm_log_init("keeper", s->config.log_level);
+    become(&s->keeper_user);
+    snprintf(admin, sizeof admin, "%s/admin.sock", s->config.data_dir);
+    exit(bm_keeper_run(&o, control, admin));
+}
+
+enum bm_rc bm_serve_start_keeper(struct server *s, struct bm_error *e)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
+    s->keeper_control = pair[0];
+    fflush(NULL);
+    s->keeper = fork();
+    if (s->keeper == 0)
+        keeper_child(s, pair[1]);
+    close(pair[1]);
+    return s->keeper > 0 ? BM_OK : bm_fail(e, BM_IO, "cannot start the keeper: %s", strerror(errno));
+}
+
+struct bm_worker_settings bm_serve_settings(const struct bm_config *c)
+{
+    return (struct bm_worker_settings){
+        .log_level = c->log_level,
+        .connections = c->connections,
+        .per_address = c->connections_per_address,
+        .drain_s = c->drain_seconds,
+    };
+}
+
+static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t parent, int keeper_fd, int control_fd)
+{
+    const struct bm_worker_setup setup = {
+        .name = w->name,
+        .listeners = &s->listeners,
+        .keeper_fd = keeper_fd,
+        .control_fd = control_fd,
+        .settings = bm_serve_settings(&s->config),
+        .confine = s->config.confine,
+    };
+
+    bm_log_init(w->name, s->config.log_level);
+    become(&s->worker_user); /* before the next line, which the change would undo */
+    /* The end of the control socket says so too; this also holds when the loop is stuck. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        exit(1);
+    bm_serve_closep(&w->control);
+    forget_supervisor(s, w);
+    bm_limit_worker();
+    int status = bm_worker_run(&setup);
+    free(s->slots);
+    exit(status);
+}
+
+enum bm_rc bm_serve_start_worker(struct server *s, struct slot *w, struct bm_error *e)
+{
+    BM_CLEANUP(bm_serve_closep) int keeper_end = -1, link = -1, control = -1;
+    int pair[2];
+    pid_t self = getpid();
+    enum bm_rc rc;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
+    keeper_end = pair[0];
+    link = pair[1];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
+    w->control = pair[0];
+    control = pair[1];
+    rc = bm_fd_send(s->keeper_control, keeper_end, e);
+    fflush(NULL);
+    w->pid = rc == BM_OK ? fork() : 0;
+    if (rc == BM_OK && w->pid == 0) {
+        bm_serve_closep(&keeper_end);
+        worker_child(s, w, self, link, control);
+    }
+    if (w->pid > 0) {
+        w->started_ms = bm_clock_steady_ms();
+        return BM_OK;
+    }
+    rc = rc == BM_OK ? bm_fail(e, BM_IO, "fork: %s", strerror(errno)) : rc;
+    w->pid = 0;
+    bm_serve_closep(&w->control);
+    return rc;
+}
