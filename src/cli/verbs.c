@@ -37,6 +37,7 @@ const struct bm_family bm_families[] = {
 #define LIMIT { "limit", "at most this many rows", .kind = BM_WORD_INT }
 #define NAME(help) { { "name", help, .needed = true } }
 #define UDID { { "udid", "the device: 64 hex digits", .needed = true } }
+#define AS(help) { "as", help, .needed = true, .value = "ORG" }
 #define OUT { "out", "write to this file; default: standard output", .value = "FILE" }
 
 /* What a product's devices may be and get (keeper/policy.h). */
@@ -206,9 +207,33 @@ const struct bm_verb bm_verbs[] = {
       .options = { REASON } },
     { "device", "compromise", "device.compromise", "Mark a device as compromised; what it holds is revoked", .args = UDID,
       .options = { REASON } },
-    { "device", "transfer", "device.transfer", "Give a device to a new owner; what it holds is revoked and it enrols again",
-      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } } },
-
+    { "device", "reset", "device.reset", "Factory reset: what it holds is revoked; it enrols again and stays in its batch", .args = UDID,
+      .options = { REASON } },
+    { "device", "offer", "device.offer", "Offer a device to a new owner, who has to accept it",
+      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } },
+      .options = { AS("the owner, who offers it"), { "until", "when the offer ends: a date, or a time from now; default 30d", .value = "WHEN" } },
+      .next = "birthmark device accept {} --as NEW-OWNER" },
+    { "device", "accept", "device.accept", "Accept a device: it gets a new owner, what it holds is revoked and it enrols again", .args = UDID,
+      .options = { AS("whom the device was offered to") } },
+    { "device", "decline", "device.decline", "Decline a device that was offered", .args = UDID,
+      .options = { AS("whom the device was offered to") } },
+    { "device", "withdraw", "device.withdraw", "Take an offer back", .args = UDID, .options = { AS("the owner, who offered it") } },
+    { "device", "offers", "offer.list", "List the offers that wait for an answer",
+      .options = { { "giver", "only of this organisation" }, { "taker", "only to this organisation" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id udid giver taker until actor" },
+    { "device", "transfer", "device.transfer", "Give a device to a new owner without asking either side",
+      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the new owner", .needed = true } },
+      .options = { { "force", "yes, without their consent; the history will say so", .kind = BM_WORD_FLAG } } },
+    { "device", "rent", "device.rent", "Give a device to another organisation until an end date",
+      .args = { { "udid", "the device: 64 hex digits", .needed = true }, { "org", "the tenant", .needed = true } },
+      .options = { AS("the owner, who rents it out"),
+                   { "until", "when it goes back: a date, or a time from now such as 90d", .needed = true, .value = "WHEN" } } },
+    { "device", "extend", "device.extend", "Let a rental last longer", .args = UDID,
+      .options = { { "until", "when it goes back: a date, or a time from now such as 90d", .needed = true, .value = "WHEN" } } },
+    { "device", "return", "device.return", "End a rental now", .args = UDID },
+    { "device", "rentals", "rental.list", "List the rentals that run",
+      .options = { { "owner", "only of this organisation" }, { "tenant", "only to this organisation" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id udid owner tenant since until" },
     { "device", "history", "device.history", "Show whose a device has been", .args = UDID, .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "at how from to until revoked actor" },
 

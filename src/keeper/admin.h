@@ -17,7 +17,14 @@
  *   device.list     [state batch product full after limit]    device.show udid -> row, "credentials": [...]
  *   device.allocate udid batch                                registered -> allocated
  *   device.suspend  device.resume  device.retire  device.compromise    udid [reason]    retire and compromise revoke what it holds
- *   device.transfer udid org                                  new owner; what it holds is revoked; it enrols again
+ *   device.reset    udid [reason]                             active -> allocated: what it holds is revoked; it enrols again, its batch counts it once
+ *   device.offer    udid org as [until]                       as: the owner; until: date or "30d" (default); BM_CONFLICT "already-offered"
+ *   device.accept   udid as                                   as: whom it is offered to; new owner, what it holds is revoked, it enrols again
+ *   device.decline  udid as      device.withdraw udid as      the one side's no, the other's
+ *   device.transfer udid org force                            without asking either side; "consent-needed" unless force is true
+ *   device.rent     udid org as until                         as: the owner; org owns it until then, when it goes back of itself
+ *   device.extend   udid until   device.return udid           a later end; the end now
+ *   offer.list      [giver taker after limit]                 rental.list [owner tenant after limit]
  *   device.history  udid [after limit]                        whose it has been: rows {"how","from","to","at","until","revoked","actor"}
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified

@@ -1,5 +1,5 @@
-/* Devices: looking them up, and the moves of their life. What a move does to credentials stands beside it in one table. */
-#include "keeper/internal.h"
+/* Devices: looking them up, and the moves of their life. What a move does to credentials stands in act.c. */
+#include "keeper/act.h"
 
 #include "base/text.h"
 
@@ -75,13 +75,13 @@ enum bm_rc bm_arg_device(struct bm_keeper *k, const json_t *in, struct bm_device
     return rc == BM_NOTFOUND ? bm_fail(e, BM_NOTFOUND, "no device with this UDID is registered") : rc;
 }
 
-static enum bm_rc move(const struct bm_device *d, enum bm_state to, struct bm_error *e)
+/* An active device goes back to "allocated" by a reset only, and keeps its batch. */
+static enum bm_rc check_registered(const struct bm_device *d, struct bm_error *e)
 {
-    enum bm_state from;
-
-    if (!bm_state_parse(d->state, &from))
-        return bm_fail(e, BM_BUG, "device in unknown state '%s'", d->state);
-    return bm_state_move(from, to, e);
+    if (strcmp(d->state, bm_state_name(BM_REGISTERED)) == 0)
+        return BM_OK;
+    return bm_refuse(e, BM_CONFLICT, "illegal-transition", "only a device without a batch can be allocated; this one is %s",
+                     d->state);
 }
 
 BM_ADMIN_HANDLER(bm_admin_device_allocate)
@@ -99,7 +99,7 @@ BM_ADMIN_HANDLER(bm_admin_device_allocate)
     if (rc == BM_OK)
         rc = bm_batch_get(k->store, batch, &b, e);
     if (rc == BM_OK)
-        rc = move(&d, BM_ALLOCATED, e);
+        rc = check_registered(&d, e);
     if (rc == BM_OK)
         rc = bm_device_set_batch(k->store, d.id, b.id, bm_state_name(BM_ALLOCATED), e);
     if (rc != BM_OK)
@@ -144,71 +144,32 @@ enum bm_rc bm_device_revoke_all(struct bm_keeper *k, int64_t device_id, int reas
 }
 
 /* --- moves --------------------------------------------------------------------------------------------------------------------- */
-struct act {
-    enum bm_state to;
-    const char *event;
-    bool revokes;
-    int reason; /* RFC 5280, when the operator gives none */
-};
-
-static enum bm_rc do_act(struct bm_keeper *k, const json_t *in, json_t *out, const struct act *act, struct bm_error *e)
+static enum bm_rc do_act(struct bm_keeper *k, const char *name, const json_t *in, json_t *out, struct bm_error *e)
 {
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
-    int64_t now, revoked = 0;
+    int64_t now, revoked;
     int reason;
     enum bm_rc rc = bm_arg_device(k, in, &d, &now, e);
 
     if (rc == BM_OK)
-        rc = bm_arg_reason(in, act->reason, &reason, e);
+        rc = bm_arg_reason(in, -1, &reason, e);
     if (rc == BM_OK)
-        rc = move(&d, act->to, e);
-    if (rc == BM_OK)
-        rc = bm_device_set_state(k->store, d.id, bm_state_name(act->to), 0, e);
-    if (rc == BM_OK && act->revokes)
-        rc = bm_device_revoke_all(k, d.id, reason, now, &revoked, e);
+        rc = bm_act_do(k, bm_act_find(name), &d, reason, now, &revoked, e);
     if (rc != BM_OK)
         return rc;
-    json_object_set_new(out, "state", json_string(bm_state_name(act->to)));
+    json_object_set_new(out, "state", json_string(d.state));
     json_object_set_new(out, "revoked", json_integer(revoked));
-    fields = json_pack("{s:O, s:s, s:s, s:I}", "udid", json_object_get(in, "udid"), "from", d.state, "reason",
-                       bm_reason_name(reason), "revoked", (json_int_t)revoked);
-    return bm_record(k, now, act->event, fields, e);
+    return BM_OK;
 }
 
-BM_ADMIN_HANDLER(bm_admin_device_suspend)
-{
-    static const struct act act = { BM_SUSPENDED, "device.suspended", false, 0 };
-
-    (void)blob;
-    return do_act(k, in, out, &act, e);
-}
-
-BM_ADMIN_HANDLER(bm_admin_device_resume)
-{
-    static const struct act act = { BM_ACTIVE, "device.resumed", false, 0 };
-    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    int64_t now;
-    enum bm_rc rc = bm_arg_device(k, in, &d, &now, e);
-
-    (void)blob;
-    if (rc == BM_OK && strcmp(d.state, bm_state_name(BM_SUSPENDED)) != 0) /* "allocated -> active" is the device's move, not ours */
-        rc = bm_refuse(e, BM_CONFLICT, "illegal-transition", "only a suspended device can be resumed; this one is %s", d.state);
-    return rc == BM_OK ? do_act(k, in, out, &act, e) : rc;
-}
-
-BM_ADMIN_HANDLER(bm_admin_device_retire)
-{
-    static const struct act act = { BM_RETIRED, "device.retired", true, 5 };
-
-    (void)blob;
-    return do_act(k, in, out, &act, e);
-}
-
-BM_ADMIN_HANDLER(bm_admin_device_compromise)
-{
-    static const struct act act = { BM_COMPROMISED, "device.compromised", true, 1 };
-
-    (void)blob;
-    return do_act(k, in, out, &act, e);
-}
+#define ACT(handler, name)                                                                                                         \
+    BM_ADMIN_HANDLER(handler)                                                                                                      \
+    {                                                                                                                              \
+        (void)blob;                                                                                                                \
+        return do_act(k, name, in, out, e);                                                                                        \
+    }
+ACT(bm_admin_device_suspend, "suspend")
+ACT(bm_admin_device_resume, "resume")
+ACT(bm_admin_device_retire, "retire")
+ACT(bm_admin_device_compromise, "compromise")
+ACT(bm_admin_device_reset, "reset")

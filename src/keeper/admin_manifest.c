@@ -279,7 +279,7 @@ static enum bm_rc allocate(struct taking *t, const struct bm_manifest_entry *m, 
 
     if (rc != BM_OK)
         return rc;
-    if (!bm_state_parse(d.state, &from) || bm_state_move(from, BM_ALLOCATED, NULL) != BM_OK) {
+    if (!bm_state_parse(d.state, &from) || from != BM_REGISTERED) {
         snprintf(reason, sizeof reason, "the device is %s", d.state);
         name_conflict(t, m, reason);
         return BM_OK;

@@ -42,6 +42,23 @@ int64_t bm_arg_int(const json_t *in, const char *member, int64_t absent)
     return json_is_integer(v) ? json_integer_value(v) : absent;
 }
 
+enum bm_rc bm_arg_until(const json_t *in, const char *member, int64_t now, int64_t absent_s, int64_t max_s, int64_t *ret,
+                        struct bm_error *e)
+{
+    const char *s = bm_arg_text(in, member);
+    int64_t at = now + absent_s, span;
+
+    if (s != NULL && bm_duration_parse(s, &span))
+        at = span <= max_s ? now + span : INT64_MAX;
+    else if ((s == NULL && absent_s == 0) || (s != NULL && !bm_time_parse(s, &at)))
+        return bm_fail(e, BM_USAGE, "'%s' must be a date like 2030-01-31T12:00:00Z, or a time from now like 30d", member);
+    if (at <= now || at > now + max_s)
+        return bm_fail(e, BM_USAGE, "'%s' must be later than now, and at most %lld days from now", member,
+                       (long long)(max_s / 86400));
+    *ret = at;
+    return BM_OK;
+}
+
 /* RFC 5280 section 5.3.1; 7 is not used, 6 and 8 are not for here: a hold is what suspending a device is for. */
 static const struct {
     int reason;

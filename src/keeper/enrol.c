@@ -1,6 +1,6 @@
 /* The main job: a proven device gets its certificates. Everything is checked and signed before the first row is written, so that a refusal
  * leaves nothing behind and a failed write means a failed disk. */
-#include "keeper/internal.h"
+#include "keeper/ownership.h"
 
 #include "base/text.h"
 
@@ -51,11 +51,17 @@ static enum bm_rc check_credential(const struct bm_credential *c, const struct b
     return BM_OK;
 }
 
+/* It counts against the quota once: a device that was reset has been counted. */
+static bool is_first(const struct bm_device *d)
+{
+    return strcmp(d->state, bm_state_name(BM_ALLOCATED)) == 0 && d->activated_at == 0;
+}
+
 static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, int64_t now,
                                struct bm_error *e)
 {
     const struct bm_policy *p = &l->policy;
-    bool first = strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0;
+    bool first = is_first(&who->device);
 
     if (c->claimed_batch.n != 0 && !bm_rd_eq(c->claimed_batch, bm_rd_str(l->batch.name)))
         return bm_refuse(e, BM_DENIED, "wrong-batch", "the device says it is of another batch than the registry's '%s'",
@@ -137,7 +143,7 @@ static const char *org_of(const struct bm_line *l)
 }
 
 static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct bm_line *l, const struct bm_csr *csr, int64_t now,
-                       struct order *o, struct bm_error *e)
+                       int64_t not_after_max, struct order *o, struct bm_error *e)
 {
     char udid[2 * BM_UDID_LEN + 1];
     struct bm_subject_words words = {
@@ -154,7 +160,7 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct 
         .spki = csr->spki,
         .words = &words,
         .now = now,
-        .not_after_max = INT64_MAX,
+        .not_after_max = not_after_max,
     };
     struct bm_credential *c = &o->credential;
     enum bm_rc rc = bm_issuer_key(k, l->issuer, e);
@@ -179,17 +185,23 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_proven *who, struct 
 static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
                           int64_t now, struct orders *ret, struct bm_error *e)
 {
-    if (c->n_requests == 0)
-        return bm_refuse(e, BM_MALFORMED, "no-requests", "at least one certificate request is needed");
+    int64_t not_after_max;
+    enum bm_rc rc = bm_rental_limit(k, &who->device, now, &not_after_max, e);
+
+    if (rc == BM_OK && c->n_requests == 0)
+        rc = bm_refuse(e, BM_MALFORMED, "no-requests", "at least one certificate request is needed");
+    if (rc != BM_OK)
+        return rc;
     for (size_t i = 0; i < c->n_requests; i++) {
         struct order *o = &ret->of[ret->n++];
         struct bm_csr csr;
-        enum bm_rc rc = find_service(l, c->requests[i].service, &o->service, e);
+
+        rc = find_service(l, c->requests[i].service, &o->service, e);
 
         if (rc == BM_OK)
             rc = check_csr(c, who, c->requests[i].csr, &csr, e);
         if (rc == BM_OK)
-            rc = sign(k, who, l, &csr, now, o, e);
+            rc = sign(k, who, l, &csr, now, not_after_max, o, e);
         if (rc != BM_OK)
             return rc;
     }
@@ -219,19 +231,27 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
     return bm_record_raw(k, now, bm_rd_of(text, (size_t)n), e);
 }
 
+static enum bm_rc use_quota(struct bm_keeper *k, struct bm_line *l, struct bm_error *e)
+{
+    enum bm_rc rc = bm_batch_use(k->store, l->batch.id, 1, e);
+
+    if (rc == BM_LIMIT)
+        return bm_refuse(e, BM_LIMIT, "quota-exceeded", "batch '%s' has had all %lld devices it was allowed", l->batch.name,
+                         (long long)l->batch.quota);
+    if (rc == BM_OK)
+        l->batch.used++; /* the cache is dropped when the transaction is lost */
+    return rc;
+}
+
 static enum bm_rc activate(struct bm_keeper *k, const struct bm_proven *who, struct bm_line *l, int64_t now, struct bm_error *e)
 {
     enum bm_rc rc;
 
     if (strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) != 0)
         return BM_OK;
-    rc = bm_batch_use(k->store, l->batch.id, 1, e);
-    if (rc == BM_LIMIT)
-        return bm_refuse(e, BM_LIMIT, "quota-exceeded", "batch '%s' has had all %lld devices it was allowed", l->batch.name,
-                         (long long)l->batch.quota);
+    rc = is_first(&who->device) ? use_quota(k, l, e) : BM_OK;
     if (rc != BM_OK)
         return rc;
-    l->batch.used++; /* the cache is dropped when the transaction is lost */
     rc = bm_device_set_state(k->store, who->device.id, bm_state_name(BM_ACTIVE), now, e);
     return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "activating the device");
 }

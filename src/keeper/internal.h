@@ -145,6 +145,10 @@ const char *bm_arg_text(const json_t *in, const char *member); /* NULL when abse
 BM_MUST_USE enum bm_rc bm_arg_name(const json_t *in, const char *member, const char **ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_arg_hex(const json_t *in, const char *member, void *ret, size_t n, struct bm_error *e);
 int64_t bm_arg_int(const json_t *in, const char *member, int64_t absent);
+/* A date, "2030-01-31T12:00:00Z", or how long from now, "30d". Later than now and within max_s of it; absent: now + absent_s, unless that is
+ * 0. BM_USAGE. */
+BM_MUST_USE enum bm_rc bm_arg_until(const json_t *in, const char *member, int64_t now, int64_t absent_s, int64_t max_s,
+                                    int64_t *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_arg_reason(const json_t *in, int absent, int *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *const *filters, const json_t *in,
                                      json_t *out, struct bm_error *e);
@@ -165,6 +169,9 @@ BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, in
                                    struct bm_error *e); /* ocsp.c */
 void bm_revocation_look_again(struct bm_keeper *k);     /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
+
+/* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
+bool bm_chores_step(struct bm_keeper *k, int64_t now);
 
 /* admin_device.c */
 /* The device that "udid" names, and the time. */
@@ -209,6 +216,16 @@ BM_ADMIN_HANDLER(bm_admin_device_retire);
 BM_ADMIN_HANDLER(bm_admin_device_compromise);
 BM_ADMIN_HANDLER(bm_admin_device_transfer);
 BM_ADMIN_HANDLER(bm_admin_device_history);
+BM_ADMIN_HANDLER(bm_admin_device_reset);
+BM_ADMIN_HANDLER(bm_admin_device_offer);
+BM_ADMIN_HANDLER(bm_admin_device_accept);
+BM_ADMIN_HANDLER(bm_admin_device_decline);
+BM_ADMIN_HANDLER(bm_admin_device_withdraw);
+BM_ADMIN_HANDLER(bm_admin_device_rent);
+BM_ADMIN_HANDLER(bm_admin_device_extend);
+BM_ADMIN_HANDLER(bm_admin_device_return);
+BM_ADMIN_HANDLER(bm_admin_offer_list);
+BM_ADMIN_HANDLER(bm_admin_rental_list);
 BM_ADMIN_HANDLER(bm_admin_crl_show);
 BM_ADMIN_HANDLER(bm_admin_crl_export);
 BM_ADMIN_HANDLER(bm_admin_cert_list);

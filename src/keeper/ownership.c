@@ -37,7 +37,20 @@ enum bm_rc bm_owner_of(struct bm_keeper *k, const struct bm_device *d, int64_t *
     return rc;
 }
 
-static enum bm_rc check(const struct bm_device *d, int64_t from, const struct bm_org *to, enum bm_how how, struct bm_error *e)
+static enum bm_rc check_free(struct bm_keeper *k, const struct bm_device *d, struct bm_error *e)
+{
+    struct bm_rental r;
+    char until[24];
+    enum bm_rc rc = bm_rental_of(k->store, d->id, &r, e);
+
+    if (rc == BM_OK)
+        return bm_refuse(e, BM_CONFLICT, "rented", "the device is rented out until %s; 'birthmark device return' ends that",
+                         bm_time_text(r.ends_at, until));
+    return rc == BM_NOTFOUND ? BM_OK : rc;
+}
+
+static enum bm_rc check(struct bm_keeper *k, const struct bm_device *d, int64_t from, const struct bm_org *to, enum bm_how how,
+                        struct bm_error *e)
 {
     if (hows[how].ends_rental)
         return BM_OK;
@@ -45,7 +58,18 @@ static enum bm_rc check(const struct bm_device *d, int64_t from, const struct bm
         return bm_refuse(e, BM_CONFLICT, "illegal-transition", "a device that is %s cannot change hands", d->state);
     if (from == to->id)
         return bm_refuse(e, BM_CONFLICT, "same-owner", "the device is already owned by '%s'", to->name);
-    return BM_OK;
+    return check_free(k, d, e);
+}
+
+enum bm_rc bm_ownership_check(struct bm_keeper *k, const struct bm_device *d, int64_t org_id, enum bm_how how, struct bm_error *e)
+{
+    struct bm_org to;
+    int64_t from;
+    enum bm_rc rc = bm_org_by_id(k->store, org_id, &to, e);
+
+    if (rc == BM_OK)
+        rc = bm_owner_of(k, d, &from, e);
+    return rc == BM_OK ? check(k, d, from, &to, how, e) : rc;
 }
 
 static enum bm_rc record(struct bm_keeper *k, const struct bm_device *d, const struct bm_ownership *o, enum bm_how how,
@@ -69,6 +93,8 @@ static enum bm_rc write_move(struct bm_keeper *k, struct bm_device *d, struct bm
     if (rc == BM_OK)
         rc = bm_ownership_add(k->store, o, e);
     if (rc == BM_OK)
+        rc = bm_offer_drop(k->store, d->id, e);
+    if (rc == BM_OK)
         d->owner_id = o->to_id;
     return rc;
 }
@@ -85,7 +111,7 @@ enum bm_rc bm_ownership_move(struct bm_keeper *k, struct bm_device *d, int64_t o
     if (rc == BM_OK && o.from_id != 0)
         rc = bm_org_by_id(k->store, o.from_id, &from, e);
     if (rc == BM_OK)
-        rc = check(d, o.from_id, &to, how, e);
+        rc = check(k, d, o.from_id, &to, how, e);
     if (rc != BM_OK)
         return rc;
     snprintf(o.how, sizeof o.how, "%s", hows[how].name);

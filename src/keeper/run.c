@@ -52,7 +52,8 @@ struct loop {
     int64_t batch_began_ms, device_since_ms; /* 0: no device waits */
     int64_t head_at_ms, busy_at_ms, view_at_ms;
     int64_t head_size;
-    bool tidy;
+    int64_t chores_at_ms;
+    bool tidy, more_chores;
 };
 
 /* --- connections --------------------------------------------------------------------------------------------------------------- */
@@ -369,6 +370,18 @@ static void housekeeping(struct loop *l)
     tell_workers(l);
 }
 
+/* One piece of what the keeper does of its own accord. While devices wait it comes between two of their batches, now and then. */
+static void chores(struct loop *l, bool busy)
+{
+    int64_t at = bm_clock_steady_ms(), now;
+    struct bm_error e;
+
+    if (at - l->chores_at_ms < (busy || !l->more_chores ? BM_CHORE_EVERY_MS : 0) || bm_keeper_now(l->k, &now, &e) != BM_OK)
+        return;
+    l->more_chores = bm_chores_step(l->k, now);
+    l->chores_at_ms = bm_clock_steady_ms();
+}
+
 static void wait_for_something(struct loop *l)
 {
     struct pollfd p[CONNS_MAX + 2];
@@ -382,7 +395,7 @@ static void wait_for_something(struct loop *l)
 
         p[n++] = (struct pollfd){ .fd = c->fd, .events = (short)((room ? POLLIN : 0) | (c->out.n != 0 ? POLLOUT : 0)) };
     }
-    if (poll(p, n, BM_HEAD_EVERY_MS) <= 0)
+    if (poll(p, n, l->more_chores ? 0 : BM_HEAD_EVERY_MS) <= 0)
         return;
     for (size_t i = 0; i < l->n_conns; i++)
         if ((p[i + 2].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
@@ -397,9 +410,12 @@ static void run_loop(struct loop *l)
 {
     while (!l->stop) {
         wait_for_something(l);
-        while (run_batch(l))
+        while (run_batch(l)) {
             for (size_t i = 0; i < l->n_conns; i++)
                 conn_write(l->conns[i]);
+            chores(l, true);
+        }
+        chores(l, false);
         housekeeping(l);
         for (size_t i = 0; i < l->n_conns; i++)
             conn_write(l->conns[i]);

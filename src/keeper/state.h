@@ -1,6 +1,7 @@
 /* The life of a device as one table.
  *
  *   registered -> allocated -> active <-> suspended -> retired
+ *                     ^--------- (reset)
  *                     any of them -> compromised -> retired */
 #ifndef BM_KEEPER_STATE_H
 #define BM_KEEPER_STATE_H

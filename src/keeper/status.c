@@ -56,6 +56,8 @@ static const char *overall(const struct bm_device *d, const struct gather *g)
         return "enrolled";
     if (g->moved)
         return "transferred";
+    if (strcmp(d->state, "allocated") == 0)
+        return "not-enrolled"; /* new, or reset */
     if (g->expired != 0)
         return "expired";
     return g->revoked != 0 ? "revoked" : "not-enrolled";

@@ -181,6 +181,28 @@ struct bm_ownership {
 BM_MUST_USE enum bm_rc bm_ownership_add(struct bm_store *s, struct bm_ownership *o, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_ownership_last(struct bm_store *s, int64_t device_id, struct bm_ownership *ret, struct bm_error *e);
 
+/* An offer to change hands that waits for an answer: one at most for each device. */
+struct bm_offer {
+    int64_t id, device_id, from_id, to_id;
+    int64_t created_at, until;
+    char actor[64];
+};
+BM_MUST_USE enum bm_rc bm_offer_put(struct bm_store *s, struct bm_offer *o, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_offer_of(struct bm_store *s, int64_t device_id, struct bm_offer *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_offer_drop(struct bm_store *s, int64_t device_id, struct bm_error *e); /* fine when there is none */
+
+/* A rental that runs. */
+struct bm_rental {
+    int64_t id, device_id, owner_id, tenant_id; /* owner: whose it is when the rental is over */
+    int64_t created_at, ends_at;
+};
+BM_MUST_USE enum bm_rc bm_rental_put(struct bm_store *s, struct bm_rental *r, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_rental_of(struct bm_store *s, int64_t device_id, struct bm_rental *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_rental_set_end(struct bm_store *s, int64_t device_id, int64_t ends_at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_rental_drop(struct bm_store *s, int64_t device_id, struct bm_error *e);
+/* The one that was the first to be over at `now`; BM_NOTFOUND when none is. */
+BM_MUST_USE enum bm_rc bm_rental_due(struct bm_store *s, int64_t now, struct bm_rental *ret, struct bm_error *e);
+
 /* --- credentials -------------------------------------------------------------------------------------------------------------- */
 struct bm_credential {
     int64_t id, device_id, service_id, ca_id; /* service_id 0: none; device_id 0: the server's own certificate */
@@ -274,7 +296,7 @@ typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, stru
 BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
 
 /* --- lists and stories: for people, as JSON ----------------------------------------------------------------------------------- */
-/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership. Rows after `after_id` (0: from
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,

@@ -414,9 +414,9 @@ def test_life_of_a_device(new_server, tmp_path):
     run("cert", "revoke", serial, "--reason", "superseded")
     assert run("cert", "list", "--state", "revoked").stdout.split("\t")[1] == serial
     run("org", "create", "second", "--role", "service-operator")
-    run("device", "transfer", unit.udid, "second")
+    run("device", "transfer", unit.udid, "second", "--force")
     assert asked(run("device", "show", unit.udid, "--json"))["owner"] == "second"
-    run("device", "transfer", unit.udid, "nobody", want=NOT_FOUND)
+    run("device", "transfer", unit.udid, "nobody", "--force", want=NOT_FOUND)
     run("device", "compromise", unit.udid, "--reason", "keyCompromise")
     assert unit.enrol(server, anchors, tmp_path) == 403
     run("device", "retire", unit.udid)

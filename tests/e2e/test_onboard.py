@@ -232,7 +232,7 @@ def status(server, device, form=Json):
 
 @FORMS
 @pytest.mark.parametrize("act, want", [
-    (("suspend",), "suspended"), (("retire",), "retired"), (("compromise",), "compromised"), (("transfer", "next-owner"), "transferred"),
+    (("suspend",), "suspended"), (("retire",), "retired"), (("compromise",), "compromised"), (("transfer", "next-owner", "--force"), "transferred"),
 ])
 def test_status(server, register, form, act, want):
     server.run("org", "create", "next-owner", "--role", "oem", want=None)

@@ -281,7 +281,7 @@ def test_good_then_revoked_at_once(server, make, algorithm, post):
 @pytest.mark.parametrize("words,reason", [
     (("compromise",), x509.ReasonFlags.key_compromise),
     (("retire",), x509.ReasonFlags.cessation_of_operation),
-    (("transfer", "buyer"), x509.ReasonFlags.affiliation_changed),
+    (("transfer", "buyer", "--force"), x509.ReasonFlags.affiliation_changed),
 ])
 def test_what_happens_to_the_device_shows_at_once(server, make, words, reason):
     device, cert = make()

@@ -109,7 +109,19 @@ static const struct good {
     { "{\"op\":\"cert.list\",\"udid\":\"@A\",\"state\":\"active\",\"service\":\"svc\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"cert.show\",\"serial\":\"@S\"}", NOTHING },
     { "{\"op\":\"cert.revoke\",\"serial\":\"@S\",\"reason\":\"superseded\"}", NOTHING },
-    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"chips\"}", NOTHING },
+    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"chips\",\"force\":true}", NOTHING },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"acme\",\"as\":\"chips\",\"until\":\"5d\"}", NOTHING },
+    { "{\"op\":\"offer.list\",\"giver\":\"chips\",\"taker\":\"acme\",\"after\":0,\"limit\":5}", NOTHING },
+    { "{\"op\":\"device.withdraw\",\"udid\":\"@A\",\"as\":\"chips\"}", NOTHING },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"acme\",\"as\":\"chips\"}", NOTHING },
+    { "{\"op\":\"device.decline\",\"udid\":\"@A\",\"as\":\"acme\"}", NOTHING },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"acme\",\"as\":\"chips\"}", NOTHING },
+    { "{\"op\":\"device.accept\",\"udid\":\"@A\",\"as\":\"acme\"}", NOTHING },
+    { "{\"op\":\"device.rent\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"2d\"}", NOTHING },
+    { "{\"op\":\"device.extend\",\"udid\":\"@A\",\"until\":\"3d\"}", NOTHING },
+    { "{\"op\":\"rental.list\",\"owner\":\"acme\",\"tenant\":\"chips\",\"after\":0,\"limit\":5}", NOTHING },
+    { "{\"op\":\"device.return\",\"udid\":\"@A\"}", NOTHING },
+    { "{\"op\":\"device.reset\",\"udid\":\"@A\",\"reason\":\"superseded\"}", NOTHING },
     { "{\"op\":\"device.history\",\"udid\":\"@A\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"device.compromise\",\"udid\":\"@B\",\"reason\":\"keyCompromise\"}", NOTHING },
     { "{\"op\":\"device.retire\",\"udid\":\"@A\",\"reason\":\"cessationOfOperation\"}", NOTHING },
@@ -235,7 +247,7 @@ static const struct bm_admin_op *op_named(const char *name)
 static void every_operation(void **state)
 {
     static const char *const unknown[] = { "nonsense", "", " ", "|", "name role", "nam", "ame" };
-    bool seen[64] = { false };
+    bool seen[128] = { false };
 
     (void)state;
     for (size_t i = 0; i < BM_COUNT(goods); i++) {
@@ -345,8 +357,29 @@ static const struct bad {
     { "{\"op\":\"device.resume\",\"udid\":\"@A\"}", BM_CONFLICT },
     { "{\"op\":\"device.retire\",\"udid\":\"@A\"}", BM_CONFLICT },
     { "{\"op\":\"device.compromise\",\"udid\":\"@B\"}", BM_CONFLICT },
-    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"acme\"}", BM_CONFLICT },
-    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"nobody\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"acme\",\"force\":true}", BM_CONFLICT },
+    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"nobody\",\"force\":true}", BM_NOTFOUND },
+    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"chips\"}", BM_DENIED },
+    { "{\"op\":\"device.transfer\",\"udid\":\"@A\",\"org\":\"chips\",\"force\":false}", BM_DENIED },
+    { "{\"op\":\"device.reset\",\"udid\":\"@A\"}", BM_CONFLICT },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\"}", BM_CONFLICT },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"chips\"}", BM_DENIED },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"nobody\",\"as\":\"acme\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"nobody\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"0s\"}", BM_USAGE },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"\"}", BM_USAGE },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"367d\"}", BM_USAGE },
+    { "{\"op\":\"device.offer\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"2001-01-01T00:00:00Z\"}", BM_USAGE },
+    { "{\"op\":\"device.accept\",\"udid\":\"@A\",\"as\":\"chips\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.accept\",\"udid\":\"" NO_UDID "\",\"as\":\"chips\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.decline\",\"udid\":\"@A\",\"as\":\"chips\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.withdraw\",\"udid\":\"@A\",\"as\":\"acme\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.rent\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"1d\"}", BM_CONFLICT },
+    { "{\"op\":\"device.rent\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"chips\",\"until\":\"1d\"}", BM_DENIED },
+    { "{\"op\":\"device.rent\",\"udid\":\"@A\",\"org\":\"chips\",\"as\":\"acme\",\"until\":\"99y\"}", BM_USAGE },
+    { "{\"op\":\"device.extend\",\"udid\":\"@A\",\"until\":\"1d\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.return\",\"udid\":\"@A\"}", BM_NOTFOUND },
+    { "{\"op\":\"device.history\",\"udid\":\"" NO_UDID "\"}", BM_NOTFOUND },
     { "{\"op\":\"cert.show\",\"serial\":\"00000000000000000000000000000000\"}", BM_NOTFOUND },
     { "{\"op\":\"cert.show\",\"serial\":\"zz\"}", BM_USAGE },
     { "{\"op\":\"cert.revoke\",\"serial\":\"@S\"}", BM_CONFLICT },
@@ -512,7 +545,7 @@ static void life_of_a_device(void **state)
     assert_rc(admin_do(&w, "{\"op\":\"device.list\",\"state\":\"nowhere\"}", NO_BLOB, NULL), BM_OK);
     for (i = 0; i < 3; i++)
         enrol_ok(&d, sn);
-    moved = admin(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"chips\"}", d.hex);
+    moved = admin(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"chips\",\"force\":true}", d.hex);
     assert_int_equal(member_int(moved, "revoked"), 3);
     enrol_ok(&d, sn);
     gone = admin(&w, "{\"op\":\"device.retire\",\"udid\":\"%s\"}", d.hex);

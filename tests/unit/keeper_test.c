@@ -982,7 +982,7 @@ static void status_story(void **state)
     admin_ok(&w, "{\"op\":\"device.suspend\",\"udid\":\"%s\"}", d.hex);
     status_is(&d, "suspended", "suspended", 1);
     admin_ok(&w, "{\"op\":\"device.resume\",\"udid\":\"%s\"}", d.hex);
-    admin_ok(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"chips\"}", d.hex);
+    admin_ok(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"chips\",\"force\":true}", d.hex);
     status_is(&d, "transferred", "active", 1);
     ask_tls(&c, &d);
     granted_once(&c, &d);

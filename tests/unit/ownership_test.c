@@ -170,7 +170,7 @@ static void revoked_later(void **state)
     (void)state;
     dev_make(&d);
     register_device(&w, "lot", &d);
-    admin_ok(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"buyer\"}", d.hex);
+    admin_ok(&w, "{\"op\":\"device.transfer\",\"udid\":\"%s\",\"org\":\"buyer\",\"force\":true}", d.hex);
     sleep(1); /* times have seconds */
     enrol_as(&w, &d, d.op.key, "", BM_OK);
     certs = admin(&w, "{\"op\":\"cert.list\",\"udid\":\"%s\"}", d.hex);
@@ -178,6 +178,235 @@ static void revoked_later(void **state)
              member_text(json_array_get(json_object_get(certs, "rows"), 0), "serial"));
     status_of(&w, &d, "revoked", "active");
     assert_rc(bm_ownership_last(w.k->store, 999999, &last, &err), BM_NOTFOUND);
+}
+
+/* --- both sides ------------------------------------------------------------------------------------------------------------------ */
+/* Each row is one thing said about one device, in order; '*' in front: time has passed the offer's end. What is refused leaves the owner and the
+ * certificate alone. */
+static const struct {
+    const char *what, *as, *org;
+    enum bm_rc want;
+    const char *code, *owner;
+} dialogue[] = {
+    { "offer", "buyer", "chips", BM_DENIED, "not-owner", "acme" },
+    { "accept", "buyer", NULL, BM_NOTFOUND, "no-offer", "acme" },
+    { "offer", "acme", "acme", BM_CONFLICT, "same-owner", "acme" },
+    { "offer", "acme", "buyer", BM_OK, "", "acme" },
+    { "offer", "acme", "chips", BM_CONFLICT, "already-offered", "acme" },
+    { "accept", "chips", NULL, BM_DENIED, "not-your-offer", "acme" },
+    { "accept", "acme", NULL, BM_DENIED, "not-your-offer", "acme" }, /* the giver cannot consent for the taker */
+    { "decline", "acme", NULL, BM_DENIED, "not-your-offer", "acme" },
+    { "withdraw", "buyer", NULL, BM_DENIED, "not-your-offer", "acme" },
+    { "decline", "buyer", NULL, BM_OK, "", "acme" },
+    { "accept", "buyer", NULL, BM_NOTFOUND, "no-offer", "acme" },
+    { "offer", "acme", "buyer", BM_OK, "", "acme" },
+    { "withdraw", "acme", NULL, BM_OK, "", "acme" },
+    { "accept", "buyer", NULL, BM_NOTFOUND, "no-offer", "acme" },
+    { "offer", "acme", "buyer", BM_OK, "", "acme" },
+    { "*accept", "buyer", NULL, BM_CONFLICT, "offer-expired", "acme" },
+    { "*decline", "buyer", NULL, BM_CONFLICT, "offer-expired", "acme" },
+    { "*offer", "acme", "chips", BM_OK, "", "acme" }, /* one that ran out is not in the way */
+    { "withdraw", "acme", NULL, BM_OK, "", "acme" },
+    { "offer", "acme", "buyer", BM_OK, "", "acme" },
+    { "accept", "buyer", NULL, BM_OK, "", "buyer" },
+    { "accept", "buyer", NULL, BM_NOTFOUND, "no-offer", "buyer" }, /* once */
+    { "offer", "acme", "chips", BM_DENIED, "not-owner", "buyer" },
+    { "offer", "buyer", "acme", BM_OK, "", "buyer" },
+    { "transfer", NULL, "chips", BM_OK, "", "chips" },            /* the administrator is faster, */
+    { "accept", "acme", NULL, BM_NOTFOUND, "no-offer", "chips" }, /* and what was offered is not on offer any more */
+};
+
+static void let_offer_run_out(const struct dev *d)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device row = { 0 };
+    struct bm_offer o;
+
+    assert_ok(bm_device_get(w.k->store, d->udid, &row, &err));
+    assert_ok(bm_store_begin(w.k->store, &err));
+    assert_ok(bm_offer_of(w.k->store, row.id, &o, &err));
+    assert_ok(bm_offer_drop(w.k->store, row.id, &err));
+    o.until = bm_clock_s() - 1;
+    assert_ok(bm_offer_put(w.k->store, &o, &err));
+    assert_ok(bm_store_commit(w.k->store, &err));
+}
+
+static void owner_is(const struct dev *d, const char *name)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device row = { 0 };
+    int64_t id;
+
+    assert_ok(bm_device_get(w.k->store, d->udid, &row, &err));
+    assert_ok(bm_owner_of(w.k, &row, &id, &err));
+    assert_int_equal(id, org_id(name));
+}
+
+static void both_sides(void **state)
+{
+    BM_CLEANUP(dev_done) struct dev d;
+    char text[400], as[80], org[80];
+
+    (void)state;
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    for (size_t i = 0; i < BM_COUNT(dialogue); i++) {
+        bool late = dialogue[i].what[0] == '*';
+
+        if (late)
+            let_offer_run_out(&d);
+        enrol_as(&w, &d, d.op.key, "", BM_OK);
+        as[0] = org[0] = '\0';
+        if (dialogue[i].as != NULL)
+            snprintf(as, sizeof as, ",\"as\":\"%s\"", dialogue[i].as);
+        if (dialogue[i].org != NULL)
+            snprintf(org, sizeof org, ",\"org\":\"%s\"", dialogue[i].org);
+        snprintf(text, sizeof text, "{\"op\":\"device.%s\",\"udid\":\"%s\"%s%s%s}", dialogue[i].what + late, d.hex, as, org,
+                 dialogue[i].as == NULL ? ",\"force\":true" : "");
+        assert_rc_(admin_do(&w, text, NO_BLOB, NULL), dialogue[i].want, text);
+        if (dialogue[i].want != BM_OK && strcmp(bm_error_code(&err), dialogue[i].code) != 0)
+            fail_msg("row %zu: %s", i, bm_error_code(&err));
+        owner_is(&d, dialogue[i].owner);
+        status_of(&w, &d, i > 0 && strcmp(dialogue[i].owner, dialogue[i - 1].owner) != 0 ? "transferred" : "enrolled", "active");
+    }
+}
+
+/* --- rentals --------------------------------------------------------------------------------------------------------------------- */
+static void rent(const struct dev *d, const char *until)
+{
+    admin_ok(&w, "{\"op\":\"device.rent\",\"udid\":\"%s\",\"org\":\"buyer\",\"as\":\"acme\",\"until\":\"%s\"}", d->hex, until);
+}
+
+static void set_end(const struct dev *d, int64_t ends_at)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device row = { 0 };
+
+    assert_ok(bm_device_get(w.k->store, d->udid, &row, &err));
+    assert_ok(bm_store_begin(w.k->store, &err));
+    assert_ok(bm_rental_set_end(w.k->store, row.id, ends_at, &err));
+    assert_ok(bm_store_commit(w.k->store, &err));
+}
+
+static void refused_with(const char *code, const char *fmt, const char *hex)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "{\"op\":\"device.%s,\"udid\":\"%s\"}", fmt, hex);
+    assert_true(admin_do(&w, text, NO_BLOB, NULL) != BM_OK);
+    assert_string_equal(bm_error_code(&err), code);
+}
+
+/* The tenant's certificates end with the rental, an extension lets new ones last longer, and the end revokes them, seen or not. */
+static void rental(void **state)
+{
+    BM_CLEANUP(dev_done) struct dev d;
+    int64_t now = bm_clock_s(), normal, first, second;
+
+    (void)state;
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    normal = enrol_as(&w, &d, d.op.key, "", BM_OK);
+    assert_true(normal > now + 9 * 86400);
+    rent(&d, "2d");
+    owner_is(&d, "buyer");
+    status_of(&w, &d, "transferred", "active");
+    first = enrol_as(&w, &d, d.op.key, "", BM_OK);
+    assert_in_range(first, now + 2 * 86400 - 1, now + 2 * 86400 + 60);
+    refused_with("rented", "offer\",\"as\":\"buyer\",\"org\":\"chips\"", d.hex);
+    refused_with("rented", "rent\",\"as\":\"buyer\",\"org\":\"chips\",\"until\":\"1d\"", d.hex); /* a tenant does not sublet */
+    refused_with("rented", "transfer\",\"org\":\"chips\",\"force\":true", d.hex);
+    refused_with("usage", "extend\",\"until\":\"1d\"", d.hex);
+    admin_ok(&w, "{\"op\":\"device.extend\",\"udid\":\"%s\",\"until\":\"4d\"}", d.hex);
+    second = enrol_as(&w, &d, d.op.key, "", BM_OK);
+    assert_in_range(second, now + 4 * 86400 - 1, now + 4 * 86400 + 60);
+    assert_false(bm_rentals_step(w.k, bm_clock_s()));
+    owner_is(&d, "buyer");
+    set_end(&d, bm_clock_s());
+    enrol_as(&w, &d, d.op.key, "", BM_AGAIN); /* between the end and the return nobody gets anything */
+    assert_string_equal(bm_error_code(&err), "rental-over");
+    refused_with("rental-over", "extend\",\"until\":\"1d\"", d.hex);
+    world_reopen(&w); /* the server was down meanwhile */
+    assert_false(bm_chores_step(w.k, bm_clock_s()));
+    owner_is(&d, "acme");
+    status_of(&w, &d, "transferred", "active");
+    refused_with("not-rented", "return\"", d.hex);
+    assert_int_equal(enrol_as(&w, &d, d.op.key, "", BM_OK) / 86400, normal / 86400);
+    assert_false(bm_chores_step(w.k, bm_clock_s()));
+    status_of(&w, &d, "enrolled", "active");
+}
+
+static void rental_ended_early(void **state)
+{
+    BM_CLEANUP(dev_done) struct dev d;
+    BM_CLEANUP(json_unref) json_t *list = NULL, *back = NULL, *history = NULL;
+
+    (void)state;
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    rent(&d, "30d");
+    enrol_as(&w, &d, d.op.key, "", BM_OK);
+    list = admin(&w, "{\"op\":\"rental.list\",\"tenant\":\"buyer\"}");
+    assert_int_equal(json_array_size(json_object_get(list, "rows")), 1);
+    admin_ok(&w, "{\"op\":\"device.compromise\",\"udid\":\"%s\"}", d.hex); /* whatever becomes of it, it goes back */
+    back = admin(&w, "{\"op\":\"device.return\",\"udid\":\"%s\"}", d.hex);
+    assert_string_equal(member_text(back, "owner"), "acme");
+    status_of(&w, &d, "compromised", "compromised");
+    history = admin(&w, "{\"op\":\"device.history\",\"udid\":\"%s\"}", d.hex);
+    assert_string_equal(member_text(json_array_get(json_object_get(history, "rows"), 0), "how"), "rental");
+    assert_string_equal(member_text(json_array_get(json_object_get(history, "rows"), 1), "how"), "return");
+    list = (json_decref(list), admin(&w, "{\"op\":\"rental.list\"}"));
+    assert_int_equal(json_array_size(json_object_get(list, "rows")), 0);
+}
+
+/* After a long time down: many at once, in steps, each one whole. */
+static void many_rentals(void **state)
+{
+    enum { MANY = 40 };
+    struct dev d[MANY];
+    int steps = 0;
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        dev_make(&d[i]);
+        register_device(&w, "lot", &d[i]);
+        rent(&d[i], "1d");
+        enrol_as(&w, &d[i], d[i].op.key, "", BM_OK);
+        set_end(&d[i], bm_clock_s() - (int64_t)i);
+    }
+    while (bm_chores_step(w.k, bm_clock_s()))
+        assert_true(++steps <= MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        owner_is(&d[i], "acme");
+        dev_done(&d[i]);
+    }
+}
+
+/* --- reset ------------------------------------------------------------------------------------------------------------------------ */
+/* It ends what the device holds, keeps its key and batch, and is not counted twice, even when the batch is full and closed by then. */
+static void reset(void **state)
+{
+    BM_CLEANUP(dev_done) struct dev d;
+    BM_CLEANUP(json_unref) json_t *before = NULL, *after = NULL, *done = NULL;
+
+    (void)state;
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    refused_with("illegal-transition", "reset\"", d.hex); /* there is nothing to reset */
+    enrol_as(&w, &d, d.op.key, "", BM_OK);
+    before = admin(&w, "{\"op\":\"batch.show\",\"name\":\"lot\"}");
+    admin_ok(&w, "{\"op\":\"batch.set\",\"name\":\"lot\",\"state\":\"closed\",\"quota\":%lld}",
+             (long long)member_int(before, "used"));
+    done = admin(&w, "{\"op\":\"device.reset\",\"udid\":\"%s\"}", d.hex);
+    assert_int_equal(member_int(done, "revoked"), 1);
+    assert_string_equal(member_text(done, "state"), "allocated");
+    status_of(&w, &d, "not-enrolled", "allocated");
+    refused_with("illegal-transition", "reset\"", d.hex);
+    refused_with("illegal-transition", "allocate\",\"batch\":\"lot\"", d.hex); /* not into another batch that way */
+    enrol_as(&w, &d, d.op.key, "", BM_OK);
+    status_of(&w, &d, "enrolled", "active");
+    after = admin(&w, "{\"op\":\"batch.show\",\"name\":\"lot\"}");
+    assert_int_equal(member_int(before, "used"), member_int(after, "used"));
+    admin_ok(&w, "{\"op\":\"batch.set\",\"name\":\"lot\",\"state\":\"open\",\"quota\":100}");
+    admin_ok(&w, "{\"op\":\"device.suspend\",\"udid\":\"%s\"}", d.hex);
+    refused_with("illegal-transition", "reset\"", d.hex); /* a reset is no way out of a suspension */
 }
 
 static void names(void **state)
@@ -191,8 +420,11 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_how),      cmocka_unit_test(refused), cmocka_unit_test(of_nobody),
-        cmocka_unit_test(revoked_later), cmocka_unit_test(names),
+        cmocka_unit_test(each_how),     cmocka_unit_test(refused),
+        cmocka_unit_test(of_nobody),    cmocka_unit_test(revoked_later),
+        cmocka_unit_test(names),        cmocka_unit_test(both_sides),
+        cmocka_unit_test(rental),       cmocka_unit_test(rental_ended_early),
+        cmocka_unit_test(many_rentals), cmocka_unit_test(reset),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

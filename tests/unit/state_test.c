@@ -10,7 +10,7 @@
 
 /* row: from; column: to; in the order of enum bm_state */
 static const char *const may[BM_STATES] = {
-    [BM_REGISTERED] = ".y...y", [BM_ALLOCATED] = "..y.yy", [BM_ACTIVE] = "...yyy",
+    [BM_REGISTERED] = ".y...y", [BM_ALLOCATED] = "..y.yy", [BM_ACTIVE] = ".y.yyy",
     [BM_SUSPENDED] = "..y.yy",  [BM_RETIRED] = ".....y",   [BM_COMPROMISED] = "....y.",
 };
 
