@@ -26,8 +26,8 @@ enum {
     BM_IMPORT_BATCH_MS = 400,       /* nor one that only an import waits for */
     BM_ADMINS_MAX = 16,             /* connections to the administrator's socket */
     BM_WORKERS_MAX = 256,
-    BM_CHORE_MS = 10,         /* what the keeper does of its own accord (rentals, jobs) holds up devices no longer than this at a time */
-    BM_CHORE_EVERY_MS = 100,  /* and while devices wait, no more often than this */
+    BM_CHORE_MS = 10, /* what the keeper does of its own accord (rentals, jobs) holds up devices no longer than this at a time */
+    BM_CHORE_EVERY_MS = 100, /* and while devices wait, no more often than this */
     BM_HEAD_EVERY_MS = 1000, /* a changed log gets a signed head this often */
 
     /* PKI */
