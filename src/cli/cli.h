@@ -148,6 +148,7 @@ bm_verb_fn bm_cli_backup, bm_cli_restore, bm_cli_migrate;
 bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cli_config_show, bm_cli_config_keys;
 bm_verb_fn bm_cli_completion, bm_cli_manual;
 bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_crl_export, bm_cli_profile_show, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
+bm_verb_fn bm_cli_code_create;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;
 bm_verb_fn bm_cli_manifest_make, bm_cli_manifest_import, bm_cli_manifest_export, bm_cli_manifest_verify;
 

@@ -17,6 +17,7 @@ const struct bm_family bm_families[] = {
     { "ca", "the certification authorities of the registry" },
     { "device", "the devices of the registry and their states" },
     { "cert", "certificates that devices hold" },
+    { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
     { "manifest", "signed lists of device identities, from factory to registry" },
     { "log", "the audit log and its proofs" },
@@ -54,7 +55,9 @@ const struct bm_family bm_families[] = {
       .member = "change.renew_after_percent" },                                                                                    \
     { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
-      .member = "change.birth_certificate" }
+      .member = "change.birth_certificate" },                                                                                      \
+    { "self-registration", "may a device with a batch's one-time code register its own key?", .kind = BM_WORD_YESNO,               \
+      .member = "change.self_registration" }
 
 #define SERVICE                                                                                                                    \
     TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
@@ -249,6 +252,24 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "serial", "32 hex digits", .needed = true } },
       .options = { OUT, { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
+
+    { "code", "create", "code.create", "Make one-time codes for a batch or for devices; they are shown this once",
+      .options = { { "batch", "a device with this code may join the batch, if the product allows self-registration" },
+                   { "udid", "the code stands for this device: 64 hex digits" },
+                   { "devices", "a code for each device: UDIDs, one a line, \"-\" for standard input", .value = "FILE" },
+                   { "uses", "of a batch's code: how many devices may use it; default 1", .kind = BM_WORD_INT },
+                   { "count", "how many codes for the batch; default 1", .kind = BM_WORD_INT },
+                   { "valid", "how long, or until when: 12h, 30d (default), 2030-01-31T12:00:00Z; at most 10y", .value = "TIME" },
+                   { "note", "a few words for people" },
+                   { "out", "write them to this file, for a printer; only its owner can read it", .value = "FILE" } },
+      .run = bm_cli_code_create,
+      .notes = "The registry keeps a digest only. A device shows its code as HTTP Basic over EST (user: UDID or batch,\n"
+               "password: code) or as the member 'code' of Onboard: docs/codes.md." },
+    { "code", "list", "code.list", "List one-time codes and their uses, not the codes themselves",
+      .options = { { "batch", "only of this batch" }, { "udid", "only of this device" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id batch udid used uses expires_at=EXPIRES revoked_at=REVOKED note" },
+    { "code", "revoke", "code.revoke", "Revoke a one-time code; what it has let in stays",
+      .args = { { "number", "its number in the list", .kind = BM_WORD_INT, .needed = true } } },
 
     { "manifest", "make", NULL, "Sign a list of identities, for whoever imports it",
       .args = { { "file", "lines of JSON, \"-\" for standard input", .needed = true } },

@@ -28,6 +28,9 @@
  *   device.history  udid [after limit]                        whose it has been: rows {"how","from","to","at","until","revoked","actor"}
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
+ *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
+ *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
+ *   code.list       [batch udid after limit]    code.revoke number
  *   manifest.begin  format [batch dry_run]  blob: header line or first element   -> {"manifest": id, "next_seq": n, "complete": bool}
  *   manifest.block  manifest [dry_run]      blob: one block   -> {"seq", "entries", "added", "known", "bad": [{"line","reason"}], "conflicts": [...], "last"}
  *   manifest.list   [after limit]

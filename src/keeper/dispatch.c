@@ -38,6 +38,7 @@ static const struct {
     { "after", WHOLE }, { "limit", WHOLE },    { "quota", WHOLE },  { "manifest", WHOLE }, { "from", WHOLE },
     { "to", WHOLE },    { "index", WHOLE },    { "size", WHOLE },   { "full", YES_NO },    { "dry_run", YES_NO },
     { "policy", MAP },  { "endpoints", LIST }, { "delta", YES_NO }, { "force", YES_NO },   { "job", WHOLE },
+    { "uses", WHOLE },  { "count", WHOLE },    { "number", WHOLE }, { "udids", LIST },
 };
 
 static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
@@ -201,6 +202,7 @@ static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, 
     if (text == NULL)
         return bm_fail(e, BM_NOMEM, "no memory for an answer");
     bm_buf_str(out, text);
+    bm_wipe(text, strlen(text)); /* codes are shown this way */
     free(text);
     return BM_OK;
 }
@@ -289,5 +291,7 @@ enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, st
 
 uint32_t bm_retry_after(const struct bm_error *e)
 {
+    if (strcmp(e->code, "too-many-attempts") == 0)
+        return BM_CODE_TRIES_S;
     return e->rc == BM_AGAIN || e->rc == BM_IO || e->rc == BM_NOMEM ? 30 : 0;
 }

@@ -318,7 +318,12 @@ enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t n
     if (rc == BM_OK)
         rc = prepare(k, c, &who, l, now, &orders, e);
     if (rc == BM_OK)
-        rc = write_orders(k, c, &who, l, &orders, now, e);
+        rc = bm_code_spend(k, c, &who, now, e);
+    if (rc != BM_OK)
+        return rc;
+    rc = write_orders(k, c, &who, l, &orders, now, e);
+    if (rc != BM_OK && who.code.id != 0) /* the code's use is written, so the transaction must go */
+        rc = bm_wrap(e, BM_IO, "enrolling with a code");
     if (rc == BM_OK)
         answer(&who, l, &orders, now, out);
     return rc;

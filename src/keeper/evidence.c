@@ -176,12 +176,45 @@ static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const 
     return rc;
 }
 
+enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                             struct bm_rd *ret_spki, struct bm_error *e)
+{
+    struct bm_error lost = { 0 };
+    struct presented p;
+    enum bm_rc rc = present(&c->evidence, &p, e);
+
+    if (rc == BM_OK && c->evidence.challenge.n != 0)
+        rc = check_signed_challenge(k, op, c, p.spki, now, e);
+    else if (rc == BM_OK && c->evidence.cert.n == 0)
+        rc = bm_refuse(e, BM_DENIED, "key-unproven", "a key alone proves nothing: sign a challenge with it");
+    if (rc != BM_OK)
+        return rc;
+    ret->subject = p.cert.subject;
+    *ret_spki = p.spki;
+    rc = identify(k, c, &p, now, ret, &lost);
+    if (rc != BM_OK && e != NULL)
+        *e = lost;
+    return rc != BM_OK && strcmp(lost.code, "unknown-device") == 0 ? BM_NOTFOUND : rc;
+}
+
+static enum bm_rc check_claim(const struct bm_enrol *c, const struct bm_proven *who, struct bm_error *e)
+{
+    if (c->claimed_udid.n != 0 && memcmp(c->claimed_udid.p, who->device.udid, BM_UDID_LEN) != 0)
+        return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims one UDID and proves to be another");
+    return BM_OK;
+}
+
 enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
                              struct bm_error *e)
 {
     struct presented p;
-    enum bm_rc rc = present(&c->evidence, &p, e);
+    enum bm_rc rc;
 
+    if (c->evidence.kind == BM_EVIDENCE_CODE) {
+        rc = bm_code_judge(k, op, c, now, ret, e);
+        return rc == BM_OK ? check_claim(c, ret, e) : rc;
+    }
+    rc = present(&c->evidence, &p, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_CHALLENGE)
@@ -191,9 +224,7 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     if (rc != BM_OK)
         return rc;
     ret->subject = p.cert.subject;
-    if (c->claimed_udid.n != 0 && memcmp(c->claimed_udid.p, ret->device.udid, BM_UDID_LEN) != 0)
-        return bm_refuse(e, BM_DENIED, "udid-mismatch", "the device claims one UDID and proves to be another");
-    return BM_OK;
+    return check_claim(c, ret, e);
 }
 
 /* By its certificate if that is one of ours, else by the name it gives itself, else by its key: so that the story of a device also tells of
@@ -211,5 +242,5 @@ bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret
     if (goes_by(c, &p, ret))
         return true;
     memcpy(ret, p.udid, known ? BM_UDID_LEN : 0);
-    return known;
+    return known || bm_code_udid(c, ret);
 }

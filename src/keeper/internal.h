@@ -3,6 +3,8 @@
 #define BM_KEEPER_INTERNAL_H
 
 #include "audit/log.h"
+#include "base/code.h"
+#include "base/text.h"
 #include "keeper/admin.h"
 #include "keeper/keeper.h"
 #include "keeper/policy.h"
@@ -35,6 +37,7 @@ struct bm_line {
 };
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
+struct bm_attempts;
 struct bm_import;     /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
@@ -57,6 +60,7 @@ struct bm_keeper {
     struct bm_line *lines[BM_CACHE_SLOTS];
     struct bm_import *imports[BM_IMPORTS_MAX];
     struct bm_revocation *revocation;
+    struct bm_attempts *attempts; /* attempts.c */
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
     uint8_t challenge_key[32], ticket_key[80];
@@ -95,13 +99,36 @@ struct bm_proven {
     struct bm_credential credential; /* the LDevID it came with; id 0: it showed its IDevID */
     bool birth_certificate;          /* it showed one of a trusted chip maker */
     struct bm_rd subject;            /* of the certificate presented, borrowed from the command; or empty */
+    struct bm_code_row code;         /* the one-time code it came with; id 0: none. Then device.id 0: it is to be registered */
 };
 void bm_proven_done(struct bm_proven *p);
 /* Finds the device and checks that the proof is its own. States and expiry are the caller's business: bm_proven_fit(). */
 BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
                                          struct bm_proven *ret, struct bm_error *e);
+/* Whose key it shows: a signed challenge or a TLS client certificate. BM_NOTFOUND: a key nobody has registered, *ret_spki. */
+BM_MUST_USE enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
+                                         struct bm_proven *ret, struct bm_rd *ret_spki, struct bm_error *e);
 /* udid that the refusal is about, as far as it is known; for the record. */
 bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
+
+/* code.c: one-time codes, docs/codes.md */
+#define BM_CODE_PURPOSE "birthmark-code-v1"
+void bm_code_digest(const char *purpose, const uint8_t raw[BM_CODE_LEN], uint8_t ret[32]);
+BM_MUST_USE enum bm_rc bm_code_make(const char *purpose, char ret_text[BM_CODE_TEXT_LEN], uint8_t ret_digest[32],
+                                    struct bm_error *e); /* wipe the text after use */
+BM_MUST_USE enum bm_rc bm_code_read_digest(const char *purpose, struct bm_rd text, uint8_t ret[32], struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_code_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                                     struct bm_error *e);
+bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]); /* of a newcomer, for the record */
+/* Before the first credential is written; afterwards only the disk may fail. */
+BM_MUST_USE enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct bm_proven *who, int64_t now,
+                                     struct bm_error *e);
+
+/* attempts.c. target: what the code was given with */
+BM_MUST_USE enum bm_rc bm_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now,
+                                         struct bm_error *e); /* BM_AGAIN "too-many-attempts" */
+void bm_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now);
+void bm_attempts_drop(struct bm_keeper *k);
 
 /* enrol.c, status.c, view.c: payload in, payload out */
 BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
@@ -195,6 +222,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_list);
 BM_ADMIN_HANDLER(bm_admin_ca_show);
 BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_code_create);
+BM_ADMIN_HANDLER(bm_admin_code_list);
+BM_ADMIN_HANDLER(bm_admin_code_revoke);
 BM_ADMIN_HANDLER(bm_admin_service_create);
 BM_ADMIN_HANDLER(bm_admin_service_set);
 BM_ADMIN_HANDLER(bm_admin_service_list);

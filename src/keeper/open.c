@@ -205,6 +205,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_imports_drop(k, true);
     bm_cache_drop(k);
     bm_revocation_drop(k);
+    bm_attempts_drop(k);
     bm_key_free(k->log_key);
     bm_store_close(k->store);
     bm_wipe(k->challenge_key, sizeof k->challenge_key);

@@ -26,6 +26,7 @@ enum bm_evidence_kind {
     BM_EVIDENCE_NONE = 0,
     BM_EVIDENCE_TLS = 1,       /* client certificate of a finished TLS handshake */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
+    BM_EVIDENCE_CODE = 4,      /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
 struct bm_evidence {
     uint8_t kind;
@@ -34,6 +35,7 @@ struct bm_evidence {
     size_t n_chain;
     struct bm_rd spki;                 /* public key in place of a certificate */
     struct bm_rd challenge, signature; /* raw signature form */
+    struct bm_rd code;                 /* as it was typed */
 };
 
 struct bm_enrol {

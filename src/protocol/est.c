@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "pki/cert.h"
+#include "protocol/basic.h"
 
 #include <stdio.h>
 
@@ -97,13 +98,61 @@ enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, 
     return BM_OK;
 }
 
+/* --- who is it ---------------------------------------------------------------------------------------------------------------------------- */
+void bm_est_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
+{
+    bm_refuse_text(q, e, retry_after_s, r);
+    if (r->status == 401)
+        r->authenticate = "Basic realm=\"birthmark\", charset=\"UTF-8\""; /* RFC 7617 */
+}
+
+/* What a one-time code was given with: a UDID, or the name of a batch. */
+struct credentials {
+    struct bm_buf arena;
+    uint8_t udid[BM_UDID_LEN];
+};
+
+static void credentials_done(struct credentials *c)
+{
+    bm_buf_done(&c->arena);
+}
+
+static enum bm_rc take_code(struct bm_rd authorization, struct credentials *room, struct bm_enrol *c, struct bm_error *e)
+{
+    struct bm_rd user;
+    enum bm_rc rc;
+
+    room->arena.max = BM_BASIC_MAX;
+    rc = bm_basic_parse(authorization, &room->arena, &user, &c->evidence.code, e);
+    if (rc != BM_OK)
+        return rc;
+    if (user.n == 0 || (user.n != sizeof room->udid * 2 && user.n >= BM_NAME_LEN) || c->evidence.code.n > BM_CODE_TYPED_MAX)
+        return bm_refuse(e, BM_DENIED, "code-wrong", "the user is a UDID in hex or the name of a batch, the password its code");
+    c->evidence.kind = BM_EVIDENCE_CODE;
+    if (bm_unhex(user, room->udid, sizeof room->udid))
+        c->claimed_udid = bm_rd_of(room->udid, sizeof room->udid);
+    else
+        c->claimed_batch = user;
+    return BM_OK;
+}
+
+/* A certificate renews itself; a code is for those who have none. */
+static enum bm_rc take_evidence(const struct bm_request *q, struct credentials *room, struct bm_enrol *c, struct bm_error *e)
+{
+    c->evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_TLS, .cert = q->client_cert, .n_chain = q->n_client_chain };
+    memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);
+    if (c->reenrol && q->client_cert.n == 0)
+        return bm_refuse(e, BM_DENIED, "no-evidence", "re-enrolment needs the TLS client certificate that it renews");
+    return c->reenrol || q->authorization.n == 0 ? BM_OK : take_code(q->authorization, room, c, e);
+}
+
 /* --- enrolment --------------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_buf *payload, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf arena = { .max = BM_CSR_MAX + 4 };
+    BM_CLEANUP(credentials_done) struct credentials room = { 0 };
     struct bm_enrol c = {
         .protocol = "est",
-        .evidence = { .kind = BM_EVIDENCE_TLS, .cert = q->client_cert, .n_chain = q->n_client_chain },
         .reenrol = reenrol,
         .n_requests = 1,
     };
@@ -119,7 +168,9 @@ static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_bu
         return rc;
     if (c.requests[0].csr.n > BM_CSR_MAX)
         return bm_fail(e, BM_LIMIT, "a certificate request may have %d bytes", BM_CSR_MAX);
-    memcpy(c.evidence.chain, q->client_chain, sizeof c.evidence.chain);
+    rc = take_evidence(q, &room, &c, e);
+    if (rc != BM_OK)
+        return rc;
     memcpy(c.correlation, q->correlation, sizeof c.correlation);
     memcpy(c.peer, q->peer, sizeof c.peer);
     c.requests[0].service = q->label;

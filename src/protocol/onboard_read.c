@@ -19,6 +19,7 @@ static const struct member enrol_members[] = {
     { "key", BYTES, offsetof(struct bm_enrol, evidence.spki) },
     { "certificate", BYTES, offsetof(struct bm_enrol, evidence.cert) },
     { "signature", BYTES, offsetof(struct bm_enrol, evidence.signature) },
+    { "code", TEXT, offsetof(struct bm_enrol, evidence.code) },
     { "batch", TEXT, offsetof(struct bm_enrol, claimed_batch) },
 };
 
@@ -88,7 +89,7 @@ static enum bm_rc check_sizes(const struct bm_enrol *c, struct bm_error *e)
     if (c->claimed_udid.n != BM_UDID_LEN)
         return bm_fail(e, BM_MALFORMED, "'udid' must be %d bytes", BM_UDID_LEN);
     if (c->evidence.challenge.n > BM_CHALLENGE_LEN || c->evidence.signature.n > BM_SIGNATURE_MAX ||
-        c->evidence.spki.n > BM_SPKI_MAX || c->evidence.cert.n > BM_CERT_MAX || c->claimed_batch.n >= BM_NAME_LEN)
+        c->evidence.code.n > BM_CODE_TYPED_MAX || c->evidence.spki.n > BM_SPKI_MAX || c->evidence.cert.n > BM_CERT_MAX || c->claimed_batch.n >= BM_NAME_LEN)
         return bm_fail(e, BM_LIMIT, "a member is longer than it may be");
     for (size_t i = 0; i < c->n_requests; i++)
         if (c->requests[i].service.n >= BM_NAME_LEN || c->requests[i].csr.n > BM_CSR_MAX)
@@ -98,13 +99,21 @@ static enum bm_rc check_sizes(const struct bm_enrol *c, struct bm_error *e)
 
 static void take_evidence(const struct bm_request *q, struct bm_enrol *c)
 {
+    struct bm_rd code = c->evidence.code;
+
     if (c->evidence.challenge.n != 0) {
-        c->evidence.kind = BM_EVIDENCE_CHALLENGE;
+        c->evidence.kind = code.n != 0 ? BM_EVIDENCE_CODE : BM_EVIDENCE_CHALLENGE;
         return;
     }
-    if (q->client_cert.n == 0)
+    /* without a challenge, only TLS says whose key it is */
+    if (q->client_cert.n == 0 && code.n == 0)
         return;
-    c->evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_TLS, .cert = q->client_cert, .n_chain = q->n_client_chain };
+    c->evidence = (struct bm_evidence){
+        .kind = code.n != 0 ? BM_EVIDENCE_CODE : BM_EVIDENCE_TLS,
+        .cert = q->client_cert,
+        .n_chain = q->n_client_chain,
+        .code = code,
+    };
     memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);
 }
 

@@ -20,9 +20,9 @@ const struct bm_operation bm_operations[] = {
     { "est-csrattrs", "est", BM_GET, EST "csrattrs", 0, false, 0, NULL, bm_est_csrattrs, bm_refuse_text },
     { "est-csrattrs", "est", BM_GET, LABELLED "csrattrs", 0, false, 0, NULL, bm_est_csrattrs, bm_refuse_text },
     { "est-simpleenroll", "est", BM_POST, EST "simpleenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_enroll, bm_est_certs,
-      bm_refuse_text },
+      bm_est_refuse },
     { "est-simpleenroll", "est", BM_POST, LABELLED "simpleenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_enroll, bm_est_certs,
-      bm_refuse_text },
+      bm_est_refuse },
     { "est-simplereenroll", "est", BM_POST, EST "simplereenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_reenroll, bm_est_certs,
       bm_refuse_text },
     { "est-simplereenroll", "est", BM_POST, LABELLED "simplereenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_reenroll, bm_est_certs,
@@ -93,6 +93,10 @@ static const struct {
     int status;
 } status_of_code[] = {
     { "no-evidence", 401 },
+    { "code-wrong", 401 },
+    { "code-mistyped", 401 },
+    { "authorization-scheme", 401 },
+    { "too-many-attempts", 429 },
     { "quota-exceeded", 403 },
     { "unsupported-media-type", 415 },
     /* what HTTP itself has a word for */

@@ -16,6 +16,7 @@ struct bm_request {
     struct bm_rd content_type, content_encoding, accept,
         user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
     struct bm_rd if_none_match;
+    struct bm_rd authorization; /* a secret; or empty */
     struct bm_rd body;
     char peer[64];
     char correlation[17];
@@ -33,6 +34,7 @@ struct bm_response {
     int64_t modified_at;          /* Last-Modified, Unix seconds; 0: no header */
     uint32_t max_age_s;           /* Cache-Control: public, for so long; 0: not said */
     bool no_store;                /* Cache-Control: no-store */
+    const char *authenticate;     /* static WWW-Authenticate, or NULL */
     struct bm_buf body;           /* max is set by the router */
 };
 
@@ -42,7 +44,7 @@ struct bm_operation {
     enum bm_method method;
     const char *path; /* whole path; one segment may have a `*`, the label; `**` at the end takes the rest */
     size_t body_max;
-    bool client_cert; /* refuse with 401 when TLS brought none */
+    bool client_cert; /* refuse with 401 when TLS brought none and there is no Authorization either */
     uint8_t command;  /* enum bm_command, or 0: answered from the view alone, prepare is NULL */
     /* Appends the command's payload. */
     enum bm_rc (*prepare)(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);

@@ -12,6 +12,7 @@ static const char *const field_names[BM_FIELDS] = {
     [BM_FIELD_EXPECT] = "expect",
     [BM_FIELD_HOST] = "host",
     [BM_FIELD_IF_NONE_MATCH] = "if-none-match",
+    [BM_FIELD_AUTHORIZATION] = "authorization",
 };
 
 /* A body may come in small chunks, each with a few bytes around it; this is how far that may go. */
@@ -149,6 +150,8 @@ void bm_http_next(struct bm_http *h)
     struct bm_buf text = h->text, body = h->body;
 
     bm_buf_done(&body);
+    if (h->values[BM_FIELD_AUTHORIZATION].at != 0)
+        bm_wipe(text.p, text.cap);
     text.n = 0; /* kept for the next request, bounded by BM_HTTP_HEADER_MAX */
     text.bad = false;
     body.max = 0;

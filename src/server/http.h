@@ -27,6 +27,7 @@ enum bm_http_field {
     BM_FIELD_EXPECT,
     BM_FIELD_HOST,
     BM_FIELD_IF_NONE_MATCH,
+    BM_FIELD_AUTHORIZATION,
     BM_FIELDS,
     BM_FIELD_OTHER = BM_FIELDS,
 };

@@ -176,6 +176,7 @@ static void fill_request(struct bm_exchange *x, const struct bm_http *h)
     q->content_encoding = bm_http_field_get0(h, BM_FIELD_CONTENT_TRANSFER_ENCODING);
     q->accept = bm_http_field_get0(h, BM_FIELD_ACCEPT);
     q->if_none_match = bm_http_field_get0(h, BM_FIELD_IF_NONE_MATCH);
+    q->authorization = bm_http_field_get0(h, BM_FIELD_AUTHORIZATION);
     q->user_agent = bm_http_field_get0(h, BM_FIELD_USER_AGENT);
     q->body = bm_buf_rd(&h->body);
 }
@@ -200,8 +201,8 @@ enum bm_route bm_route_request(const struct bm_router *router, struct bm_exchang
     enum bm_rc rc = BM_OK;
 
     fill_request(x, h);
-    if (x->op->client_cert && x->q.client_cert.n == 0)
-        rc = bm_refuse(&e, BM_DENIED, "no-evidence", "this call needs a TLS client certificate");
+    if (x->op->client_cert && x->q.client_cert.n == 0 && x->q.authorization.n == 0)
+        rc = bm_refuse(&e, BM_DENIED, "no-evidence", "this call needs a TLS client certificate, or a one-time code as HTTP Basic");
     else if (!router->keeper_alive || router->view == NULL)
         rc = bm_refuse(&e, BM_AGAIN, "try-again", "the server is not ready");
     else if (x->op->command != 0)

@@ -85,6 +85,20 @@ static const struct kind kinds[] = {
         { "used", AS_INT },
         { "created_at", AS_TIME } },
       { { "name", "b.name = ?", BY_TEXT }, { "product", "p.name = ?", BY_TEXT }, { "state", "b.state = ?", BY_TEXT } } },
+    { "code",
+      "SELECT c.id, d.udid, b.name, c.uses, c.used, c.created_at, c.expires_at, c.used_at, c.revoked_at, c.note FROM code c"
+      " LEFT JOIN device d ON d.id = c.device_id LEFT JOIN batch b ON b.id = c.batch_id",
+      "c.id",
+      { { "udid", AS_HEX },
+        { "batch", AS_TEXT },
+        { "uses", AS_INT },
+        { "used", AS_INT },
+        { "created_at", AS_TIME },
+        { "expires_at", AS_TIME },
+        { "used_at", AS_TIME },
+        { "revoked_at", AS_TIME },
+        { "note", AS_TEXT } },
+      { { "batch", "b.name = ?", BY_TEXT }, { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID } } },
     { "device",
       "SELECT d.id, d.udid, d.state, d.rot, p.name, b.name, o.name, d.manifest_id, d.attributes, d.created_at, d.activated_at"
       " FROM device d LEFT JOIN batch b ON b.id = d.batch_id LEFT JOIN product p ON p.id = b.product_id"

@@ -13,20 +13,24 @@
 EMBED(bm_sql_0001_registry, "0001_registry.sql");
 EMBED(bm_sql_0002_revocation, "0002_revocation.sql");
 EMBED(bm_sql_0003_lifecycle, "0003_lifecycle.sql");
+EMBED(bm_sql_0004_codes, "0004_codes.sql");
 EMBED(bm_sql_pg_0001_registry, "postgres/0001_registry.sql");
 EMBED(bm_sql_pg_0002_revocation, "postgres/0002_revocation.sql");
 EMBED(bm_sql_pg_0003_lifecycle, "postgres/0003_lifecycle.sql");
+EMBED(bm_sql_pg_0004_codes, "postgres/0004_codes.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry },
     { 2, bm_sql_0002_revocation },
     { 3, bm_sql_0003_lifecycle },
+    { 4, bm_sql_0004_codes },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
     { 1, bm_sql_pg_0001_registry },
     { 2, bm_sql_pg_0002_revocation },
     { 3, bm_sql_pg_0003_lifecycle },
+    { 4, bm_sql_pg_0004_codes },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

@@ -264,6 +264,22 @@ BM_MUST_USE enum bm_rc bm_manifest_by_digest(struct bm_store *s, const uint8_t d
 
 BM_MUST_USE enum bm_rc bm_manifest_by_id(struct bm_store *s, int64_t id, struct bm_manifest_row *ret, struct bm_error *e);
 
+/* --- one-time codes: docs/codes.md ----------------------------------------------------------------------------------------------- */
+struct bm_code_row {
+    int64_t id, device_id, batch_id; /* one of the two is 0 */
+    int64_t uses, used;              /* allowed, had */
+    int64_t created_at, expires_at, used_at, revoked_at; /* 0: never */
+    char note[BM_TEXT_MAX];
+    uint8_t digest[32]; /* SHA-256 of the code */
+};
+BM_MUST_USE enum bm_rc bm_code_row_put(struct bm_store *s, struct bm_code_row *c, struct bm_error *e); /* new only; sets c->id */
+/* Compares whole digests in constant time. */
+BM_MUST_USE enum bm_rc bm_code_row_find(struct bm_store *s, const uint8_t digest[32], struct bm_code_row *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_code_row_by_id(struct bm_store *s, int64_t id, struct bm_code_row *ret, struct bm_error *e);
+/* One use more; BM_DENIED "code-used-up" when there is none left, or it was revoked: decided by the database, not by the caller. */
+BM_MUST_USE enum bm_rc bm_code_row_use(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_code_row_revoke(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+
 /* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {
     int64_t id, at;
@@ -299,6 +315,7 @@ BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn
 /* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
+ * Kinds of docs/codes.md: code.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
  * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);

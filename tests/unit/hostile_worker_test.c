@@ -315,6 +315,31 @@ static void challenge_invented(struct bm_enrol *c)
     c->evidence.challenge = bm_rd_of(made, sizeof made);
     c->evidence.signature = bm_rd_of(made, sizeof made);
 }
+/* A worker may say that a code came by; only a code that was made lets anybody in. */
+static void code_invented(struct bm_enrol *c)
+{
+    static const uint8_t made[BM_CODE_LEN] = { 1, 2, 3 };
+    static char text[BM_CODE_TEXT_LEN];
+
+    bm_code_write(made, text);
+    c->evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_CODE, .code = bm_rd_str(text) };
+    c->claimed_udid = bm_rd_of(other.udid, BM_UDID_LEN);
+}
+static void code_with_cert(struct bm_enrol *c)
+{
+    c->evidence.kind = BM_EVIDENCE_CODE;
+    c->claimed_udid = bm_rd_of(good.udid, BM_UDID_LEN);
+}
+static void code_for_nobody(struct bm_enrol *c)
+{
+    code_invented(c);
+    c->claimed_udid = c->claimed_batch = bm_rd_of(NULL, 0);
+}
+static void code_to_renew(struct bm_enrol *c)
+{
+    code_invented(c);
+    c->reenrol = true;
+}
 
 static const struct {
     const char *name;
@@ -342,6 +367,10 @@ static const struct {
     { "renewal for another subject", other_subject, "subject-mismatch" },
     { "a challenge that is none", challenge_bare, "challenge-malformed" },
     { "an invented challenge", challenge_invented, "challenge-unknown" },
+    { "an invented code", code_invented, "code-wrong" },
+    { "a good certificate and an empty code", code_with_cert, "code-mistyped" },
+    { "a code for nobody", code_for_nobody, "code-target" },
+    { "a code to renew", code_to_renew, "code-not-here" },
 };
 
 static void minting_rows(int fd)
@@ -443,7 +472,7 @@ static void type_rows(int fd)
 /* Where the u32 counts of an enrol command are, in its order: keeper/wire.c. */
 static size_t counts_at(struct bm_rd all, size_t at[20])
 {
-    static const char shape[] = "vvv.vcvvvvv.cvv"; /* v: counted bytes, c: count, .: one byte */
+    static const char shape[] = "vvv.vcvvvvvv.cvv"; /* v: counted bytes, c: count, .: one byte */
     struct bm_rd r = all, v;
     size_t n = 0;
     uint32_t count;

@@ -86,7 +86,7 @@ static void full_enrol(union any *v)
     memset(c->peer, ':', sizeof c->peer - 1);
     c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,   bytes(BM_CERT_MAX), { { 0 } },
                                         BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX), bytes(BM_CHALLENGE_LEN),
-                                        bytes(BM_SIGNATURE_MAX) };
+                                        bytes(BM_SIGNATURE_MAX), bytes(BM_CODE_TYPED_MAX) };
     for (size_t i = 0; i < BM_TLS_CLIENT_CERTS_MAX; i++)
         c->evidence.chain[i] = bytes(BM_CERT_MAX - i);
     c->claimed_udid = bytes(BM_UDID_LEN);
@@ -276,6 +276,7 @@ static void enrol_limits(void **state)
     enrol_refused(c->peer[0] = 0x7f);
     enrol_refused(c->peer[0] = (char)0x80);
     enrol_refused(c->evidence.kind = BM_EVIDENCE_CHALLENGE + 1);
+    enrol_refused(c->evidence.kind = BM_EVIDENCE_CODE + 1);
     enrol_refused(c->evidence.kind = 255);
     enrol_refused(c->evidence.cert = bytes(BM_CERT_MAX + 1));
     enrol_refused(c->evidence.spki = bytes(BM_SPKI_MAX + 1));
