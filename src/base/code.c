@@ -93,8 +93,8 @@ static bool unpack(const uint8_t values[CHARS], uint8_t ret[BM_CODE_LEN])
 enum bm_rc bm_code_read(struct bm_rd text, uint8_t ret[BM_CODE_LEN], struct bm_error *e)
 {
     uint8_t values[CHARS], raw[BM_CODE_LEN];
-    bool ok = read_values(text, values) && check_of(values) == values[DATA_CHARS] * 32u + values[DATA_CHARS + 1] &&
-              unpack(values, raw);
+    bool ok =
+        read_values(text, values) && check_of(values) == values[DATA_CHARS] * 32u + values[DATA_CHARS + 1] && unpack(values, raw);
 
     if (ok)
         memcpy(ret, raw, sizeof raw);

@@ -56,11 +56,11 @@ enum {
     BM_CHALLENGES_USED_MAX = 1000000, /* remembered until they expire; over it Onboard answers try-again */
 
     /* one-time codes and claims */
-    BM_CODE_TRIES_S = 60,        /* wrong codes are counted this long, and so long is the wait */
-    BM_CODE_TRIES_ADDRESS = 10,  /* of one address (IPv6: its /64), whatever they were for */
-    BM_CODE_TRIES_TARGET = 50,   /* for one batch or device, from all addresses */
-    BM_CODE_TYPED_MAX = 64,      /* longest text that is looked at for a code */
-    BM_CODES_AT_ONCE = 1000,     /* made by one act */
+    BM_CODE_TRIES_S = 60,           /* wrong codes are counted this long, and so long is the wait */
+    BM_CODE_TRIES_ADDRESS = 10,     /* of one address (IPv6: its /64), whatever they were for */
+    BM_CODE_TRIES_TARGET = 50,      /* for one batch or device, from all addresses */
+    BM_CODE_TYPED_MAX = 64,         /* longest text that is looked at for a code */
+    BM_CODES_AT_ONCE = 1000,        /* made by one act */
     BM_CODE_LIFE_MAX_S = 315360000, /* ten years */
 
     /* manifests */

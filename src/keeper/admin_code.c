@@ -100,9 +100,9 @@ static enum bm_rc check_words(const json_t *in, struct bm_error *e)
 static enum bm_rc record_made(const struct making *m, const json_t *in, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp)
-    json_t *fields = json_pack("{s:I, s:I, s:I, s:I}", "first", (json_int_t)m->first, "count",
-                               (json_int_t)json_array_size(m->codes), "uses", (json_int_t)m->row.uses, "expires_at",
-                               (json_int_t)m->row.expires_at);
+    json_t *fields =
+        json_pack("{s:I, s:I, s:I, s:I}", "first", (json_int_t)m->first, "count", (json_int_t)json_array_size(m->codes), "uses",
+                  (json_int_t)m->row.uses, "expires_at", (json_int_t)m->row.expires_at);
     static const char *const named[] = { "batch", "udid", "note" };
 
     for (size_t i = 0; i < BM_COUNT(named); i++)

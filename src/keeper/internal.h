@@ -38,7 +38,7 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 struct bm_attempts;
-struct bm_import;     /* admin_manifest.c: an import between two of its blocks */
+struct bm_import; /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
 #define BM_CACHE_SLOTS 256 /* issuers and lines each, direct-mapped by id */

@@ -26,7 +26,7 @@ enum bm_evidence_kind {
     BM_EVIDENCE_NONE = 0,
     BM_EVIDENCE_TLS = 1,       /* client certificate of a finished TLS handshake */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
-    BM_EVIDENCE_CODE = 4,      /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
+    BM_EVIDENCE_CODE = 4, /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
 struct bm_evidence {
     uint8_t kind;

@@ -89,7 +89,8 @@ static enum bm_rc check_sizes(const struct bm_enrol *c, struct bm_error *e)
     if (c->claimed_udid.n != BM_UDID_LEN)
         return bm_fail(e, BM_MALFORMED, "'udid' must be %d bytes", BM_UDID_LEN);
     if (c->evidence.challenge.n > BM_CHALLENGE_LEN || c->evidence.signature.n > BM_SIGNATURE_MAX ||
-        c->evidence.code.n > BM_CODE_TYPED_MAX || c->evidence.spki.n > BM_SPKI_MAX || c->evidence.cert.n > BM_CERT_MAX || c->claimed_batch.n >= BM_NAME_LEN)
+        c->evidence.code.n > BM_CODE_TYPED_MAX || c->evidence.spki.n > BM_SPKI_MAX || c->evidence.cert.n > BM_CERT_MAX ||
+        c->claimed_batch.n >= BM_NAME_LEN)
         return bm_fail(e, BM_LIMIT, "a member is longer than it may be");
     for (size_t i = 0; i < c->n_requests; i++)
         if (c->requests[i].service.n >= BM_NAME_LEN || c->requests[i].csr.n > BM_CSR_MAX)

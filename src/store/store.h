@@ -266,8 +266,8 @@ BM_MUST_USE enum bm_rc bm_manifest_by_id(struct bm_store *s, int64_t id, struct 
 
 /* --- one-time codes: docs/codes.md ----------------------------------------------------------------------------------------------- */
 struct bm_code_row {
-    int64_t id, device_id, batch_id; /* one of the two is 0 */
-    int64_t uses, used;              /* allowed, had */
+    int64_t id, device_id, batch_id;                     /* one of the two is 0 */
+    int64_t uses, used;                                  /* allowed, had */
     int64_t created_at, expires_at, used_at, revoked_at; /* 0: never */
     char note[BM_TEXT_MAX];
     uint8_t digest[32]; /* SHA-256 of the code */

@@ -195,9 +195,12 @@ static void unauthorised_says_how(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values),      cmocka_unit_test(cut_short),
-        cmocka_unit_test(over_the_limit), cmocka_unit_test(est_takes_it),
-        cmocka_unit_test(est_refuses), cmocka_unit_test(renewal_needs_the_certificate),
+        cmocka_unit_test(values),
+        cmocka_unit_test(cut_short),
+        cmocka_unit_test(over_the_limit),
+        cmocka_unit_test(est_takes_it),
+        cmocka_unit_test(est_refuses),
+        cmocka_unit_test(renewal_needs_the_certificate),
         cmocka_unit_test(unauthorised_says_how),
     };
 

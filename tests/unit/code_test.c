@@ -518,7 +518,9 @@ static void administrators_words(void **state)
 
 static void many_at_once(void **state)
 {
-    BM_CLEANUP(json_unref) json_t *reply = admin(&w, "{\"op\":\"code.create\",\"batch\":\"lot\",\"count\":1000}"), *seen = json_object();
+    BM_CLEANUP(json_unref)
+    json_t *reply = admin(&w, "{\"op\":\"code.create\",\"batch\":\"lot\",\"count\":1000}"),
+           *seen = json_object();
     BM_CLEANUP(json_unref) json_t *leaf = NULL;
     const json_t *one;
     size_t i;
@@ -538,9 +540,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, forget_attempts)
     const struct CMUnitTest tests[] = {
-        TEST(joins_a_batch),    TEST(shown_key_is_registered), TEST(stands_for_a_device), TEST(refusals),
-        TEST(quota_holds),      TEST(its_time_is_over),        TEST(no_status_by_code),   TEST(guessing_is_slow),
-        TEST(not_on_disk),      TEST(administrators_words),    TEST(many_at_once),
+        TEST(joins_a_batch), TEST(shown_key_is_registered), TEST(stands_for_a_device), TEST(refusals),
+        TEST(quota_holds),   TEST(its_time_is_over),        TEST(no_status_by_code),   TEST(guessing_is_slow),
+        TEST(not_on_disk),   TEST(administrators_words),    TEST(many_at_once),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

@@ -26,7 +26,8 @@ static enum bm_rc parse(const char *json, size_t n, struct bm_policy *ret)
 #define FULL                                                                                                                       \
     "{\"rot\":[\"atecc608\",\"software\"],\"protocols\":[\"est\",\"onboard\"],\"profile\":\"ldevid-2\",\"services\":[\"mqtt\","    \
     "\"aws\"],"                                                                                                                    \
-    "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,\"self_registration\":true}"
+    "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,\"self_registration\":"     \
+    "true}"
 
 static void defaults(void **state)
 {

@@ -84,8 +84,8 @@ static void full_enrol(union any *v)
 
     *c = (struct bm_enrol){ .correlation = "ffffffffffffffff", .protocol = "abcdefghijklmno", .reenrol = true };
     memset(c->peer, ':', sizeof c->peer - 1);
-    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,   bytes(BM_CERT_MAX), { { 0 } },
-                                        BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX), bytes(BM_CHALLENGE_LEN),
+    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,   bytes(BM_CERT_MAX),      { { 0 } },
+                                        BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX),      bytes(BM_CHALLENGE_LEN),
                                         bytes(BM_SIGNATURE_MAX), bytes(BM_CODE_TYPED_MAX) };
     for (size_t i = 0; i < BM_TLS_CLIENT_CERTS_MAX; i++)
         c->evidence.chain[i] = bytes(BM_CERT_MAX - i);
