@@ -519,8 +519,7 @@ static void administrators_words(void **state)
 static void many_at_once(void **state)
 {
     BM_CLEANUP(json_unref)
-    json_t *reply = admin(&w, "{\"op\":\"code.create\",\"batch\":\"lot\",\"count\":1000}"),
-           *seen = json_object();
+    json_t *reply = admin(&w, "{\"op\":\"code.create\",\"batch\":\"lot\",\"count\":1000}"), *seen = json_object();
     BM_CLEANUP(json_unref) json_t *leaf = NULL;
     const json_t *one;
     size_t i;
