@@ -25,6 +25,11 @@ int64_t bm_clock_steady_ms(void)
     return read_us(CLOCK_MONOTONIC) / 1000;
 }
 
+int64_t bm_clock_steady_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}
+
 int64_t bm_clock_cpu_us(void)
 {
     return read_us(CLOCK_PROCESS_CPUTIME_ID);

@@ -29,6 +29,10 @@ static const struct row rows[] = {
       "Where to serve CRLs and OCSP, and nothing else, without TLS: host:port, several with commas. Empty: nowhere; over TLS both "
       "are "
       "served in any case." },
+    { "listen_metrics", TEXT, MEMBER(listen_metrics), "", 0, 0,
+      "Where to tell Prometheus and load balancers how the server is (/metrics, /readyz, /healthz), without TLS: host:port, "
+      "several "
+      "with commas, for example 127.0.0.1:9477. Empty: nowhere." },
     { "workers", NUMBER, MEMBER(workers), "0", 0, 1024, "Worker processes; 0 is one per processor." },
     { "log_level", LEVEL, MEMBER(log_level), "info", 0, 0, "error, warn, info or debug. Read again on SIGHUP." },
     { "tls_hosts", TEXT, MEMBER(tls_hosts), "", 0, 0,
@@ -44,9 +48,11 @@ static const struct row rows[] = {
     { "secret_file", TEXT, MEMBER(secret_file), "", 0, 0,
       "What seals the keys on disk; empty: the file `secret` in the data folder." },
     { "connections", NUMBER, MEMBER(connections), "10240", 1, 1000000,
-      "Open connections per worker; more wait in the queue. Read again on SIGHUP." },
+      "Open connections per worker; more wait half a second for room, and are then sent away. Read again on SIGHUP." },
     { "connections_per_address", NUMBER, MEMBER(connections_per_address), "1024", 1, 1000000,
       "Open connections per worker from one address (IPv6: one /64); more are closed at once. Read again on SIGHUP." },
+    { "idle_seconds", NUMBER, MEMBER(idle_seconds), "30", 1, 86400,
+      "How long a connection that is kept open may be silent. Read again on SIGHUP." },
     { "drain_seconds", NUMBER, MEMBER(drain_seconds), "20", 0, 3600,
       "At a stop, how long requests under way may take. Read again on SIGHUP." },
     { "confine", CONFINE, MEMBER(confine), bm_confine_default, 0, 0,
@@ -58,7 +64,8 @@ static const struct row rows[] = {
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },
 };
 _Static_assert(BM_COUNT(rows) <= 32, "struct bm_config has a bit for each row");
-_Static_assert(BM_CONNECTIONS_MAX == 10240 && BM_CONNECTIONS_PER_ADDRESS == 1024, "the defaults above repeat base/limits.h");
+_Static_assert(BM_CONNECTIONS_MAX == 10240 && BM_CONNECTIONS_PER_ADDRESS == 1024 && BM_IDLE_DEADLINE_MS == 30000,
+               "the defaults above repeat base/limits.h");
 
 static void *member(struct bm_config *c, const struct row *r)
 {

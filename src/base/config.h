@@ -18,7 +18,7 @@ struct bm_config {
     uint32_t fixed;                /* rows set by bm_config_set(): the file does not change them */
     uint32_t seen;                 /* rows the file being read has set */
 
-    char listen[512], listen_http[512];
+    char listen[512], listen_http[512], listen_metrics[512];
     unsigned workers; /* 0: one per processor */
     enum bm_log_level log_level;
     char tls_hosts[512];
@@ -26,7 +26,7 @@ struct bm_config {
     char store[BM_CONFIG_PATH_MAX];                                           /* "": sqlite:DATA/registry.db */
     char secret_file[BM_CONFIG_PATH_MAX];                                     /* "": DATA/secret */
     unsigned connections, connections_per_address;
-    unsigned drain_seconds;
+    unsigned idle_seconds, drain_seconds;
     enum bm_confine_mode confine;
     char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };

@@ -12,10 +12,16 @@ enum {
     BM_HANDSHAKE_DEADLINE_MS = 10000,    /* TCP accept to TLS finished */
     BM_REQUEST_DEADLINE_MS = 15000,      /* first byte of a request to its last */
     BM_REPLY_DEADLINE_MS = 15000,        /* reply ready to reply taken by the peer */
-    BM_IDLE_DEADLINE_MS = 30000,         /* between requests on a kept connection */
+    BM_IDLE_DEADLINE_MS = 30000,         /* between requests on a kept connection; the configuration may say otherwise */
     BM_CONNECTIONS_MAX = 10240,          /* per worker */
     BM_CONNECTIONS_PER_ADDRESS = 1024,   /* per worker and peer address; the configuration may lower or raise it */
     BM_REQUESTS_PER_CONNECTION = 10000,  /* then "Connection: close" */
+
+    /* more connections than can be served (server/admission.h) */
+    BM_QUEUE_STANDING_MS = 500, /* a queue that has not been empty for so long is a standing one */
+    BM_QUEUE_WAIT_MS = 20,      /* who has waited longer in a standing queue is sent away */
+    BM_QUEUE_WAIT_FEW_MS = 250, /* the same, from an address with few connections */
+    BM_QUEUE_FEW = 4,           /* so many are not few, per worker */
 
     /* worker to keeper */
     BM_FRAME_MAX = 8 * 1024 * 1024, /* one frame, either way (a manifest block is the largest) */

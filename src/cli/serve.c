@@ -6,7 +6,7 @@
 
 static enum bm_rc set_options(const struct bm_cli *c, struct bm_config *config, struct bm_error *e)
 {
-    static const char *const keys[] = { "listen", "listen_http", "workers", "log_level" };
+    static const char *const keys[] = { "listen", "listen_http", "listen_metrics", "workers", "log_level" };
     enum bm_rc rc = c->secret_file != NULL ? bm_config_set(config, "secret_file", c->secret_file, e) : BM_OK;
 
     for (size_t i = 0; i < BM_COUNT(keys) && rc == BM_OK; i++) {

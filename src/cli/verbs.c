@@ -86,6 +86,7 @@ const struct bm_verb bm_verbs[] = {
       .options = { { "config", "configuration; default DIR/birthmark.conf, if there is one", .value = "FILE" },
                    { "listen", "where, in place of what is configured", .value = "HOST:PORT" },
                    { "listen-http", "where to serve CRLs and OCSP without TLS", .value = "HOST:PORT" },
+                   { "listen-metrics", "where to tell Prometheus and load balancers how the server is", .value = "HOST:PORT" },
                    { "workers", "worker processes; 0: one per processor" },
                    { "log-level", "error, warn, info or debug", .value = "LEVEL", .values = "error warn info debug" } },
       .run = bm_cli_serve },

@@ -274,6 +274,7 @@ static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, co
         rc = bm_credential_put(k->store, cr, e);
         if (rc == BM_OK)
             rc = record_issued(k, c, who, l, &orders->of[i], now, e);
+        bm_observe_issued(k, c->protocol, orders->of[i].service != NULL ? orders->of[i].service->row.kind : "none");
         if (rc != BM_OK) /* whatever it is: rows have been written, so the transaction must go */
             rc = bm_wrap(e, BM_IO, "writing credential %zu", i + 1);
     }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "keeper/admin.h"
 #include "keeper/keeper.h"
+#include "keeper/observe.h"
 #include "keeper/policy.h"
 #include "keeper/state.h"
 #include "keeper/wire.h"
@@ -50,6 +51,7 @@ struct bm_used_challenge {
 
 struct bm_keeper {
     struct bm_keeper_options options; /* strings borrowed from the caller */
+    struct bm_watch watch;
     int lock_fd;
     struct bm_store *store;
     struct bm_audit audit;
@@ -79,6 +81,7 @@ BM_MUST_USE enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct b
 
 /* cache.c: lent until the next bm_cache_drop() */
 BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e); /* tls_cert.c */
 BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e);
 /* The issuing CA that a batch of this product uses. */

@@ -6,6 +6,7 @@
 #include "base/fdpass.h"
 #include "base/frame.h"
 #include "base/log.h"
+#include "base/metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -208,7 +209,7 @@ static void end_batch(struct loop *l)
 {
     struct bm_error e;
 
-    if (!l->in_transaction || bm_keeper_settle(l->k, l->lost ? BM_IO : BM_OK, &e) == BM_OK)
+    if (!l->in_transaction || bm_observe_settle(l->k, l->n_batch, l->lost ? BM_IO : BM_OK, &e) == BM_OK)
         return;
     if (!l->lost)
         lose(l, &e);
@@ -253,6 +254,7 @@ static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
         return;
     at = bm_frame_begin(&c->out, f->id, (uint8_t)(f->type | BM_ANSWER));
     rc = bm_command_run(l->k, &cmd, &c->out, &e);
+    bm_metric_add(BM_M_COMMANDS, f->type, rc == BM_OK ? BM_OUTCOME_OK : BM_OUTCOME_REFUSED, 1);
     if (rc == BM_OK) {
         bm_frame_end(&c->out, at);
         return;
@@ -367,6 +369,7 @@ static void housekeeping(struct loop *l)
         l->tidy = true;
         bm_store_tidy(l->k->store);
     }
+    bm_observe(l->k, now);
     tell_workers(l);
 }
 
@@ -517,6 +520,7 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
     bm_harden(); /* this process holds the CA keys */
     lock_keys();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is to us like a full disk */
     signal(SIGINT, SIG_IGN); /* the supervisor says when: the control socket ends */
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);

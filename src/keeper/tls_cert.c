@@ -51,7 +51,7 @@ static enum bm_rc own_key(struct bm_keeper *k, struct bm_key **ret, struct bm_bu
     return rc == BM_OK ? bm_key_export(*ret, key_der, e) : rc;
 }
 
-static enum bm_rc default_issuer(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e)
+enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e)
 {
     static const struct bm_policy any = { 0 };
     int64_t ca_id;
@@ -149,7 +149,7 @@ enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *chai
         return from_files(&k->options, chain_pem, key_der, e);
     rc = hosts_of(k, hosts, e);
     if (rc == BM_OK)
-        rc = default_issuer(k, &by, e);
+        rc = bm_issuer_default(k, &by, e);
     if (rc == BM_OK)
         rc = own_key(k, &key, key_der, e);
     if (rc != BM_OK)

@@ -88,6 +88,7 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
         rc = bm_store_list(k->store, "service", no_filter, 0, BM_VIEW_LABELS_MAX, add_service, m, e);
     if (rc != BM_OK)
         return rc;
+    bm_observe_tls(bm_buf_rd(&chain_pem));
     m->view.version = k->view_version;
     m->view.tls_chain_pem = bm_buf_rd(&chain_pem);
     m->view.tls_key = bm_buf_rd(&key);

@@ -1,6 +1,7 @@
 #include "server/conn_impl.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #define TURNS_MAX 8 /* steps of one connection before the others get their turn */
 
 static const int wait_ms[WAITS] = {
-    [WAIT_HANDSHAKE] = BM_HANDSHAKE_DEADLINE_MS, [WAIT_IDLE] = BM_IDLE_DEADLINE_MS,   [WAIT_REQUEST] = BM_REQUEST_DEADLINE_MS,
+    [WAIT_HANDSHAKE] = BM_HANDSHAKE_DEADLINE_MS, [WAIT_IDLE] = 0 /* as configured */, [WAIT_REQUEST] = BM_REQUEST_DEADLINE_MS,
     [WAIT_KEEPER] = BM_REQUEST_DEADLINE_MS,      [WAIT_REPLY] = BM_REPLY_DEADLINE_MS, [WAIT_LINGER] = LINGER_MS,
 };
 
@@ -18,7 +19,7 @@ void bm_conn_wait(struct conn *c, enum wait w)
 {
     TAILQ_REMOVE(&c->all->queues[c->wait], c, queue);
     c->wait = w;
-    c->deadline_ms = bm_clock_steady_ms() + wait_ms[w];
+    c->deadline_ms = bm_clock_steady_ms() + (w == WAIT_IDLE ? c->all->world->idle_ms : wait_ms[w]);
     TAILQ_INSERT_TAIL(&c->all->queues[w], c, queue);
 }
 
@@ -48,6 +49,7 @@ void bm_conn_free(struct conn *c)
     cs->n_large -= c->large;
     free(c);
     cs->n--;
+    bm_metric_set(BM_M_CONNECTIONS_OPEN, 0, 0, cs->n);
     cs->world->closed(cs->world->arg);
 }
 
@@ -109,5 +111,7 @@ struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *fro
     TAILQ_INSERT_TAIL(&cs->queues[c->wait], c, queue);
     cs->n++;
     cs->counts.connections++;
+    bm_metric_set(BM_M_CONNECTIONS_OPEN, 0, 0, cs->n);
+    bm_metric_add(BM_M_CONNECTIONS_ACCEPTED, plain ? BM_LISTENER_HTTP : BM_LISTENER_TLS, 0, 1);
     return c;
 }

@@ -19,6 +19,7 @@ struct bm_conn_world {
     SSL_CTX *tls;
     struct bm_router router;
     unsigned per_address;      /* connections from one address */
+    int idle_ms;               /* how long a kept connection may be silent */
     void (*closed)(void *arg); /* one has gone: there is room again */
     void *arg;
 };
@@ -31,6 +32,7 @@ BM_MUST_USE enum bm_rc bm_conns_new(const struct bm_conn_world *world, struct bm
 void bm_conns_free(struct bm_conns *cs); /* closes them all; NULL is fine */
 /* Takes fd, non-blocking, just accepted. Closes it at once when its address has too many. plain: no TLS on it, and only what is public. */
 void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain);
+unsigned bm_conns_from(const struct bm_conns *cs, const struct sockaddr *from); /* how many that address has open */
 size_t bm_conns_n(const struct bm_conns *cs);
 /* Ends those past their deadline; to be called about twice a second. now_ms: bm_clock_steady_ms(). */
 void bm_conns_sweep(struct bm_conns *cs, int64_t now_ms);

@@ -1,8 +1,20 @@
 #include "server/conn_impl.h"
 
 #include "base/log.h"
+#include "base/metrics.h"
 
 #include <openssl/err.h>
+
+static void count_handshake(const struct conn *c)
+{
+    int version = SSL_version(c->ssl);
+
+    bm_metric_add(BM_M_HANDSHAKES,
+                  version == TLS1_2_VERSION   ? 0
+                  : version == TLS1_3_VERSION ? 1
+                                              : 2,
+                  SSL_session_reused(c->ssl) ? BM_HANDSHAKE_RESUMED : BM_HANDSHAKE_FULL, 1);
+}
 
 static void log_handshake_failure(const struct conn *c)
 {
@@ -20,6 +32,7 @@ enum next bm_conn_step_handshake(struct conn *c)
     ERR_clear_error();
     done = SSL_accept(c->ssl);
     if (done == 1) {
+        count_handshake(c);
         c->state = READING;
         bm_conn_wait(c, WAIT_IDLE);
         /* TLS 1.2: the client waits for our Finished. With 1.3 there is nothing to send. */
@@ -27,6 +40,7 @@ enum next bm_conn_step_handshake(struct conn *c)
     }
     if (SSL_get_error(c->ssl, done) == SSL_ERROR_WANT_READ)
         return bm_conn_send_and_wait(c);
+    bm_metric_add(BM_M_HANDSHAKES_FAILED, BM_HANDSHAKE_REFUSED, 0, 1);
     log_handshake_failure(c);
     (void)bm_conn_send(c); /* the alert that says why */
     return CLOSE;

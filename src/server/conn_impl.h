@@ -44,6 +44,7 @@ struct conn {
     struct bm_tls_peer certs;
     bool certs_known;
     struct bm_buf pending; /* plain bytes read beyond the request under way */
+    int64_t asked_us;      /* when the request under way was whole, or 0 */
     uint64_t ticket;       /* with the keeper */
     unsigned requests;
     size_t lingered;

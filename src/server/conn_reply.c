@@ -1,10 +1,27 @@
 #include "server/conn_impl.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/text.h"
+
+#include <stdio.h>
 
 #define LARGE (256 * 1024) /* an answer from here on is a large one, and only so many are in memory at a time: peers may be slow */
 #define LARGE_MAX 64
+
+static void count_answer(const struct conn *c)
+{
+    unsigned operation = bm_route_operation(&c->x);
+    char status[8];
+
+    snprintf(status, sizeof status, "%d", c->x.r.status);
+    bm_metric_add(BM_M_REQUESTS, operation, bm_metric_label_find(&bm_label_status, status), 1);
+    if (c->asked_us != 0)
+        bm_metric_observe(BM_M_REQUEST_SECONDS, operation, (uint64_t)(bm_clock_steady_us() - c->asked_us));
+    if (c->x.code[0] != '\0')
+        bm_metric_refusal(c->x.code);
+}
 
 static void log_answer(const struct conn *c)
 {
@@ -78,6 +95,7 @@ enum next bm_conn_reply(struct conn *c)
     c->x.keep_alive = !c->closing;
     bm_route_write(&c->x, plain);
     log_answer(c);
+    count_answer(c);
     if (c->x.r.retry_after_s != 0 && c->ssl != NULL)
         bm_tls_ticket(c->ssl);
     put = !plain->bad && bm_conn_say(c, plain->p, plain->n);

@@ -1,5 +1,6 @@
 #include "server/conn_impl.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <openssl/rand.h>
@@ -12,6 +13,7 @@ void bm_conn_begin(struct conn *c)
     if (c->routed)
         return;
     c->routed = true;
+    c->asked_us = 0;
     (void)RAND_bytes(id, sizeof id);
     c->x.plain = c->ssl == NULL;
     bm_hex(id, sizeof id, c->x.q.correlation);
@@ -60,6 +62,7 @@ static enum next dispatch(struct conn *c)
     struct bm_error e = { 0 };
     enum bm_rc rc = bm_route_wants_cert(&c->x) ? fill_certs(c, &e) : BM_OK;
 
+    c->asked_us = bm_clock_steady_us();
     if (rc != BM_OK)
         return bm_conn_refuse(c, &e, 0);
     if (c->x.code[0] != '\0') /* by its header fields already */

@@ -1,5 +1,7 @@
 #include "server/conn_impl.h"
 
+#include "base/metrics.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@ void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool
     struct conn *c = peer != NULL ? bm_conn_new(cs, fd, from, plain, peer) : NULL;
 
     if (c == NULL) {
+        bm_metric_add(BM_M_CONNECTIONS_REFUSED, peer == NULL ? BM_REFUSED_ADDRESS : BM_REFUSED_MEMORY, 0, 1);
         bm_peers_leave(cs->peers, peer);
         close(fd);
         return;
@@ -49,6 +52,11 @@ void bm_conns_free(struct bm_conns *cs)
     free(cs);
 }
 
+unsigned bm_conns_from(const struct bm_conns *cs, const struct sockaddr *from)
+{
+    return bm_peers_count(cs->peers, from);
+}
+
 size_t bm_conns_n(const struct bm_conns *cs)
 {
     return cs->n;
@@ -77,6 +85,8 @@ static void expire(struct conn *c)
         next = bm_conn_refuse(c, &e, BM_CONN_RETRY_S);
     } else if (c->wait == WAIT_IDLE) {
         next = bm_conn_leave(c);
+    } else if (c->wait == WAIT_HANDSHAKE) {
+        bm_metric_add(BM_M_HANDSHAKES_FAILED, BM_HANDSHAKE_TIMEOUT, 0, 1);
     }
     if (next == CLOSE)
         bm_conn_free(c);

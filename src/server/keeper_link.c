@@ -1,5 +1,6 @@
 #include "server/keeper_link.h"
 
+#include "base/metrics.h"
 #include "keeper/wire.h"
 
 #include <errno.h>
@@ -88,6 +89,7 @@ static void answer(struct bm_link *l, const struct bm_frame *f)
     was = *s;
     *s = (struct slot){ 0 };
     l->in_flight--;
+    bm_metric_set(BM_M_IN_FLIGHT, 0, 0, l->in_flight);
     l->free_slots[BM_IN_FLIGHT_MAX - 1 - l->in_flight] = (uint16_t)(s - l->slots);
     if (was.cb != NULL)
         was.cb(was.arg, f->type, f->payload);
@@ -213,6 +215,7 @@ enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, b
         return bm_fail(e, BM_NOMEM, "keeper link: out of memory");
     }
     l->in_flight++;
+    bm_metric_set(BM_M_IN_FLIGHT, 0, 0, l->in_flight);
     if (ret_ticket != NULL)
         *ret_ticket = l->slots[slot].ticket;
     leave(l);

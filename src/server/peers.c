@@ -62,28 +62,43 @@ static size_t bucket_of(const struct bm_peers *p, const uint8_t key[16])
     return (size_t)(h >> 52) % BUCKETS;
 }
 
+static struct bm_peer *find(const struct bm_peers *p, const uint8_t key[16])
+{
+    struct bm_peer *peer = LIST_FIRST(&p->buckets[bucket_of(p, key)]);
+
+    while (peer != NULL && memcmp(peer->key, key, sizeof peer->key) != 0)
+        peer = LIST_NEXT(peer, link);
+    return peer;
+}
+
 struct bm_peer *bm_peers_enter(struct bm_peers *p, const struct sockaddr *from, unsigned max)
 {
     struct bm_peer *peer;
     uint8_t key[16];
-    size_t b;
 
     key_of(from, key);
-    b = bucket_of(p, key);
-    peer = LIST_FIRST(&p->buckets[b]);
-    while (peer != NULL && memcmp(peer->key, key, sizeof key) != 0)
-        peer = LIST_NEXT(peer, link);
+    peer = find(p, key);
     if (peer == NULL) {
         peer = calloc(1, sizeof *peer);
         if (peer == NULL)
             return NULL;
         memcpy(peer->key, key, sizeof key);
-        LIST_INSERT_HEAD(&p->buckets[b], peer, link);
+        LIST_INSERT_HEAD(&p->buckets[bucket_of(p, key)], peer, link);
     }
     if (peer->n >= max)
         return NULL;
     peer->n++;
     return peer;
+}
+
+unsigned bm_peers_count(const struct bm_peers *p, const struct sockaddr *from)
+{
+    const struct bm_peer *peer;
+    uint8_t key[16];
+
+    key_of(from, key);
+    peer = find(p, key);
+    return peer != NULL ? peer->n : 0;
 }
 
 void bm_peers_leave(struct bm_peers *p, struct bm_peer *peer)

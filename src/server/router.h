@@ -46,6 +46,10 @@ enum bm_route bm_route_request(const struct bm_router *router, struct bm_exchang
 void bm_route_answer(const struct bm_router *router, struct bm_exchange *x, uint8_t type, struct bm_rd payload);
 /* Makes x->r the refusal *e in the operation's own form. */
 void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t retry_after_s);
+/* The operation's number among the label values of the metrics. */
+unsigned bm_route_operation(const struct bm_exchange *x);
+/* Names all operations to the metrics; once, before the first process counts. */
+BM_MUST_USE enum bm_rc bm_route_count_operations(struct bm_error *e);
 /* The whole response as bytes. */
 void bm_route_write(const struct bm_exchange *x, struct bm_buf *out);
 

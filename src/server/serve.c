@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/metrics.h"
+#include "server/router.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -67,7 +69,7 @@ static int due_in(const struct server *s)
 
 static void run(struct server *s)
 {
-    struct pollfd fds[1 + WORKERS_MAX];
+    struct pollfd fds[2 + WORKERS_MAX];
 
     while (s->keeper != 0 || bm_serve_alive(s) != 0) {
         fds[0] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
@@ -80,6 +82,7 @@ static void run(struct server *s)
                 take_word(s, &s->slots[i]);
         }
         take_signals(s);
+        bm_metrics_alive();
         bm_serve_restart_due(s);
         bm_serve_next_phase(s);
     }
@@ -93,13 +96,15 @@ static enum bm_rc make_slots(struct server *s, struct bm_error *e)
     size_t n = s->config.workers != 0 ? s->config.workers : cpus > 0 ? (size_t)cpus : 1;
 
     n = n > WORKERS_MAX ? WORKERS_MAX : n;
-    s->slots = calloc(n, sizeof *s->slots);
+    s->n_workers = n;
+    s->n_slots = n + (s->config.listen_metrics[0] != '\0');
+    s->slots = calloc(n + 1, sizeof *s->slots);
     if (s->slots == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory");
-    s->n_slots = n;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < s->n_slots; i++) {
         s->slots[i].control = -1;
-        snprintf(s->slots[i].name, sizeof s->slots[i].name, "worker-%zu", i + 1);
+        s->slots[i].exporter = i == n;
+        snprintf(s->slots[i].name, sizeof s->slots[i].name, i == n ? "exporter" : "worker-%zu", i + 1);
     }
     return BM_OK;
 }
@@ -160,6 +165,18 @@ static enum bm_rc confine(struct server *s, struct bm_error *e)
     return bm_confine(s->config.confine, BM_ROLE_SUPERVISOR, paths, BM_COUNT(paths), e);
 }
 
+/* Nobody would read it without an exporter, so then nothing is counted. */
+static enum bm_rc start_counting(struct server *s, struct bm_error *e)
+{
+    enum bm_rc rc = s->metrics.n != 0 ? bm_route_count_operations(e) : BM_OK;
+
+    if (rc == BM_OK && s->metrics.n != 0)
+        rc = bm_metrics_new(s->n_workers, e);
+    if (rc == BM_OK && s->metrics.n != 0)
+        bm_metrics_own(BM_SLOT_SUPERVISOR, 0);
+    return rc;
+}
+
 static enum bm_rc start(struct server *s, struct bm_error *e)
 {
     enum bm_rc rc = make_slots(s, e);
@@ -171,6 +188,10 @@ static enum bm_rc start(struct server *s, struct bm_error *e)
         rc = bm_listen(s->config.listen, false, &s->listeners, e);
     if (rc == BM_OK)
         rc = bm_listen(s->config.listen_http, true, &s->listeners, e);
+    if (rc == BM_OK)
+        rc = bm_listen(s->config.listen_metrics, true, &s->metrics, e);
+    if (rc == BM_OK)
+        rc = start_counting(s, e);
     if (rc == BM_OK)
         rc = take_over_signals(s, e);
     if (rc == BM_OK)
@@ -187,6 +208,8 @@ static void finish(struct server *s)
     if (s->announced && bm_serve_path(s, path, sizeof path))
         (void)unlink(path);
     bm_listeners_close(&s->listeners);
+    bm_listeners_close(&s->metrics);
+    bm_metrics_free();
     for (size_t i = 0; i < s->n_slots; i++)
         bm_serve_closep(&s->slots[i].control);
     bm_serve_closep(&s->keeper_control);

@@ -39,7 +39,9 @@ void bm_serve_announce(struct server *s)
     printf("birthmark: serving ");
     for (size_t i = 0; i < s->listeners.n; i++)
         printf("%s%s://%s", i == 0 ? "" : ", ", scheme(&s->listeners.at[i]), s->listeners.at[i].text);
-    printf(" (%zu worker%s)\n", s->n_slots, s->n_slots == 1 ? "" : "s");
+    for (size_t i = 0; i < s->metrics.n; i++)
+        printf(", metrics on http://%s/metrics", s->metrics.at[i].text);
+    printf(" (%zu worker%s)\n", s->n_workers, s->n_workers == 1 ? "" : "s");
     fflush(stdout);
     bm_notify("READY=1");
 }

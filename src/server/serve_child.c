@@ -2,7 +2,9 @@
 
 #include "base/clock.h"
 #include "base/fdpass.h"
+#include "base/metrics.h"
 #include "keeper/keeper.h"
+#include "server/exporter.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -69,6 +71,8 @@ static _Noreturn void keeper_child(struct server *s, int control)
     forget_supervisor(s, NULL);
     bm_serve_closep(&s->keeper_control);
     bm_listeners_close(&s->listeners);
+    bm_listeners_close(&s->metrics);
+    bm_metrics_own(BM_SLOT_KEEPER, 0);
     bm_log_init("keeper", s->config.log_level);
     become(&s->keeper_user);
     snprintf(admin, sizeof admin, "%s/admin.sock", s->config.data_dir);
@@ -96,6 +100,7 @@ struct bm_worker_settings bm_serve_settings(const struct bm_config *c)
         .log_level = c->log_level,
         .connections = c->connections,
         .per_address = c->connections_per_address,
+        .idle_s = c->idle_seconds,
         .drain_s = c->drain_seconds,
     };
 }
@@ -104,7 +109,7 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
 {
     const struct bm_worker_setup setup = {
         .name = w->name,
-        .listeners = &s->listeners,
+        .listeners = w->exporter ? &s->metrics : &s->listeners,
         .keeper_fd = keeper_fd,
         .control_fd = control_fd,
         .settings = bm_serve_settings(&s->config),
@@ -119,40 +124,51 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
         exit(1);
     bm_serve_closep(&w->control);
     forget_supervisor(s, w);
+    bm_listeners_close(w->exporter ? &s->listeners : &s->metrics);
+    bm_metrics_own(w->exporter ? BM_SLOT_EXPORTER : BM_SLOT_WORKER, w->exporter ? 0 : (size_t)(w - s->slots));
     bm_limit_worker();
-    int status = bm_worker_run(&setup);
+    int status = w->exporter ? bm_exporter_run(&setup) : bm_worker_run(&setup);
     free(s->slots);
     exit(status);
 }
 
-enum bm_rc bm_serve_start_worker(struct server *s, struct slot *w, struct bm_error *e)
+/* The two ends of a new line to the keeper; an exporter has none. */
+static enum bm_rc link_keeper(struct server *s, const struct slot *w, int *ret_link, struct bm_error *e)
 {
-    BM_CLEANUP(bm_serve_closep) int keeper_end = -1, link = -1, control = -1;
+    BM_CLEANUP(bm_serve_closep) int keeper_end = -1;
     int pair[2];
-    pid_t self = getpid();
-    enum bm_rc rc;
 
+    if (w->exporter)
+        return BM_OK;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
     keeper_end = pair[0];
-    link = pair[1];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
+    *ret_link = pair[1];
+    return bm_fd_send(s->keeper_control, keeper_end, e);
+}
+
+enum bm_rc bm_serve_start_worker(struct server *s, struct slot *w, struct bm_error *e)
+{
+    BM_CLEANUP(bm_serve_closep) int link = -1, control = -1;
+    int pair[2];
+    pid_t self = getpid();
+    enum bm_rc rc = link_keeper(s, w, &link, e);
+
+    if (rc == BM_OK && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        rc = bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
+    if (rc != BM_OK)
+        return rc;
     w->control = pair[0];
     control = pair[1];
-    rc = bm_fd_send(s->keeper_control, keeper_end, e);
     fflush(NULL);
-    w->pid = rc == BM_OK ? fork() : 0;
-    if (rc == BM_OK && w->pid == 0) {
-        bm_serve_closep(&keeper_end);
+    w->pid = fork();
+    if (w->pid == 0)
         worker_child(s, w, self, link, control);
-    }
     if (w->pid > 0) {
         w->started_ms = bm_clock_steady_ms();
         return BM_OK;
     }
-    rc = rc == BM_OK ? bm_fail(e, BM_IO, "fork: %s", strerror(errno)) : rc;
     w->pid = 0;
     bm_serve_closep(&w->control);
-    return rc;
+    return bm_fail(e, BM_IO, "fork: %s", strerror(errno));
 }

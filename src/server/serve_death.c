@@ -1,6 +1,7 @@
 #include "server/serve_impl.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
 
 #include <stdio.h>
 #include <sys/wait.h>
@@ -84,8 +85,10 @@ void bm_serve_restart_due(struct server *s)
 
         if (s->phase != RUNNING || w->pid != 0 || now < w->restart_ms)
             continue;
-        if (bm_serve_start_worker(s, w, &e) == BM_OK)
+        if (bm_serve_start_worker(s, w, &e) == BM_OK) {
+            bm_metric_add(BM_M_RESTARTS, w->exporter ? BM_PROCESS_EXPORTER : BM_PROCESS_WORKER, 0, 1);
             continue;
+        }
         bm_log(BM_LOG_ERROR, "worker", "cannot start %s: %s", w->name, e.what);
         w->restart_ms = now + BACKOFF_MAX_MS;
     }

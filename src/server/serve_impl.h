@@ -15,8 +15,9 @@ enum phase { RUNNING, DRAINING, CLOSING };
 
 struct slot {
     char name[24];
-    pid_t pid;   /* 0: not running */
-    int control; /* -1 with it */
+    bool exporter; /* no worker: it answers on listen_metrics */
+    pid_t pid;     /* 0: not running */
+    int control;   /* -1 with it */
     bool ready, served;
     unsigned quick_deaths;
     int64_t started_ms, restart_ms;
@@ -24,11 +25,11 @@ struct slot {
 
 struct server {
     struct bm_config config;
-    struct bm_listeners listeners;
+    struct bm_listeners listeners, metrics;
     pid_t keeper;
     int keeper_control, signals;
     struct slot *slots;
-    size_t n_slots;
+    size_t n_slots, n_workers; /* the workers come first */
     sigset_t old_mask;
     enum phase phase;
     int64_t deadline_ms; /* of the phase */

@@ -42,6 +42,7 @@ void bm_serve_stop(struct server *s, int status, int64_t within_ms)
         s->phase = DRAINING;
         s->deadline_ms = deadline;
         bm_notify("STOPPING=1");
+        bm_listeners_close(&s->metrics);
         bm_listeners_close(&s->listeners); /* the workers close theirs; from then on connections are refused, not queued */
         bm_serve_order(s, &drain);
     }

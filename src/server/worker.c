@@ -1,6 +1,8 @@
 #include "server/worker.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
+#include "server/admission.h"
 #include "server/conn.h"
 #include "server/tls.h"
 
@@ -13,6 +15,8 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 8 /* so that a burst spreads over the workers */
+#define TAKEN_PER_TURN 64  /* of these, the others are sent away */
+#define SENT_AWAY_PER_SWEEP 1024
 #define SWEEP_MS 500
 #define DISPATCH_MAX 64 /* callbacks between two looks at the sockets */
 #define VIEW_RETRY_S 1
@@ -22,7 +26,14 @@ struct worker {
     struct bm_worker_settings settings;
     struct bm_conn_world world;
     struct bm_conns *conns;
-    struct event *control, *sweep, *term, *accepts[BM_LISTEN_MAX];
+    struct event *control, *sweep, *term;
+    struct acceptor {
+        struct worker *worker;
+        const struct bm_listener *listener;
+        struct event *ev;
+        struct bm_admission queue;
+        bool waited_before; /* somebody was in the queue at the last sweep, while we were full */
+    } accepts[BM_LISTEN_MAX];
     struct bm_buf view_bytes;
     struct bm_view *view;
     bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
@@ -45,7 +56,7 @@ static void accept_on(struct worker *w, bool on)
         return;
     w->accepting = on;
     for (size_t i = 0; i < w->setup->listeners->n; i++) {
-        if ((on ? event_add(w->accepts[i], NULL) : event_del(w->accepts[i])) != 0)
+        if ((on ? event_add(w->accepts[i].ev, NULL) : event_del(w->accepts[i].ev)) != 0)
             stop(w, 1);
     }
 }
@@ -55,36 +66,85 @@ static bool has_room(const struct worker *w)
     return w->view != NULL && !w->draining && bm_conns_n(w->conns) < w->settings.connections;
 }
 
-static bool is_plain(const struct worker *w, evutil_socket_t fd)
+static bool lets_in(struct worker *w, const struct acceptor *a, int fd, const struct sockaddr *from, int64_t now)
 {
-    for (size_t i = 0; i < w->setup->listeners->n; i++)
-        if (w->setup->listeners->at[i].fd == fd)
-            return w->setup->listeners->at[i].plain;
-    return false;
+    if (!bm_admission_standing(&a->queue, now))
+        return true;
+    return bm_admission_lets_in(bm_admission_waited(fd), bm_conns_from(w->conns, from));
+}
+
+static void send_away(const struct acceptor *a, int fd)
+{
+    bm_metric_add(BM_M_CONNECTIONS_REFUSED, BM_REFUSED_BUSY, 0, 1);
+    bm_admission_refuse(fd, a->listener->plain);
+}
+
+enum taken { LET_IN, SENT_AWAY, NONE };
+
+static enum taken accept_failed(struct worker *w, struct acceptor *a)
+{
+    if (errno == ECONNABORTED || errno == EINTR)
+        return SENT_AWAY;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        bm_log(BM_LOG_WARN, "accept", "error=\"%s\" connections=%zu", strerror(errno), bm_conns_n(w->conns));
+        accept_on(w, false); /* the sweep takes it up again */
+    } else {
+        bm_admission_empty(&a->queue);
+    }
+    return NONE;
+}
+
+static enum taken take_one(struct worker *w, struct acceptor *a, int64_t now)
+{
+    struct sockaddr_storage from;
+    socklen_t n = sizeof from;
+    int fd = accept4(a->listener->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0)
+        return accept_failed(w, a);
+    if (lets_in(w, a, fd, (const struct sockaddr *)&from, now)) {
+        bm_conns_add(w->conns, fd, (const struct sockaddr *)&from, a->listener->plain);
+        return LET_IN;
+    }
+    send_away(a, fd);
+    return SENT_AWAY;
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
-    struct worker *w = arg;
+    struct acceptor *a = arg;
+    struct worker *w = a->worker;
+    int64_t now = bm_clock_steady_ms();
+    int let_in = 0;
 
+    (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPTS_PER_TURN && has_room(w); i++) {
-        struct sockaddr_storage from;
-        socklen_t n = sizeof from;
-        int got = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    bm_admission_waiting(&a->queue, now);
+    for (int i = 0; i < TAKEN_PER_TURN && let_in < ACCEPTS_PER_TURN && has_room(w); i++) {
+        enum taken t = take_one(w, a, now);
 
-        if (got >= 0) {
-            bm_conns_add(w->conns, got, (const struct sockaddr *)&from, is_plain(w, fd));
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            bm_log(BM_LOG_WARN, "accept", "error=\"%s\" connections=%zu", strerror(errno), bm_conns_n(w->conns));
-            accept_on(w, false); /* the sweep takes it up again */
-            return;
-        } else if (errno != ECONNABORTED && errno != EINTR) {
-            return;
-        }
+        if (t == NONE)
+            break;
+        let_in += t == LET_IN;
     }
     if (!has_room(w))
         accept_on(w, false);
+}
+
+/* We are full, and so are the other workers, or they would have emptied the queue since the last sweep. Nobody is left to wait in vain. */
+static void send_waiting_away(struct worker *w, struct acceptor *a)
+{
+    bool waiting = bm_admission_queue(a->listener->fd) != 0, before = a->waited_before;
+    int fd = 0;
+
+    a->waited_before = waiting;
+    for (int i = 0; waiting && before && i < SENT_AWAY_PER_SWEEP && fd >= 0; i++) {
+        fd = accept4(a->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            (void)accept_failed(w, a);
+        else
+            send_away(a, fd);
+    }
 }
 
 static void on_closed(void *arg)
@@ -106,8 +166,8 @@ static void drop_event(struct event *ev)
 static void close_listeners(struct worker *w)
 {
     for (size_t i = 0; i < w->setup->listeners->n; i++) {
-        drop_event(w->accepts[i]);
-        w->accepts[i] = NULL;
+        drop_event(w->accepts[i].ev);
+        w->accepts[i].ev = NULL;
     }
     bm_listeners_close(w->setup->listeners);
     w->accepting = false;
@@ -132,11 +192,14 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    bm_metrics_alive();
     bm_conns_sweep(w->conns, now);
     if (w->draining && now >= w->drain_until_ms)
         stop(w, 0);
     else if (!w->accepting && has_room(w))
         accept_on(w, true);
+    for (size_t i = 0; w->view != NULL && !has_room(w) && i < w->setup->listeners->n; i++)
+        send_waiting_away(w, &w->accepts[i]);
 }
 
 /* --- the view ------------------------------------------------------------------------------------------------------------------ */
@@ -254,6 +317,7 @@ static void apply(struct worker *w, const struct bm_worker_settings *s)
 {
     w->settings = *s;
     w->world.per_address = s->per_address;
+    w->world.idle_ms = (int)s->idle_s * 1000;
     bm_log_init(w->setup->name, s->log_level);
     if (w->world.link != NULL)
         ask_view(w);
@@ -312,8 +376,11 @@ static enum bm_rc make_events(struct worker *w, struct bm_error *e)
     ok = w->control != NULL && w->sweep != NULL && w->term != NULL && event_add(w->control, NULL) == 0 &&
          event_add(w->sweep, &sweep) == 0 && event_add(w->term, NULL) == 0;
     for (size_t i = 0; ok && i < w->setup->listeners->n; i++) {
-        w->accepts[i] = event_new(b, w->setup->listeners->at[i].fd, EV_READ | EV_PERSIST, on_accept, w);
-        ok = w->accepts[i] != NULL;
+        struct acceptor *a = &w->accepts[i];
+
+        *a = (struct acceptor){ .worker = w, .listener = &w->setup->listeners->at[i] };
+        a->ev = event_new(b, a->listener->fd, EV_READ | EV_PERSIST, on_accept, a);
+        ok = a->ev != NULL;
     }
     return ok ? BM_OK : bm_fail(e, BM_NOMEM, "event loop: out of memory");
 }

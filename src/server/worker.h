@@ -11,7 +11,7 @@
 
 struct bm_worker_settings {
     enum bm_log_level log_level;
-    unsigned connections, per_address, drain_s;
+    unsigned connections, per_address, idle_s, drain_s;
 };
 
 /* Supervisor to worker, one datagram each, between two copies of the same program image; the end of the socket means: stop at once.

@@ -421,6 +421,23 @@ static enum bm_rc count_into(struct bm_store *s, const struct bm_sql *sql, json_
     return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
+enum bm_rc bm_store_device_states(struct bm_store *s, bm_tally_fn *fn, void *arg, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    enum bm_rc rc = bm_query_start(s, &count_states, BM_NO_ARGS, &q, e);
+
+    while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {
+        struct bm_cols c = bm_query_cols(&q);
+        char name[32];
+
+        BM_COL_TEXT(&c, name);
+        rc = bm_cols_check(&c, "count", e);
+        if (rc == BM_OK)
+            fn(arg, name, bm_col_int(&c));
+    }
+    return rc == BM_NOTFOUND ? BM_OK : rc;
+}
+
 enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct bm_error *e)
 {
     BM_CLEANUP(json_freep) json_t *counts = json_object();

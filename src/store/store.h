@@ -321,6 +321,9 @@ BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const *filter, int64_t after_id,
                                      int64_t limit, bm_row_fn *fn, void *arg, struct bm_error *e);
+/* Devices per state; states that no device is in are left out. */
+typedef void bm_tally_fn(void *arg, const char *name, int64_t n);
+BM_MUST_USE enum bm_rc bm_store_device_states(struct bm_store *s, bm_tally_fn *fn, void *arg, struct bm_error *e);
 /* Rows of each kind, and devices per state: one JSON object. */
 BM_MUST_USE enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct bm_error *e);
 
