@@ -521,7 +521,7 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
     lock_keys();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is to us like a full disk */
-    signal(SIGINT, SIG_IGN); /* the supervisor says when: the control socket ends */
+    signal(SIGINT, SIG_IGN);  /* the supervisor says when: the control socket ends */
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     rc = bm_keeper_open(o, &l->k, &e);
