@@ -33,8 +33,10 @@ enum {
     BM_ADMINS_MAX = 16,             /* connections to the administrator's socket */
     BM_WORKERS_MAX = 256,
     BM_CHORE_MS = 10, /* what the keeper does of its own accord (rentals, jobs) holds up devices no longer than this at a time */
-    BM_CHORE_EVERY_MS = 100, /* and while devices wait, no more often than this */
-    BM_HEAD_EVERY_MS = 1000, /* a changed log gets a signed head this often */
+    BM_CHORE_EVERY_MS = 100,     /* and while devices wait, no more often than this */
+    BM_JOB_PAGE = 64,            /* devices that a job takes in hand at a time */
+    BM_JOB_REFUSALS_MAX = 10000, /* of a job that are kept word by word; the rest is counted */
+    BM_HEAD_EVERY_MS = 1000,     /* a changed log gets a signed head this often */
 
     /* PKI */
     BM_CSR_MAX = 16 * 1024,       /* one PKCS#10 request */

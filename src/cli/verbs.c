@@ -16,6 +16,7 @@ const struct bm_family bm_families[] = {
     { "profile", "what certificates look like" },
     { "ca", "the certification authorities of the registry" },
     { "device", "the devices of the registry and their states" },
+    { "bulk", "acts on many devices: how far they are" },
     { "cert", "certificates that devices hold" },
     { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
@@ -39,6 +40,7 @@ const struct bm_family bm_families[] = {
 #define NAME(help) { { "name", help, .needed = true } }
 #define UDID { { "udid", "the device: 64 hex digits", .needed = true } }
 #define AS(help) { "as", help, .needed = true, .value = "ORG" }
+#define JOB { { "job", "its id", .kind = BM_WORD_INT, .needed = true } }
 #define OUT { "out", "write to this file; default: standard output", .value = "FILE" }
 
 /* What a product's devices may be and get (keeper/policy.h). */
@@ -140,6 +142,8 @@ const struct bm_verb bm_verbs[] = {
       .args = NAME("the batch"), .fixed = "state=closed" },
     { "batch", "open", "batch.set", "Open a closed batch again",
       .args = NAME("the batch"), .fixed = "state=open" },
+    { "batch", "compromise", "batch.compromise", "Close a batch and mark all its devices as compromised; what they hold is revoked",
+      .args = NAME("the batch"), .options = { REASON }, .run = bm_cli_follow },
     { "batch", "list", "batch.list", "List batches",
       .options = { { "product", "only of this product" }, AFTER, LIMIT },
       .rows = "rows", .columns = "name product state quota used ca created_at=CREATED" },
@@ -179,6 +183,9 @@ const struct bm_verb bm_verbs[] = {
     { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
     { "ca", "revoke", "ca.revoke", "Revoke a certification authority; it issues nothing any more",
       .args = NAME("the CA"), .options = { REASON } },
+    { "ca", "compromise", "ca.compromise", "A certification authority's key is in wrong hands: revoke it and all it issued",
+      .args = NAME("the CA"), .options = { { "default", "the CA that issues from now on, when this one does by default" } },
+      .run = bm_cli_follow },
     { "ca", "export", "ca.show", "Write a CA's certificate",
       .args = NAME("the CA"),
       .options = { OUT, { "chain", "add the certificates above it, up to the root", .kind = BM_WORD_FLAG },
@@ -240,6 +247,27 @@ const struct bm_verb bm_verbs[] = {
       .rows = "rows", .columns = "id udid owner tenant since until" },
     { "device", "history", "device.history", "Show whose a device has been", .args = UDID, .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "at how from to until revoked actor" },
+
+    { "device", "bulk", "bulk.start", "Do one of these acts to many devices, and go on after a break",
+      .args = { { "act", "suspend, resume, retire, compromise, reset or transfer", .needed = true,
+                  .values = "suspend resume retire compromise reset transfer" } },
+      .options = { { "state", "devices in this state", .values = "registered allocated active suspended retired compromised" },
+                   { "batch", "devices of this batch" }, { "product", "devices of this product" }, { "owner", "devices of this owner" },
+                   { "service", "devices with a live certificate for this service" },
+                   { "file", "these devices: a UDID a line; - for standard input", .value = "FILE" },
+                   { "org", "the new owner, for transfer" }, REASON,
+                   { "dry-run", "change nothing; say what would be done, and what would be refused", .kind = BM_WORD_FLAG },
+                   { "detach", "leave it to the server and do not wait", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_device_bulk,
+      .notes = "Options that choose devices are taken together: a device has to fit all of them. The work is a job in the registry\n"
+               "(birthmark bulk list): it goes on when this command, or the server, is stopped.\n" },
+
+    { "bulk", "list", "bulk.list", "List jobs",
+      .options = { { "state", "only those that are so", .values = "filling running done cancelled" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id act state total looked_at done already refused revoked created_at=CREATED" },
+    { "bulk", "show", "bulk.show", "Show a job and what was refused", .args = JOB, .options = { AFTER, LIMIT } },
+    { "bulk", "resume", "bulk.resume", "Go on with a job, and show how far it is", .args = JOB, .run = bm_cli_bulk_resume },
+    { "bulk", "cancel", "bulk.cancel", "Stop a job; what it has done stays done", .args = JOB },
 
     { "cert", "list", "cert.list", "List certificates of devices",
       .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" },

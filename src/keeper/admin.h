@@ -8,12 +8,14 @@
  *   profile.list    profile.show name    profile.set name     blob: the profile's JSON
  *   ca.create       name parent [alg profile org]             alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
+ *   ca.compromise   name [default]                            revoked with cACompromise; a job revokes all it issued -> {"job": id}
  *   ca.default      name                                      the issuing CA for products and batches that name none
  *   service.create  name kind [title profile endpoints]       endpoints: array of URIs
  *   service.set     name [title kind profile endpoints]       service.list, service.show name
  *   product.create  name org [title policy]                   policy: keeper/policy.h
  *   product.set     name [title policy]                       product.list, product.show name
  *   batch.create    name product quota [ca]                   batch.set name [quota state ca]; state: open closed; batch.list [product]; batch.show name
+ *   batch.compromise name [reason]                            closes it; a job marks all its devices -> {"job": id}
  *   device.list     [state batch product full after limit]    device.show udid -> row, "credentials": [...]
  *   device.allocate udid batch                                registered -> allocated
  *   device.suspend  device.resume  device.retire  device.compromise    udid [reason]    retire and compromise revoke what it holds
@@ -26,6 +28,12 @@
  *   device.extend   udid until   device.return udid           a later end; the end now
  *   offer.list      [giver taker after limit]                 rental.list [owner tenant after limit]
  *   device.history  udid [after limit]                        whose it has been: rows {"how","from","to","at","until","revoked","actor"}
+ *   bulk.start      act [reason state batch product owner service org listed]   act: suspend resume retire compromise reset transfer (to org); at least one
+ *                   filter, or listed: then bulk.add job, blob: UDIDs, one a line; and bulk.resume job  -> {"job": id, "state"}
+ *   bulk.dry        as above [after], blob: the UDIDs         what it would do to the next devices -> {"looked_at","done","already","refused","refusals","next"}
+ *   bulk.work       job                                       how far it is; takes a step where no server does -> the job's row and "part" (of 1000)
+ *   bulk.cancel     job     bulk.resume job                   stop after the step that runs; go on from there
+ *   bulk.list       [state after limit]   bulk.show job [after limit] -> row, "refusals": [{"udid","code","what"}], "next"
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)

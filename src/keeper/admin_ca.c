@@ -1,9 +1,11 @@
 /* Certification authorities and certificate profiles. */
-#include "keeper/internal.h"
+#include "keeper/job.h"
 
 #include "base/text.h"
 
 #include <stdio.h>
+
+enum { CA_COMPROMISE = 2 }; /* RFC 5280 section 5.3.1 */
 
 BM_ADMIN_HANDLER(bm_admin_profile_list)
 {
@@ -229,6 +231,93 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
     json_object_set_new(out, "state", json_string("revoked"));
     fields = json_pack("{s:s, s:s}", "name", name, "reason", bm_reason_name(reason));
     return bm_record(k, now, "ca.revoked", fields, e);
+}
+
+/* --- a CA whose key is in wrong hands ---------------------------------------------------------------------------------------------- */
+struct search {
+    int64_t parent_id;
+    char found[BM_NAME_LEN];
+};
+
+static enum bm_rc see_child(void *arg, const struct bm_ca *ca, struct bm_error *e)
+{
+    struct search *s = arg;
+
+    (void)e;
+    if (ca->parent_id == s->parent_id && strcmp(ca->state, "active") == 0)
+        memcpy(s->found, ca->name, sizeof s->found);
+    return BM_OK;
+}
+
+static enum bm_rc check_compromise(struct bm_keeper *k, const struct bm_ca *ca, struct bm_error *e)
+{
+    struct search s = { .parent_id = ca->id };
+    enum bm_rc rc;
+
+    if (strcmp(ca->state, "active") != 0 && ca->reason == CA_COMPROMISE)
+        return bm_fail(e, BM_CONFLICT, "CA '%s' is marked compromised already", ca->name);
+    if (ca->parent_id == 0)
+        return bm_fail(e, BM_USAGE,
+                       "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", ca->name);
+    rc = bm_ca_each(k->store, see_child, &s, e);
+    if (rc == BM_OK && s.found[0] != '\0')
+        return bm_refuse(e, BM_CONFLICT, "ca-has-children", "'%s' stands below '%s'; it is compromised as well: say so first",
+                         s.found, ca->name);
+    return rc;
+}
+
+static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    struct bm_issuer *issuer;
+    enum bm_rc rc = bm_ca_get(k->store, name, &ca, e);
+
+    if (rc == BM_OK && ca.id == not_this->id)
+        return bm_fail(e, BM_USAGE, "the new default must be another CA");
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
+    return rc == BM_OK ? bm_meta_set(k->store, "default-ca", bm_rd_str(name), e) : rc;
+}
+
+/* Whoever was to get certificates from it gets them from the default CA from now on (bm_line_ca()); with one of its own nobody renews. */
+static enum bm_rc put_out_of_use(struct bm_keeper *k, const struct bm_ca *ca, const char *successor, int64_t now,
+                                 struct bm_error *e)
+{
+    enum bm_rc rc = successor != NULL ? set_default(k, successor, ca, e) : BM_OK;
+
+    if (rc != BM_OK)
+        return bm_wrap(e, rc, "new default CA '%.64s'", successor);
+    if (carries_default(k, ca->id))
+        return bm_refuse(e, BM_CONFLICT, "ca-default",
+                         "new certificates and the server's own hang on '%s'; name the one to take its place: --default NAME",
+                         ca->name);
+    return bm_revoke_ca(k, ca->id, CA_COMPROMISE, now, e);
+}
+
+BM_ADMIN_HANDLER(bm_admin_ca_compromise)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL, *request = NULL;
+    const char *name;
+    int64_t now;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    (void)blob;
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc == BM_OK)
+        rc = bm_ca_get(k->store, name, &ca, e);
+    if (rc == BM_OK)
+        rc = check_compromise(k, &ca, e);
+    if (rc == BM_OK)
+        rc = put_out_of_use(k, &ca, bm_arg_text(in, "default"), now, e);
+    if (rc != BM_OK)
+        return rc;
+    fields = json_pack("{s:s, s:s*}", "name", name, "default", bm_arg_text(in, "default"));
+    rc = bm_record(k, now, "ca.compromised", fields, e);
+    request = json_pack("{s:s}", "ca", name);
+    json_object_set_new(out, "name", json_string(name));
+    return rc == BM_OK ? bm_job_start(k, BM_JOB_CA, request, now, out, e) : rc;
 }
 
 BM_ADMIN_HANDLER(bm_admin_ca_default)

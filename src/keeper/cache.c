@@ -151,17 +151,28 @@ static enum bm_rc ca_id_of(struct bm_keeper *k, const char *name, int64_t *ret, 
     return BM_OK;
 }
 
+static bool is_compromised(struct bm_keeper *k, int64_t ca_id)
+{
+    enum { CA_COMPROMISE = 2 }; /* RFC 5280 section 5.3.1 */
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+
+    return bm_ca_by_id(k->store, ca_id, &ca, NULL) == BM_OK && strcmp(ca.state, "active") != 0 && ca.reason == CA_COMPROMISE;
+}
+
+/* The default stands in for one that was compromised, so that its devices can come back; one that was revoked for other reasons is the
+ * administrator's to replace. */
 enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf name = { .max = BM_NAME_LEN };
-    enum bm_rc rc;
+    int64_t named = b != NULL ? b->ca_id : 0;
+    enum bm_rc rc = named == 0 && p->ca[0] != '\0' ? ca_id_of(k, p->ca, &named, e) : BM_OK;
 
-    if (b != NULL && b->ca_id != 0) {
-        *ret_ca = b->ca_id;
+    if (rc != BM_OK)
+        return rc;
+    if (named != 0 && !is_compromised(k, named)) {
+        *ret_ca = named;
         return BM_OK;
     }
-    if (p->ca[0] != '\0')
-        return ca_id_of(k, p->ca, ret_ca, e);
     rc = bm_meta_get(k->store, "default-ca", &name, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "no default issuing CA; set one with 'birthmark ca default'");

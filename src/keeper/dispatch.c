@@ -38,7 +38,7 @@ static const struct {
     { "after", WHOLE }, { "limit", WHOLE },    { "quota", WHOLE },  { "manifest", WHOLE }, { "from", WHOLE },
     { "to", WHOLE },    { "index", WHOLE },    { "size", WHOLE },   { "full", YES_NO },    { "dry_run", YES_NO },
     { "policy", MAP },  { "endpoints", LIST }, { "delta", YES_NO }, { "force", YES_NO },   { "job", WHOLE },
-    { "uses", WHOLE },  { "count", WHOLE },    { "number", WHOLE }, { "udids", LIST },
+    { "uses", WHOLE },  { "count", WHOLE },    { "number", WHOLE }, { "udids", LIST },     { "listed", YES_NO },
 };
 
 static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };

@@ -39,6 +39,18 @@ static enum bm_rc check_state(const struct bm_device *d, struct bm_error *e)
     return BM_OK;
 }
 
+/* A certificate falls with its CA, before anybody has come to revoke it. */
+static enum bm_rc check_its_ca(struct bm_keeper *k, const struct bm_credential *c, struct bm_error *e)
+{
+    struct bm_issuer *by;
+    enum bm_rc rc = c->id != 0 ? bm_issuer_get(k, c->ca_id, &by, e) : BM_OK;
+
+    if (rc == BM_DENIED)
+        return bm_refuse(e, BM_DENIED, "credential-revoked",
+                         "the CA of the certificate presented has been revoked; enrol with the IDevID key");
+    return rc;
+}
+
 static enum bm_rc check_credential(const struct bm_credential *c, const struct bm_policy *p, int64_t now, struct bm_error *e)
 {
     const char *status = c->id != 0 ? bm_credential_status(c, now) : "active";
@@ -312,6 +324,8 @@ enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t n
 
     if (rc == BM_OK)
         rc = check_state(&who.device, e);
+    if (rc == BM_OK) /* before the line is lent: another CA may push it out of the cache */
+        rc = check_its_ca(k, &who.credential, e);
     if (rc == BM_OK)
         rc = bm_line_get(k, who.device.batch_id, &l, e);
     if (rc == BM_OK)

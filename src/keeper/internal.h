@@ -71,6 +71,7 @@ struct bm_keeper {
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
+    bool in_server;    /* chores are done by its loop */
     bool view_changed; /* workers are to be told */
     const char *actor; /* of the administrator's act being run */
     int64_t started_at;
@@ -258,6 +259,16 @@ BM_ADMIN_HANDLER(bm_admin_device_rent);
 BM_ADMIN_HANDLER(bm_admin_device_extend);
 BM_ADMIN_HANDLER(bm_admin_device_return);
 BM_ADMIN_HANDLER(bm_admin_offer_list);
+BM_ADMIN_HANDLER(bm_admin_batch_compromise);
+BM_ADMIN_HANDLER(bm_admin_ca_compromise);
+BM_ADMIN_HANDLER(bm_admin_bulk_start);
+BM_ADMIN_HANDLER(bm_admin_bulk_dry);
+BM_ADMIN_HANDLER(bm_admin_bulk_add);
+BM_ADMIN_HANDLER(bm_admin_bulk_resume);
+BM_ADMIN_HANDLER(bm_admin_bulk_work);
+BM_ADMIN_HANDLER(bm_admin_bulk_cancel);
+BM_ADMIN_HANDLER(bm_admin_bulk_list);
+BM_ADMIN_HANDLER(bm_admin_bulk_show);
 BM_ADMIN_HANDLER(bm_admin_rental_list);
 BM_ADMIN_HANDLER(bm_admin_crl_show);
 BM_ADMIN_HANDLER(bm_admin_crl_export);

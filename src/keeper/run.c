@@ -533,6 +533,7 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
         bm_log(BM_LOG_ERROR, "start", "%s (%s)", e.what, bm_error_code(&e));
         return 1;
     }
+    l->k->in_server = true;
     (void)fcntl(control_fd, F_SETFL, fcntl(control_fd, F_GETFL) | O_NONBLOCK);
     l->view_at_ms = l->busy_at_ms = bm_clock_steady_ms();
     run_loop(l);

@@ -11,6 +11,8 @@ struct gather {
     struct bm_keeper *k;
     struct bm_status *status;
     const struct bm_policy *policy;
+    int64_t ca_id; /* the last one looked at */
+    bool ca_gone;
     int64_t now, issued_at; /* of the newest credential */
     size_t active, expired, revoked;
     bool moved; /* it has a new owner, and got nothing since */
@@ -26,11 +28,23 @@ static struct bm_status_credential *next_slot(struct bm_status *s)
     return &s->credentials[s->n_credentials++];
 }
 
+/* Covered by what happened to its CA. */
+static bool has_lost_ca(struct gather *g, int64_t ca_id)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+
+    if (g->ca_id == ca_id)
+        return g->ca_gone;
+    g->ca_id = ca_id;
+    g->ca_gone = bm_ca_by_id(g->k->store, ca_id, &ca, NULL) == BM_OK && strcmp(ca.state, "active") != 0;
+    return g->ca_gone;
+}
+
 static enum bm_rc add_credential(void *arg, const struct bm_credential *c, struct bm_error *e)
 {
     struct gather *g = arg;
     struct bm_status_credential *s = next_slot(g->status);
-    const char *status = bm_credential_status(c, g->now);
+    const char *status = has_lost_ca(g, c->ca_id) ? "revoked" : bm_credential_status(c, g->now);
     struct bm_service service = { 0 };
 
     *s = (struct bm_status_credential){ .not_after = c->not_after };

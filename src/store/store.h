@@ -203,6 +203,47 @@ BM_MUST_USE enum bm_rc bm_rental_drop(struct bm_store *s, int64_t device_id, str
 /* The one that was the first to be over at `now`; BM_NOTFOUND when none is. */
 BM_MUST_USE enum bm_rc bm_rental_due(struct bm_store *s, int64_t now, struct bm_rental *ret, struct bm_error *e);
 
+/* --- jobs: one act on many devices -------------------------------------------------------------------------------------------- */
+struct bm_job {
+    int64_t id;
+    char act[16], state[16]; /* state: filling, running, done, cancelled */
+    int reason;              /* RFC 5280 section 5.3.1; -1: the act's own */
+    bool listed;             /* its devices were given one by one */
+    int64_t created_at, ended_at;
+    int64_t last_id, cursor_id; /* of the rows it goes through; how far it is */
+    int64_t total;              /* listed: how many; else 0 */
+    int64_t looked_at, done, already, refused, revoked;
+    char actor[64], request[1024];
+};
+BM_MUST_USE enum bm_rc bm_job_put(struct bm_store *s, struct bm_job *j, struct bm_error *e); /* id != 0: where it stands */
+BM_MUST_USE enum bm_rc bm_job_get(struct bm_store *s, int64_t id, struct bm_job *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_job_running(struct bm_store *s, struct bm_job *ret, struct bm_error *e); /* the oldest; BM_NOTFOUND */
+BM_MUST_USE enum bm_rc bm_job_item_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_job_refusal_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], const char *code,
+                                          const char *what, struct bm_error *e);
+/* What a job goes through: ids after `after`, `limit` at most, in order. */
+struct bm_job_item {
+    int64_t id;                                        /* what the cursor counts in */
+    int64_t device_id, batch_id, product_id, owner_id; /* owner: its own entry, else the product's organisation; listed: all 0 */
+    uint8_t udid[BM_UDID_LEN];
+    char state[16];
+};
+typedef enum bm_rc bm_job_item_fn(void *arg, const struct bm_job_item *i, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_job_each_device(struct bm_store *s, int64_t after, int64_t limit, bm_job_item_fn *fn, void *arg,
+                                          struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_job_each_item(struct bm_store *s, int64_t job_id, int64_t after, int64_t limit, bm_job_item_fn *fn,
+                                        void *arg, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_device_last_id(struct bm_store *s, int64_t *ret, struct bm_error *e); /* 0: there are none */
+BM_MUST_USE enum bm_rc bm_credential_last_id(struct bm_store *s, int64_t *ret, struct bm_error *e);
+/* Credentials after `after`, `limit` at most, in order, with their CA: for what concerns all of one CA. */
+struct bm_credential_brief {
+    int64_t id, ca_id;
+    char state[16];
+};
+typedef enum bm_rc bm_credential_brief_fn(void *arg, const struct bm_credential_brief *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_credential_each_brief(struct bm_store *s, int64_t after, int64_t limit, bm_credential_brief_fn *fn,
+                                                void *arg, struct bm_error *e);
+
 /* --- credentials -------------------------------------------------------------------------------------------------------------- */
 struct bm_credential {
     int64_t id, device_id, service_id, ca_id; /* service_id 0: none; device_id 0: the server's own certificate */
@@ -312,7 +353,7 @@ typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, stru
 BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
 
 /* --- lists and stories: for people, as JSON ----------------------------------------------------------------------------------- */
-/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental. Rows after `after_id` (0: from
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
  * Kinds of docs/codes.md: code.

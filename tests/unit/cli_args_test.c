@@ -250,6 +250,17 @@ static bool takes(const struct bm_admin_op *op, const char *member)
     return strstr(padded, word) != NULL;
 }
 
+/* What a verb with code of its own keeps to itself. */
+static bool is_own(const struct bm_verb *v, const char *member)
+{
+    static const char *const own[] = { "file", "dry_run", "detach" };
+
+    for (size_t i = 0; v->run == bm_cli_device_bulk && i < BM_COUNT(own); i++)
+        if (strcmp(own[i], member) == 0)
+            return true;
+    return false;
+}
+
 static void member_is_taken(const struct bm_verb *v, const struct bm_word *w)
 {
     char member[64];
@@ -258,7 +269,7 @@ static void member_is_taken(const struct bm_verb *v, const struct bm_word *w)
     for (char *p = member; w->member == NULL && *p != '\0'; p++)
         *p = *p == '-' ? '_' : *p;
     if (w->kind == BM_WORD_BLOB || strncmp(member, "change.", 7) == 0 || v->run == bm_cli_export || v->run == bm_cli_crl_export ||
-        v->run == bm_cli_code_create)
+        v->run == bm_cli_code_create || is_own(v, member))
         return;
     print_message("%s: %s\n", v->op, member);
     assert_true(takes(op_of(v->op), member));
@@ -292,7 +303,8 @@ static void every_act_has_a_verb(void **state)
         while (v->family != NULL && (v->op == NULL || strcmp(v->op, op->name) != 0))
             v++;
         print_message("%s\n", op->name);
-        assert_true(v->family != NULL || strncmp(op->name, "manifest.", 9) == 0);
+        assert_true(v->family != NULL || strncmp(op->name, "manifest.", 9) == 0 || strcmp(op->name, "bulk.dry") == 0 ||
+                    strcmp(op->name, "bulk.add") == 0 || strcmp(op->name, "bulk.work") == 0);
     }
 }
 

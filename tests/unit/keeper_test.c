@@ -841,7 +841,7 @@ static void ca_cut_off(void **state)
     register_device(&w, "lot", &go_on);
     ask_tls(&c, &d);
     granted_once(&c, &d);
-    admin_ok(&w, "{\"op\":\"ca.revoke\",\"name\":\"lot-ca\",\"reason\":\"cACompromise\"}");
+    admin_ok(&w, "{\"op\":\"ca.revoke\",\"name\":\"lot-ca\",\"reason\":\"superseded\"}");
     ask_tls(&c, &d);
     refused(&c, BM_DENIED, "ca-revoked");
     ask_tls(&c, &go_on);
