@@ -30,20 +30,31 @@ static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const
     return bm_cert_issue(&i, &ca->cert, NULL, NULL, e);
 }
 
-/* Key files outlive a transaction that is rolled back. One that is there without a CA row stays what it is: the new CA's key gets a name of
- * its own. */
+static enum bm_rc generate(struct bm_keeper *k, const char *name, const char *alg, struct bm_error *e)
+{
+    char uri[BM_TEXT_MAX];
+    enum bm_rc rc = bm_key_mark(k, name, e);
+
+    snprintf(uri, sizeof uri, "file:%s", name);
+    return rc == BM_OK ? bm_key_generate(&k->ring, uri, alg, e) : rc;
+}
+
+/* Key files outlive a transaction that is rolled back; bm_key_marks_tidy() takes them away when the registry is opened next. Until then the new
+ * CA's key gets a name of its own, as it does when the log's key has that name. */
 static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret,
                            struct bm_error *e)
 {
+    char name[BM_NAME_LEN];
     uint8_t r[4];
     enum bm_rc rc;
 
-    snprintf(ca->key_uri, sizeof ca->key_uri, "file:%s", s->name);
-    rc = bm_key_generate(&k->ring, ca->key_uri, s->alg, e);
+    snprintf(name, sizeof name, "%s", s->name);
+    rc = generate(k, name, s->alg, e);
     if (rc == BM_CONFLICT && RAND_bytes(r, sizeof r) == 1) {
-        snprintf(ca->key_uri, sizeof ca->key_uri, "file:%.55s-%02x%02x%02x%02x", s->name, r[0], r[1], r[2], r[3]);
-        rc = bm_key_generate(&k->ring, ca->key_uri, s->alg, e);
+        snprintf(name, sizeof name, "%.55s-%02x%02x%02x%02x", s->name, r[0], r[1], r[2], r[3]);
+        rc = generate(k, name, s->alg, e);
     }
+    snprintf(ca->key_uri, sizeof ca->key_uri, "file:%s", name);
     return rc == BM_OK ? bm_key_open(&k->ring, ca->key_uri, ret, e) : rc;
 }
 

@@ -75,6 +75,7 @@ struct bm_keeper {
     bool view_changed; /* workers are to be told */
     const char *actor; /* of the administrator's act being run */
     int64_t started_at;
+    char key_made[BM_NAME_LEN]; /* its mark goes with the commit: key_mark.c */
 };
 
 /* open.c */
@@ -203,6 +204,12 @@ void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transacti
 
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
+
+/* key_mark.c: a key file is written before the row that names it is committed. Its mark, beside it, says that it may still be nobody's. */
+BM_MUST_USE enum bm_rc bm_key_mark(struct bm_keeper *k, const char *name, struct bm_error *e); /* BM_CONFLICT: the name is taken */
+void bm_key_marks_committed(struct bm_keeper *k);
+/* Of marked keys those that no CA names are taken away; all marks are. Called before anybody can make a key. */
+BM_MUST_USE enum bm_rc bm_key_marks_tidy(struct bm_keeper *k, struct bm_error *e);
 
 /* admin_device.c */
 /* The device that "udid" names, and the time. */

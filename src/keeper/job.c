@@ -49,6 +49,8 @@ static enum bm_rc treat(struct step *s, const struct bm_job_item *i, struct bm_e
     }
     if (refused && s->job->refused <= BM_JOB_REFUSALS_MAX)
         rc = bm_job_refusal_add(s->k->store, s->job->id, i->udid, bm_error_code(&why), why.what, e);
+    if (rc == BM_OK && s->job->listed)
+        rc = bm_job_item_drop(s->k->store, i->id, e); /* what is done with does not fill the registry */
     s->job->looked_at++;
     s->job->cursor_id = i->id;
     return rc;

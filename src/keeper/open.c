@@ -2,6 +2,7 @@
  *
  *   DATA/registry.db   the store, unless it is elsewhere
  *                            DATA/keys/   private keys, sealed      DATA/secret   what seals them (mode 0400)
+ *   DATA/keys/NAME.making  marks of keys whose row is not committed yet (key_mark.c)
  *   DATA/lock          held while open    DATA/admin.sock                        DATA/birthmark.conf (optional)
  *   DATA/init.begun    there while init is at work; what a cut-off init leaves beside it is nobody's yet */
 #include "keeper/internal.h"
@@ -187,6 +188,8 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
     if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
     if (rc == BM_OK)
+        rc = bm_key_marks_tidy(k, e);
+    if (rc == BM_OK)
         rc = make_session_keys(k, e);
     if (rc == BM_OK)
         *ret = BM_MOVE(k);
@@ -322,7 +325,7 @@ static enum bm_rc fill(struct bm_keeper *k, const struct bm_init_options *o, str
         rc = bm_store_commit(k->store, e);
     if (rc == BM_OK)
         bm_audit_committed(&k->audit);
-    return rc;
+    return rc == BM_OK ? bm_key_marks_tidy(k, e) : rc;
 }
 
 /* A half-made registry is worse than none, and in the way of the next try: what init began, a failed init takes away. None of it was there

@@ -67,8 +67,10 @@ enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error 
         rc = bm_store_commit(k->store, e);
     if (rc == BM_OK) {
         bm_audit_committed(&k->audit);
+        bm_key_marks_committed(k);
         return BM_OK;
     }
+    k->key_made[0] = '\0'; /* the mark stays: whether the commit came through, the registry says when it is opened next */
     bm_store_rollback(k->store);
     bm_audit_rolled_back(&k->audit);
     bm_imports_drop(k, false);

@@ -10,6 +10,7 @@ static const struct bm_sql set = { "UPDATE job SET state = ?, ended_at = ?, last
 static const struct bm_sql get = { "SELECT id, " FIXED ", " MOVING " FROM job WHERE id = ?" };
 static const struct bm_sql running = { "SELECT id, " FIXED ", " MOVING " FROM job WHERE state = 'running' ORDER BY id LIMIT 1" };
 static const struct bm_sql add_item = { "INSERT INTO job_item (job_id, udid) VALUES (?, ?) ON CONFLICT DO NOTHING" };
+static const struct bm_sql drop_item = { "DELETE FROM job_item WHERE id = ?" };
 static const struct bm_sql add_refusal = { "INSERT INTO job_refusal (job_id, udid, code, what) VALUES (?, ?, ?, ?)"
                                            " ON CONFLICT DO NOTHING" };
 
@@ -77,6 +78,11 @@ enum bm_rc bm_job_running(struct bm_store *s, struct bm_job *ret, struct bm_erro
 enum bm_rc bm_job_item_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], struct bm_error *e)
 {
     return bm_db_insert(s, &add_item, BM_ARGS(bm_arg_int(job_id), bm_arg_blob(udid, BM_UDID_LEN)), "item of a job", NULL, e);
+}
+
+enum bm_rc bm_job_item_drop(struct bm_store *s, int64_t id, struct bm_error *e)
+{
+    return bm_db_run(s, &drop_item, BM_ARGS(bm_arg_int(id)), e);
 }
 
 enum bm_rc bm_job_refusal_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], const char *code,

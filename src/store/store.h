@@ -219,6 +219,7 @@ BM_MUST_USE enum bm_rc bm_job_put(struct bm_store *s, struct bm_job *j, struct b
 BM_MUST_USE enum bm_rc bm_job_get(struct bm_store *s, int64_t id, struct bm_job *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_job_running(struct bm_store *s, struct bm_job *ret, struct bm_error *e); /* the oldest; BM_NOTFOUND */
 BM_MUST_USE enum bm_rc bm_job_item_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_job_item_drop(struct bm_store *s, int64_t id, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_job_refusal_add(struct bm_store *s, int64_t job_id, const uint8_t udid[BM_UDID_LEN], const char *code,
                                           const char *what, struct bm_error *e);
 /* What a job goes through: ids after `after`, `limit` at most, in order. */

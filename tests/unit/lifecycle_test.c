@@ -354,6 +354,29 @@ static void hostile_lists(void **state)
     }
 }
 
+/* Cut anywhere, a list is taken when what is there are whole lines, and not otherwise; nothing behind its end is read. */
+static void every_prefix(void **state)
+{
+    char list[300], text[100];
+    json_int_t job = start("\"act\":\"retire\",\"listed\":true");
+
+    (void)state;
+    snprintf(text, sizeof text, "{\"op\":\"bulk.add\",\"job\":%lld}", (long long)job);
+    snprintf(list, sizeof list, "%064d\n\r\n%064d\r\n%064d", 1, 2, 3);
+    for (size_t n = 0; n < strlen(list); n++) {
+        uint8_t *own = exact(bm_rd_of((const uint8_t *)list, n));
+        size_t line = n <= 65 ? n : n <= 67 ? 0 : n - 67 <= 66 ? n - 67 : n - 67 - 66;
+        bool whole = line == 0 || line == 64 || line == 65 || line == 66 || n == 66;
+
+        assert_rc_(admin_do(&w, text, bm_rd_of(own, n), NULL), whole ? BM_OK : BM_USAGE, list + n);
+        free(own);
+    }
+    admin_ok(&w, "{\"op\":\"bulk.resume\",\"job\":%lld}", (long long)job);
+    work(job);
+    assert_int_equal(count_of(job, "refused"), count_of(job, "total")); /* nobody knows them */
+    assert_int_equal(count_of(job, "total"), 4 * 1 + 3 * 2);
+}
+
 /* A step that is lost took nothing with it; the next one does it again, once. What was cancelled stays where it is. */
 static void cut_off(void **state)
 {
@@ -532,9 +555,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_act_on_one), cmocka_unit_test(each_act_on_many), cmocka_unit_test(selections),
-        cmocka_unit_test(refused_starts),  cmocka_unit_test(hostile_lists),    cmocka_unit_test(cut_off),
-        cmocka_unit_test(whole_batch),     cmocka_unit_test(whole_ca),         cmocka_unit_test(ca_refused),
-        cmocka_unit_test(default_ca),
+        cmocka_unit_test(refused_starts),  cmocka_unit_test(hostile_lists),    cmocka_unit_test(every_prefix),
+        cmocka_unit_test(cut_off),         cmocka_unit_test(whole_batch),      cmocka_unit_test(whole_ca),
+        cmocka_unit_test(ca_refused),      cmocka_unit_test(default_ca),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);
