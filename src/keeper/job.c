@@ -63,7 +63,7 @@ static enum bm_rc devices(struct step *s, bool *ret_end, struct bm_error *e)
                                    : bm_job_each_device(s->k->store, s->job->cursor_id, BM_JOB_PAGE, keep_item, &p, e);
 
     *ret_end = p.n == 0;
-    for (size_t i = 0; rc == BM_OK && i < p.n && time_left(s); i++) {
+    for (size_t i = 0; rc == BM_OK && i < p.n && (i == 0 || time_left(s)); i++) {
         *ret_end = p.of[i].id > s->job->last_id;
         if (*ret_end)
             break;
@@ -109,7 +109,7 @@ static enum bm_rc credentials(struct step *s, bool *ret_end, struct bm_error *e)
     enum bm_rc rc = bm_credential_each_brief(s->k->store, s->job->cursor_id, BM_JOB_PAGE, keep_brief, &b, e);
 
     *ret_end = b.n == 0;
-    for (size_t i = 0; rc == BM_OK && i < b.n && time_left(s); i++) {
+    for (size_t i = 0; rc == BM_OK && i < b.n && (i == 0 || time_left(s)); i++) {
         *ret_end = b.of[i].id > s->job->last_id;
         if (*ret_end)
             break;
@@ -145,10 +145,11 @@ static enum bm_rc record_end(struct step *s, const char *event, struct bm_error 
 static enum bm_rc go(struct step *s, bool ca, struct bm_error *e)
 {
     bool end = false;
-    enum bm_rc rc = BM_OK;
+    enum bm_rc rc;
 
-    while (rc == BM_OK && !end && time_left(s))
+    do /* one at least, however slow the machine */
         rc = ca ? credentials(s, &end, e) : devices(s, &end, e);
+    while (rc == BM_OK && !end && time_left(s));
     if (rc != BM_OK)
         return rc;
     if (end) {

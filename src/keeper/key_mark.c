@@ -94,17 +94,19 @@ static bool is_mark(const char *file, char ret[BM_NAME_LEN])
     return true;
 }
 
+/* What cannot be tidied stays for the next start: a disk that is read-only is no reason not to look at the registry. */
 enum bm_rc bm_key_marks_tidy(struct bm_keeper *k, struct bm_error *e)
 {
     DIR *d = opendir(k->ring.dir);
     const struct dirent *f;
     char name[BM_NAME_LEN];
-    enum bm_rc rc = d != NULL ? BM_OK : bm_fail(e, BM_IO, "cannot look into %s: %s", k->ring.dir, strerror(errno));
+    struct bm_error why;
 
-    while (rc == BM_OK && (f = readdir(d)) != NULL)
-        if (is_mark(f->d_name, name))
-            rc = tidy_one(k, name, e);
-    if (d != NULL)
-        closedir(d);
-    return rc;
+    if (d == NULL)
+        return bm_fail(e, BM_IO, "cannot look into %s: %s", k->ring.dir, strerror(errno));
+    while ((f = readdir(d)) != NULL)
+        if (is_mark(f->d_name, name) && tidy_one(k, name, &why) != BM_OK)
+            bm_log(BM_LOG_WARN, "key", "%s", why.what);
+    closedir(d);
+    return BM_OK;
 }

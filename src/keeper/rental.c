@@ -48,16 +48,16 @@ static enum bm_rc finish_due(struct bm_keeper *k, int64_t now, bool *ret_more, s
 {
     int64_t began = bm_clock_steady_ms(), revoked;
     struct bm_rental r;
-    enum bm_rc rc = BM_OK;
+    enum bm_rc rc;
 
     *ret_more = true;
-    while (rc == BM_OK && bm_clock_steady_ms() - began < BM_CHORE_MS) {
+    do { /* one at least, however slow the machine */
         rc = bm_rental_due(k->store, now, &r, e);
         if (rc == BM_OK)
             rc = bm_rental_finish(k, &r, now, &revoked, e);
         else
             *ret_more = false;
-    }
+    } while (rc == BM_OK && bm_clock_steady_ms() - began < BM_CHORE_MS);
     return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 

@@ -324,7 +324,8 @@ static void rental(void **state)
     assert_string_equal(bm_error_code(&err), "rental-over");
     refused_with("rental-over", "extend\",\"until\":\"1d\"", d.hex);
     world_reopen(&w); /* the server was down meanwhile */
-    assert_false(bm_chores_step(w.k, bm_clock_s()));
+    while (bm_chores_step(w.k, bm_clock_s()))
+        ; /* a step that took its time says that there may be more */
     owner_is(&d, "acme");
     status_of(&w, &d, "transferred", "active");
     refused_with("not-rented", "return\"", d.hex);
