@@ -6,9 +6,11 @@ DEVICES ?= 1000
 SECONDS ?= 60
 SOAK_SECONDS ?= 600
 TARGET ?=
+PEERS ?=
+SCALE ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build dev demo check lint bench fuzz soak format install clean
+.PHONY: help build dev demo check lint bench bench-scale fuzz soak format install clean
 
 help:
 	@echo 'make                                the programs, in build/release/bin'
@@ -16,7 +18,8 @@ help:
 	@echo 'make demo [DEVICES=$(DEVICES)]           a whole system with simulated devices on this machine'
 	@echo 'make check                          build, lint and all tests'
 	@echo 'make lint                           clang-tidy, cppcheck, format, longest functions'
-	@echo 'make bench                          measurements'
+	@echo 'make bench [PEERS=1]                measurements; beside other servers'
+	@echo 'make bench-scale [SCALE=5000000]    does it stay as fast with that many devices?'
 	@echo 'make soak [SOAK_SECONDS=$(SOAK_SECONDS)]          the long tests'
 	@echo 'make fuzz [SECONDS=$(SECONDS)] [TARGET=text]    libFuzzer, SECONDS per target'
 	@echo 'make format                         clang-format, in place'
@@ -46,7 +49,12 @@ lint:
 bench:
 	@scripts/install-deps bench
 	@scripts/build release $(JOBS)
-	@scripts/bench
+	@scripts/bench $(if $(PEERS),--peers)
+
+bench-scale:
+	@scripts/install-deps bench
+	@scripts/build release $(JOBS)
+	@scripts/bench --only scale --scale $(if $(SCALE),$(SCALE),5000000)
 
 fuzz:
 	@scripts/install-deps check
