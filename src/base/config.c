@@ -29,6 +29,10 @@ static const struct row rows[] = {
       "Where to serve CRLs and OCSP, and nothing else, without TLS: host:port, several with commas. Empty: nowhere; over TLS both "
       "are "
       "served in any case." },
+    { "listen_api", TEXT, MEMBER(listen_api), "", 0, 0,
+      "Where to serve the Admin API, and nothing else, over TLS: host:port, several with commas. Empty: at the addresses of "
+      "`listen`, as "
+      "soon as there is a token." },
     { "listen_metrics", TEXT, MEMBER(listen_metrics), "", 0, 0,
       "Where to tell Prometheus and load balancers how the server is (/metrics, /readyz, /healthz), without TLS: host:port, "
       "several "

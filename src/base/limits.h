@@ -24,13 +24,15 @@ enum {
     BM_QUEUE_FEW = 4,           /* so many are not few, per worker */
 
     /* worker to keeper */
-    BM_FRAME_MAX = 8 * 1024 * 1024, /* one frame, either way (a manifest block is the largest) */
-    BM_COMMAND_MAX = 256 * 1024,    /* a worker's command; the administrator's may reach BM_FRAME_MAX */
-    BM_IN_FLIGHT_MAX = 256,         /* commands of one worker the keeper has not answered; more get 503 */
-    BM_BATCH_COMMANDS = 512,        /* commands in one commit */
-    BM_BATCH_MS = 20,               /* a commit that a device waits for is not put off longer than this */
-    BM_IMPORT_BATCH_MS = 400,       /* nor one that only an import waits for */
-    BM_ADMINS_MAX = 16,             /* connections to the administrator's socket */
+    BM_FRAME_MAX = 8 * 1024 * 1024,                        /* one frame, either way (a manifest block is the largest) */
+    BM_COMMAND_MAX = 256 * 1024,                           /* a worker's command; the administrator's may reach BM_FRAME_MAX */
+    BM_API_REQUEST_MAX = BM_COMMAND_MAX / 2,               /* an API request as JSON */
+    BM_API_COMMAND_MAX = 4 * 1024 * 1024 + BM_COMMAND_MAX, /* with a manifest block beside it; only BM_CMD_API may be so large */
+    BM_IN_FLIGHT_MAX = 256,                                /* commands of one worker the keeper has not answered; more get 503 */
+    BM_BATCH_COMMANDS = 512,                               /* commands in one commit */
+    BM_BATCH_MS = 20,                                      /* a commit that a device waits for is not put off longer than this */
+    BM_IMPORT_BATCH_MS = 400,                              /* nor one that only an import waits for */
+    BM_ADMINS_MAX = 16,                                    /* connections to the administrator's socket */
     BM_WORKERS_MAX = 256,
     BM_CHORE_MS = 10, /* what the keeper does of its own accord (rentals, jobs) holds up devices no longer than this at a time */
     BM_CHORE_EVERY_MS = 100,     /* and while devices wait, no more often than this */
@@ -83,6 +85,10 @@ enum {
     BM_PROFILE_MAX = 8 * 1024,    /* a certificate profile as JSON */
     BM_REFUSALS_KEPT = 100000,    /* rows `birthmark why` can look back on */
     BM_REFUSALS_PER_SECOND = 500, /* written; more are counted only */
+
+    /* Admin API */
+    BM_API_LARGE_BODIES = 8,  /* requests over BM_HTTP_BODY_MAX that one worker takes in at a time; more get 503 */
+    BM_API_WRONG_TOKENS = 10, /* from one address within a minute that get a reason and a row; more get 429 */
 
     /* clock */
     BM_CLOCK_BACK_TOLERANCE_S = 60, /* how far the clock may jump back before nothing is issued */

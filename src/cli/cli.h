@@ -152,5 +152,6 @@ bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_crl_export, bm_cli_profile_show, b
 bm_verb_fn bm_cli_code_create;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;
 bm_verb_fn bm_cli_manifest_make, bm_cli_manifest_import, bm_cli_manifest_export, bm_cli_manifest_verify;
+bm_verb_fn bm_cli_api_openapi;
 
 #endif

@@ -78,8 +78,9 @@ static const char *named_thing(const struct bm_verb *v, const struct bm_word *w)
     static const struct {
         const char *word, *family;
     } things[] = {
-        { "org", "org" },   { "issuer", "org" },      { "product", "product" }, { "batch", "batch" },      { "ca", "ca" },
-        { "parent", "ca" }, { "profile", "profile" }, { "service", "service" }, { "services", "service" },
+        { "org", "org" },         { "issuer", "org" },      { "product", "product" },  { "batch", "batch" },
+        { "ca", "ca" },           { "parent", "ca" },       { "maker", "org" },        { "token", "token" },
+        { "profile", "profile" }, { "service", "service" }, { "services", "service" },
     };
 
     for (size_t i = 0; i < BM_COUNT(things); i++) {

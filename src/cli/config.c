@@ -37,8 +37,8 @@ enum bm_rc bm_cli_config_show(struct bm_cli *c, struct bm_error *e)
 
     if (rc != BM_OK)
         return rc;
-    r = json_pack("{ss,ss,ss,ss,ss,si,ss,ss,ss,ss,ss,si,si,si,si,ss,ss,ss}", "data", config.data_dir, "file", config.file, "listen",
-                  config.listen, "listen_http", config.listen_http, "listen_metrics", config.listen_metrics, "workers",
+    r = json_pack("{ss,ss,ss,ss,ss,ss,si,ss,ss,ss,ss,ss,si,si,si,si,ss,ss,ss}", "data", config.data_dir, "file", config.file, "listen",
+                  config.listen, "listen_http", config.listen_http, "listen_metrics", config.listen_metrics, "listen_api", config.listen_api, "workers",
                   (int)config.workers, "log_level", level_name(config.log_level), "tls_hosts", config.tls_hosts, "tls_cert_file",
                   config.tls_cert_file, "tls_key_file", config.tls_key_file, "secret_file", config.secret_file, "connections",
                   (int)config.connections, "connections_per_address", (int)config.connections_per_address, "idle_seconds",

@@ -22,6 +22,8 @@ const struct bm_family bm_families[] = {
     { "crl", "the revocation lists of the certification authorities" },
     { "manifest", "signed lists of device identities, from factory to registry" },
     { "log", "the audit log and its proofs" },
+    { "token", "the tokens of the Admin API" },
+    { "api", "the Admin API over HTTPS" },
     { "config", "the server's configuration" },
     { "clock", "what to do about a clock that was set back" },
     { "refusals", "what was refused to devices" },
@@ -63,6 +65,7 @@ const struct bm_family bm_families[] = {
 
 #define SERVICE                                                                                                                    \
     TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
+        { "org", "who runs it, and whose tokens then reach it" },                                                                  \
         { "endpoint", "URI the device connects to", .kind = BM_WORD_MANY, .member = "endpoints", .value = "URI" }
 
 /* What a manifest says of itself, and who signs it. */
@@ -131,13 +134,15 @@ const struct bm_verb bm_verbs[] = {
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
       .options = { { "product", "what is made", .needed = true },
                    { "quota", "how many devices may become active", .kind = BM_WORD_INT, .needed = true },
-                   { "ca", "issuing CA; default: the registry's" } },
+                   { "ca", "issuing CA; default: the registry's" },
+                   { "maker", "the contract manufacturer, whose tokens then reach it" } },
       .next = "birthmark manifest import FILE --batch {}" },
     { "batch", "set", "batch.set", "Change a batch; what is not named stays",
       .args = NAME("the batch"),
       .options = { { "quota", "how many devices may become active", .kind = BM_WORD_INT },
                    { "state", "open or closed", .values = "open closed" },
-                   { "ca", "issuing CA" } } },
+                   { "ca", "issuing CA" },
+                   { "maker", "the contract manufacturer, whose tokens then reach it; \"\": none" } } },
     { "batch", "close", "batch.set", "Close a batch: no further device of it becomes active",
       .args = NAME("the batch"), .fixed = "state=closed" },
     { "batch", "open", "batch.set", "Open a closed batch again",
@@ -370,6 +375,19 @@ const struct bm_verb bm_verbs[] = {
       .run = bm_cli_migrate,
       .notes = "All of it or nothing: every row is read back and the audit log computed again before it counts. The\n"
                "configuration then names the new place, and a registry.db of the data folder is put aside." },
+
+    { "token", "create", "token.create", "Make a token for the Admin API; its secret is shown this once",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'; the audit log names it"),
+      .options = { { "role", "what it may do: administrator, operator, auditor, contract-manufacturer, oem, service-operator", .needed = true,
+                     .values = "administrator operator auditor contract-manufacturer oem service-operator" },
+                   { "org", "for the last three: the organisation whose things it reaches" },
+                   { "expires", "a duration like 90d (the default), a time, or never", .value = "WHEN" } } },
+    { "token", "list", "token.list", "List tokens; last use is known to the hour",
+      .options = { AFTER, LIMIT },
+      .rows = "rows", .columns = "name role org expires_at=EXPIRES revoked_at=REVOKED last_used_at=USED" },
+    { "token", "show", "token.show", "Show a token, without its secret", .args = NAME("the token") },
+    { "token", "revoke", "token.revoke", "Revoke a token; its next call is refused", .args = NAME("the token") },
+    { "api", "openapi", NULL, "Print the OpenAPI 3.1 description of the Admin API", .run = bm_cli_api_openapi },
 
     { "config", "check", NULL, "Check the configuration",
       .args = { { "file", "the file; default DIR/birthmark.conf" } },

@@ -10,11 +10,12 @@
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
  *   ca.compromise   name [default]                            revoked with cACompromise; a job revokes all it issued -> {"job": id}
  *   ca.default      name                                      the issuing CA for products and batches that name none
- *   service.create  name kind [title profile endpoints]       endpoints: array of URIs
- *   service.set     name [title kind profile endpoints]       service.list, service.show name
+ *   service.create  name kind [title profile endpoints org]   endpoints: array of URIs; org: who runs it
+ *   service.set     name [title kind profile endpoints org]   service.list, service.show name
  *   product.create  name org [title policy]                   policy: keeper/policy.h
  *   product.set     name [title policy]                       product.list, product.show name
- *   batch.create    name product quota [ca]                   batch.set name [quota state ca]; state: open closed; batch.list [product]; batch.show name
+ *   batch.create    name product quota [ca maker]             batch.set name [quota state ca maker]; state: open closed; maker: contract
+ *                                                             manufacturer; batch.list [product]; batch.show name
  *   batch.compromise name [reason]                            closes it; a job marks all its devices -> {"job": id}
  *   device.list     [state batch product full after limit]    device.show udid -> row, "credentials": [...]
  *   device.allocate udid batch                                registered -> allocated
@@ -46,6 +47,8 @@
  *   log.entries     from [to]       -> {"entries": [{"index","at","leaf_hash","data"}]}   at most 1000
  *   log.inclusion   index [size]    -> {"index","size","leaf_hash","root","path":[hex]}
  *   log.consistency from to         -> {"from","to","root_from","root_to","path":[hex]}
+ *   token.create    name role [org expires]  -> {"token": shown this once, "expires_at"}; role: bm_api_roles[]; expires: RFC 3339, "90d" or "never"
+ *   token.list      [after limit]   token.show name   token.revoke name
  *   status          -> counts, CAs with their expiry, log size, store size, clock, warnings: [sentences]
  *   why             id [limit]      id: correlation id, UDID or serial -> {"id","what","story":[{"at","event","text"}]}
  *   refusal.list    [udid code after limit]
@@ -59,13 +62,47 @@
 
 struct bm_keeper;
 
+/* Who may do what over the Admin API (docs/api.md). The administrator may do everything, and nobody else anything that a row does not say. */
+enum bm_api_role {
+    BM_ROLE_ADMINISTRATOR,
+    BM_ROLE_OPERATOR,
+    BM_ROLE_AUDITOR,
+    BM_ROLE_MAKER, /* from here on a token belongs to an organisation and reaches what is that organisation's */
+    BM_ROLE_OEM,
+    BM_ROLE_SERVICE,
+    BM_API_ROLES
+};
+extern const char *const bm_api_roles[BM_API_ROLES]; /* "administrator" ... */
+
+/* What a scoped role's act has to touch. The keeper looks before the act runs: a thing of somebody else's is as one that is not there. */
+enum bm_reach {
+    BM_REACH_NOTHING, /* nobody with a scope may do this at all */
+    BM_REACH_LIST,    /* a list, cut down in SQL */
+    BM_REACH_DEVICE,  /* the device that "udid" names, or */
+    BM_REACH_BATCH,   /* the batch "name" */
+    BM_REACH_INTO,    /* the batch "batch", which has to be named */
+    BM_REACH_PRODUCT, /* the product "name" */
+    BM_REACH_SERVICE, /* the service "name" */
+    BM_REACH_CERT,    /* the certificate "serial" */
+    BM_REACH_IMPORT,  /* the batch of the import "manifest" */
+    BM_REACH_STORY,   /* what "id" names, a device or a certificate; the whole story of it is told */
+};
+
 struct bm_admin_op {
     const char *name;
     bool writes; /* runs in a transaction and leaves an audit leaf */
     bool joins;  /* checks everything before its first write, so it may share the transaction of others */
     enum bm_rc (*run)(struct bm_keeper *k, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e);
     const char *members; /* the members it takes, separated by blanks; required ones first, then "|", then optional ones */
+    unsigned roles;      /* bits 1 << enum bm_api_role beside the administrator's */
+    enum bm_reach reach; /* for those of them that have a scope */
 };
-extern const struct bm_admin_op bm_admin_ops[]; /* NULL name ends it */
+extern const struct bm_admin_op bm_admin_ops[];               /* NULL name ends it */
+const struct bm_admin_op *bm_admin_op_find(const char *name); /* NULL: no such act */
+bool bm_admin_may(const struct bm_admin_op *op, enum bm_api_role role);
+
+/* What a member may be, for all acts alike. */
+enum bm_member_kind { BM_MEMBER_TEXT, BM_MEMBER_WHOLE, BM_MEMBER_YES_NO, BM_MEMBER_MAP, BM_MEMBER_LIST, BM_MEMBER_KINDS };
+enum bm_member_kind bm_admin_member_kind(const char *member);
 
 #endif

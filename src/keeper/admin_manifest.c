@@ -74,6 +74,17 @@ static struct bm_import *import_find(struct bm_keeper *k, int64_t id)
     return NULL;
 }
 
+enum bm_rc bm_import_batch(struct bm_keeper *k, int64_t id, int64_t *ret, struct bm_error *e)
+{
+    const struct bm_import *i = import_find(k, id);
+    struct bm_manifest_row row = { 0 };
+    enum bm_rc rc = i != NULL ? BM_OK : id > 0 ? bm_manifest_by_id(k->store, id, &row, e) : BM_NOTFOUND;
+
+    if (rc == BM_OK)
+        *ret = i != NULL ? i->row.batch_id : row.batch_id;
+    return rc;
+}
+
 /* --- begin ---------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc begin_row(struct bm_keeper *k, const json_t *in, struct bm_rd first_line, struct bm_manifest_row *ret,
                             struct bm_error *e)
@@ -300,6 +311,10 @@ static enum bm_rc meet_again(struct taking *t, const struct bm_manifest_entry *m
         return rc;
     if (batch_id == t->import->row.batch_id || t->import->row.batch_id == 0) {
         name_known(t, m);
+        return BM_OK;
+    }
+    if (t->k->scope != NULL) { /* whose it is, and what became of it, is nothing for this organisation */
+        name_conflict(t, m, "is registered already, and not in this batch");
         return BM_OK;
     }
     if (batch_id == 0)

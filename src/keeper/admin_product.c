@@ -73,6 +73,18 @@ static enum bm_rc take_endpoints(const json_t *in, struct bm_service *s, struct 
     return take_json(v, s->endpoints, sizeof s->endpoints, "endpoints", e);
 }
 
+/* The organisation that `member` names, if it is there; "" takes away the one that was set. */
+static enum bm_rc take_org(struct bm_keeper *k, const json_t *in, const char *member, int64_t *id, struct bm_error *e)
+{
+    const char *name = bm_arg_text(in, member);
+    struct bm_org o = { 0 };
+    enum bm_rc rc = name != NULL && name[0] != '\0' ? bm_org_get(k->store, name, &o, e) : BM_OK;
+
+    if (rc == BM_OK && name != NULL)
+        *id = o.id;
+    return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "'%s'", member);
+}
+
 static enum bm_rc take_service(struct bm_keeper *k, const json_t *in, struct bm_service *s, struct bm_error *e)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
@@ -85,6 +97,8 @@ static enum bm_rc take_service(struct bm_keeper *k, const json_t *in, struct bm_
         rc = bm_profile_open(k, profile, &p, e);
     if (rc == BM_OK && p != NULL && bm_profile_is_ca(p))
         rc = bm_fail(e, BM_USAGE, "profile '%s' is for certification authorities", profile);
+    if (rc == BM_OK)
+        rc = take_org(k, in, "org", &s->org_id, e);
     if (rc != BM_OK)
         return rc;
     if (kind != NULL)
@@ -256,6 +270,8 @@ static enum bm_rc take_batch(struct bm_keeper *k, const json_t *in, struct bm_ba
         rc = bm_ca_get(k->store, ca, &row, e);
     if (rc == BM_OK && ca != NULL)
         rc = bm_issuer_get(k, row.id, &issuer, e);
+    if (rc == BM_OK)
+        rc = take_org(k, in, "maker", &b->maker_id, e);
     if (rc != BM_OK)
         return rc;
     b->quota = quota;

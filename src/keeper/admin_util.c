@@ -146,7 +146,7 @@ enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, const char *cons
     filter[n] = NULL;
     limit = limit < 1 ? 1 : limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
     json_object_set_new(out, "rows", r.array);
-    rc = bm_store_list(k->store, kind, filter, bm_arg_int(in, "after", 0), limit, add_row, &r, e);
+    rc = bm_store_list_in(k->store, k->scope, kind, filter, bm_arg_int(in, "after", 0), limit, add_row, &r, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "next", r.n == limit ? json_integer(r.last) : json_null());
@@ -163,7 +163,7 @@ enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *colum
     enum bm_rc rc;
 
     snprintf(text, sizeof text, "%s=%s", column, value);
-    rc = bm_store_list(k->store, kind, filter, 0, 1, add_row, &r, e);
+    rc = bm_store_list_in(k->store, k->scope, kind, filter, 0, 1, add_row, &r, e);
     if (rc == BM_OK && r.n == 0)
         return bm_fail(e, BM_NOTFOUND, "no %s '%s'", kind, value);
     if (rc == BM_OK && json_object_update(out, json_array_get(array, 0)) != 0)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 /* --- administrator's acts ------------------------------------------------------------------------------------------------------ */
-static const struct bm_admin_op *find_op(const char *name)
+const struct bm_admin_op *bm_admin_op_find(const char *name)
 {
     for (const struct bm_admin_op *op = bm_admin_ops; op->name != NULL; op++)
         if (name != NULL && strcmp(op->name, name) == 0)
@@ -28,12 +28,15 @@ static bool listed(const char *list, const char *word)
     return false;
 }
 
-/* What a member may be, for all operations alike; what is not here is text. A value of the wrong kind is never taken for an absent one. */
-enum kind { TEXT, WHOLE, YES_NO, MAP, LIST, KINDS };
+#define WHOLE BM_MEMBER_WHOLE
+#define YES_NO BM_MEMBER_YES_NO
+#define MAP BM_MEMBER_MAP
+#define LIST BM_MEMBER_LIST
 
+/* What a member may be, for all operations alike; what is not here is text. A value of the wrong kind is never taken for an absent one. */
 static const struct {
     const char *member;
-    enum kind kind;
+    enum bm_member_kind kind;
 } kinds[] = {
     { "after", WHOLE }, { "limit", WHOLE },    { "quota", WHOLE },  { "manifest", WHOLE }, { "from", WHOLE },
     { "to", WHOLE },    { "index", WHOLE },    { "size", WHOLE },   { "full", YES_NO },    { "dry_run", YES_NO },
@@ -41,19 +44,20 @@ static const struct {
     { "uses", WHOLE },  { "count", WHOLE },    { "number", WHOLE }, { "udids", LIST },     { "listed", YES_NO },
 };
 
-static const char *const kind_words[KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
+static const char *const kind_words[BM_MEMBER_KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };
 
-static enum kind kind_of(const char *member)
+enum bm_member_kind bm_admin_member_kind(const char *member)
 {
     for (size_t i = 0; i < BM_COUNT(kinds); i++)
         if (strcmp(kinds[i].member, member) == 0)
             return kinds[i].kind;
-    return TEXT;
+    return BM_MEMBER_TEXT;
 }
 
-static bool is_kind(const json_t *v, enum kind kind)
+static bool is_kind(const json_t *v, enum bm_member_kind kind)
 {
-    const bool is[KINDS] = { json_is_string(v), json_is_integer(v), json_is_boolean(v), json_is_object(v), json_is_array(v) };
+    const bool is[BM_MEMBER_KINDS] = { json_is_string(v), json_is_integer(v), json_is_boolean(v), json_is_object(v),
+                                       json_is_array(v) };
 
     return is[kind];
 }
@@ -67,8 +71,8 @@ static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, 
     json_object_foreach ((json_t *)(uintptr_t)in, member, v) {
         if (strcmp(member, "op") != 0 && !listed(op->members, member))
             return bm_fail(e, BM_USAGE, "%s does not take '%.40s'", op->name, member);
-        if (!is_kind(v, kind_of(member)))
-            return bm_fail(e, BM_USAGE, "%s: '%s' must be %s", op->name, member, kind_words[kind_of(member)]);
+        if (!is_kind(v, bm_admin_member_kind(member)))
+            return bm_fail(e, BM_USAGE, "%s: '%s' must be %s", op->name, member, kind_words[bm_admin_member_kind(member)]);
     }
     while (*p != '\0' && *p != '|') {
         char word[32];
@@ -86,7 +90,7 @@ static enum bm_rc check_members(const struct bm_admin_op *op, const json_t *in, 
 static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, json_t **ret,
                          struct bm_error *e)
 {
-    const struct bm_admin_op *op = find_op(bm_arg_text(in, "op"));
+    const struct bm_admin_op *op = bm_admin_op_find(bm_arg_text(in, "op"));
     BM_CLEANUP(bm_keeper_jsonp) json_t *out = json_object();
     enum bm_rc rc;
 
@@ -109,7 +113,7 @@ static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blo
 
 static const struct bm_admin_op *op_of(const json_t *in)
 {
-    return find_op(bm_arg_text(in, "op"));
+    return bm_admin_op_find(bm_arg_text(in, "op"));
 }
 
 enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor, json_t **ret_reply,
@@ -149,53 +153,64 @@ static enum bm_rc split_admin(struct bm_rd payload, json_t **ret, struct bm_rd *
     return BM_OK;
 }
 
-static bool op_flags(const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
+static bool admin_flags(const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *in = NULL;
     struct bm_rd blob;
     const struct bm_admin_op *op;
 
-    if (c->type != BM_CMD_ADMIN || split_admin(c->payload, &in, &blob, NULL) != BM_OK || (op = op_of(in)) == NULL)
+    if (split_admin(c->payload, &in, &blob, NULL) != BM_OK || (op = op_of(in)) == NULL)
         return false;
     *ret_writes = op->writes;
     *ret_joins = op->joins;
     return true;
 }
 
-bool bm_command_needs_transaction(const struct bm_command_in *c)
+/* A refused API call is written down with the others of its batch; one that is granted is as the administrator's own. */
+static bool api_flags(struct bm_keeper *k, const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
+{
+    struct bm_api_plan p = bm_api_plan(k, c->payload);
+
+    *ret_writes = p.writes || !p.granted;
+    *ret_joins = p.joins || !p.granted;
+    return true;
+}
+
+static bool op_flags(struct bm_keeper *k, const struct bm_command_in *c, bool *ret_writes, bool *ret_joins)
+{
+    return c->type == BM_CMD_API ? api_flags(k, c, ret_writes, ret_joins) : admin_flags(c, ret_writes, ret_joins);
+}
+
+bool bm_command_needs_transaction(struct bm_keeper *k, const struct bm_command_in *c)
 {
     bool writes = false, joins = false;
 
-    if (c->type == BM_CMD_ADMIN)
-        return op_flags(c, &writes, &joins) && joins;
+    if (c->type == BM_CMD_ADMIN || c->type == BM_CMD_API)
+        return op_flags(k, c, &writes, &joins) && joins;
     return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS || c->type == BM_CMD_CRL || c->type == BM_CMD_OCSP;
 }
 
-bool bm_command_stands_alone(const struct bm_command_in *c)
+bool bm_command_stands_alone(struct bm_keeper *k, const struct bm_command_in *c)
 {
     bool writes = false, joins = false;
 
     if (c->type == BM_CMD_VIEW)
         return true;
-    return c->type == BM_CMD_ADMIN && (!op_flags(c, &writes, &joins) || !joins);
+    return (c->type == BM_CMD_ADMIN || c->type == BM_CMD_API) && (!op_flags(k, c, &writes, &joins) || !joins);
 }
 
-static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
+enum bm_rc bm_run_request(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor, struct bm_buf *out,
+                          struct bm_error *e)
 {
-    BM_CLEANUP(bm_keeper_jsonp) json_t *in = NULL, *reply = NULL;
-    struct bm_rd blob;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *reply = NULL;
+    const struct bm_admin_op *op = op_of(in);
     char *text;
-    enum bm_rc rc = c->admin ? split_admin(c->payload, &in, &blob, e)
-                             : bm_refuse(e, BM_DENIED, "not-administrator", "a worker may not administer");
-    const struct bm_admin_op *op;
+    enum bm_rc rc;
 
-    if (rc != BM_OK)
-        return rc;
-    op = op_of(in);
     if (op != NULL && op->joins)
-        rc = run_op(k, in, blob, c->actor, &reply, e);
+        rc = run_op(k, in, blob, actor, &reply, e);
     else
-        rc = bm_keeper_admin(k, in, blob, c->actor, &reply, e);
+        rc = bm_keeper_admin(k, in, blob, actor, &reply, e);
     if (rc != BM_OK)
         return rc;
     text = json_dumps(reply, JSON_COMPACT);
@@ -205,6 +220,16 @@ static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, 
     bm_wipe(text, strlen(text)); /* codes are shown this way */
     free(text);
     return BM_OK;
+}
+
+static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *in = NULL;
+    struct bm_rd blob;
+    enum bm_rc rc = c->admin ? split_admin(c->payload, &in, &blob, e)
+                             : bm_refuse(e, BM_DENIED, "not-administrator", "a worker may not administer");
+
+    return rc == BM_OK ? bm_run_request(k, in, blob, c->actor, out, e) : rc;
 }
 
 typedef enum bm_rc judged_fn(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
@@ -284,6 +309,8 @@ enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, st
         return rc == BM_OK ? bm_run_ocsp(k, c->payload, now, out, e) : rc;
     case BM_CMD_ADMIN:
         return run_admin(k, c, out, e);
+    case BM_CMD_API:
+        return bm_run_api(k, c->payload, out, e);
     default:
         return bm_fail(e, BM_MALFORMED, "no such command: %u", c->type);
     }

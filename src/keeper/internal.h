@@ -39,6 +39,7 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 struct bm_attempts;
+struct bm_guesses;
 struct bm_import; /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
@@ -72,8 +73,10 @@ struct bm_keeper {
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
     bool in_server;    /* chores are done by its loop */
-    bool view_changed; /* workers are to be told */
-    const char *actor; /* of the administrator's act being run */
+    bool view_changed;            /* workers are to be told */
+    const char *actor;            /* of the administrator's act being run */
+    const struct bm_scope *scope; /* whose it is; NULL: it may reach everything */
+    struct bm_guesses *guesses;     /* api.c: wrong tokens of late; NULL before the first */
     int64_t started_at;
     char key_made[BM_NAME_LEN]; /* its mark goes with the commit: key_mark.c */
 };
@@ -152,7 +155,8 @@ BM_MUST_USE enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct 
 BM_MUST_USE enum bm_rc bm_record(struct bm_keeper *k, int64_t now, const char *event, const json_t *fields,
                                  struct bm_error *e); /* adds event, actor */
 BM_MUST_USE enum bm_rc bm_record_raw(struct bm_keeper *k, int64_t now, struct bm_rd json, struct bm_error *e);
-/* Best effort within BM_REFUSALS_PER_SECOND. */
+/* Best effort within BM_REFUSALS_PER_SECOND, both. */
+BM_MUST_USE enum bm_rc bm_record_refused(struct bm_keeper *k, int64_t now, const struct bm_refusal *r, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
                                          struct bm_error *e);
 /* Ends the open transaction: commits when rc is BM_OK; otherwise, or when that fails, takes everything back, caches included. */
@@ -166,11 +170,23 @@ struct bm_command_in {
     const char *actor;
     struct bm_rd payload;
 };
-bool bm_command_needs_transaction(const struct bm_command_in *c);
-bool bm_command_stands_alone(const struct bm_command_in *c);
+bool bm_command_needs_transaction(struct bm_keeper *k, const struct bm_command_in *c);
+bool bm_command_stands_alone(struct bm_keeper *k, const struct bm_command_in *c);
 /* Appends the answer's payload; BM_IO means the transaction is lost. */
 BM_MUST_USE enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e);
 uint32_t bm_retry_after(const struct bm_error *e);
+
+/* One administrator's act in the transaction it needs; the answer's JSON goes to out. */
+BM_MUST_USE enum bm_rc bm_run_request(struct bm_keeper *k, const json_t *in, struct bm_rd blob, const char *actor,
+                                      struct bm_buf *out, struct bm_error *e);
+
+/* api.c: acts that came over HTTPS with a token */
+struct bm_api_plan {
+    bool granted;       /* false: a refusal is to be written down */
+    bool writes, joins; /* of the act, when granted */
+};
+struct bm_api_plan bm_api_plan(struct bm_keeper *k, struct bm_rd payload);
+BM_MUST_USE enum bm_rc bm_run_api(struct bm_keeper *k, struct bm_rd payload, struct bm_buf *out, struct bm_error *e);
 
 /* admin_util.c */
 const char *bm_arg_text(const json_t *in, const char *member); /* NULL when absent */
@@ -190,7 +206,9 @@ void bm_keeper_jsonp(json_t **j);
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
 const char *bm_reason_name(int reason);
 
-/* admin_manifest.c: forgets where imports stand, as the store may have gone back; dry runs too when `all` */
+/* admin_manifest.c: the batch that an import goes into, 0: none. BM_NOTFOUND. */
+BM_MUST_USE enum bm_rc bm_import_batch(struct bm_keeper *k, int64_t id, int64_t *ret, struct bm_error *e);
+/* forgets where imports stand, as the store may have gone back; dry runs too when `all` */
 void bm_imports_drop(struct bm_keeper *k, bool all);
 
 /* revocation.c. Everything that revokes goes through the first two, so that what is kept ready is made anew. */
@@ -289,6 +307,10 @@ BM_ADMIN_HANDLER(bm_admin_log_head);
 BM_ADMIN_HANDLER(bm_admin_log_entries);
 BM_ADMIN_HANDLER(bm_admin_log_inclusion);
 BM_ADMIN_HANDLER(bm_admin_log_consistency);
+BM_ADMIN_HANDLER(bm_admin_token_create);
+BM_ADMIN_HANDLER(bm_admin_token_list);
+BM_ADMIN_HANDLER(bm_admin_token_show);
+BM_ADMIN_HANDLER(bm_admin_token_revoke);
 BM_ADMIN_HANDLER(bm_admin_status);
 BM_ADMIN_HANDLER(bm_admin_why);
 BM_ADMIN_HANDLER(bm_admin_refusal_list);

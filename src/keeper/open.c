@@ -215,6 +215,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_wipe(k->ticket_key, sizeof k->ticket_key);
     bm_buf_done(&k->secret);
     free(k->used);
+    free(k->guesses);
     if (k->lock_fd >= 0)
         close(k->lock_fd);
     free(k);

@@ -45,20 +45,23 @@ static bool may_write(struct bm_keeper *k, int64_t now)
     return true;
 }
 
+enum bm_rc bm_record_refused(struct bm_keeper *k, int64_t now, const struct bm_refusal *r, struct bm_error *e)
+{
+    return may_write(k, now) ? bm_refusal_add(k->store, r, e) : BM_OK;
+}
+
 enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, const struct bm_error *why,
                              struct bm_error *e)
 {
     struct bm_refusal r = { .at = now };
 
-    if (!may_write(k, now))
-        return BM_OK;
     memcpy(r.correlation, c->correlation, sizeof r.correlation);
     memcpy(r.protocol, c->protocol, sizeof r.protocol);
     memcpy(r.peer, c->peer, sizeof r.peer);
     snprintf(r.code, sizeof r.code, "%s", bm_error_code(why));
     snprintf(r.what, sizeof r.what, "%s", why->what);
     r.has_udid = bm_evidence_udid(k, c, r.udid);
-    return bm_refusal_add(k->store, &r, e);
+    return bm_record_refused(k, now, &r, e);
 }
 
 enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error *e)

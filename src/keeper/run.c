@@ -79,7 +79,7 @@ static void conn_add(struct loop *l, int fd, bool admin, const char *actor)
     c->fd = fd;
     c->admin = admin;
     snprintf(c->actor, sizeof c->actor, "%s", actor);
-    c->in.max = (admin ? BM_FRAME_MAX : BM_COMMAND_MAX) + READ_STEP;
+    c->in.max = (admin ? BM_FRAME_MAX : BM_API_COMMAND_MAX) + READ_STEP;
     c->out.max = (size_t)BM_FRAME_MAX * 4;
     l->conns[l->n_conns++] = c;
 }
@@ -250,7 +250,7 @@ static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
     l->batch[l->n_batch++] = (struct waiting){ c, f->id };
     if (!c->admin && l->device_since_ms == 0)
         l->device_since_ms = bm_clock_steady_ms();
-    if (bm_command_needs_transaction(&cmd) && !open_transaction(l))
+    if (bm_command_needs_transaction(l->k, &cmd) && !open_transaction(l))
         return;
     at = bm_frame_begin(&c->out, f->id, (uint8_t)(f->type | BM_ANSWER));
     rc = bm_command_run(l->k, &cmd, &c->out, &e);
@@ -266,11 +266,18 @@ static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
         put_refusal(c, f->id, &e);
 }
 
+/* How large the frame may be that begins here. Only an API call may bring a manifest block; what else is so long is not waited for. */
+static size_t frame_max(const struct conn *c, struct bm_rd in)
+{
+    if (c->admin)
+        return BM_FRAME_MAX;
+    return in.n < BM_FRAME_HEAD || in.p[BM_FRAME_HEAD - 1] == BM_CMD_API ? BM_API_COMMAND_MAX : BM_COMMAND_MAX;
+}
+
 /* Runs frames of one connection until it has none, the batch is full, or a command comes up that wants the store for itself. */
 static bool run_conn(struct loop *l, struct conn *c)
 {
     struct bm_rd in = bm_buf_rd(&c->in);
-    size_t max = c->admin ? BM_FRAME_MAX : BM_COMMAND_MAX;
     struct bm_error e;
     struct bm_frame f;
     enum bm_rc rc = BM_OK;
@@ -280,16 +287,18 @@ static bool run_conn(struct loop *l, struct conn *c)
         struct bm_rd before = in;
         bool alone;
 
-        rc = bm_frame_read(&in, max, &f, &e);
+        rc = bm_frame_read(&in, frame_max(c, in), &f, &e);
         if (rc != BM_OK)
             break;
-        alone = bm_command_stands_alone(&(struct bm_command_in){ .type = f.type, .payload = f.payload });
+        alone = bm_command_stands_alone(l->k, &(struct bm_command_in){ .type = f.type, .payload = f.payload });
         if (alone && l->n_batch != 0) {
             in = before;
             any = true; /* so that another batch follows */
             break;
         }
         run_frame(l, c, &f);
+        if (f.type == BM_CMD_API)
+            bm_wipe((void *)(uintptr_t)f.payload.p, f.payload.n); /* there is a token in it */
         l->alone = alone;
         any = true;
     }
@@ -298,6 +307,8 @@ static bool run_conn(struct loop *l, struct conn *c)
         c->gone = true;
     }
     bm_buf_drop(&c->in, c->in.n - in.n);
+    if (c->in.n == 0 && !c->admin && c->in.cap > BM_COMMAND_MAX + READ_STEP)
+        bm_buf_done(&c->in); /* manifests come seldom */
     return any;
 }
 

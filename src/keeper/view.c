@@ -74,6 +74,7 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     static const char *const no_filter[] = { NULL };
     BM_CLEANUP(making_freep) struct making *m = calloc(1, sizeof *m);
     BM_CLEANUP(bm_buf_done) struct bm_buf chain_pem = { .max = BM_COMMAND_MAX }, key = { .max = BM_CERT_MAX };
+    int64_t tokens = 0;
     enum bm_rc rc;
 
     if (m == NULL)
@@ -89,6 +90,10 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     if (rc != BM_OK)
         return rc;
     bm_observe_tls(bm_buf_rd(&chain_pem));
+    rc = bm_token_count_good(k->store, now, &tokens, e);
+    if (rc != BM_OK)
+        return rc;
+    m->view.api = tokens != 0;
     m->view.version = k->view_version;
     m->view.tls_chain_pem = bm_buf_rd(&chain_pem);
     m->view.tls_key = bm_buf_rd(&key);

@@ -239,18 +239,57 @@ void bm_view_write(struct bm_buf *out, const struct bm_view *v)
     bm_buf_vec(out, v->tls_chain_pem);
     bm_buf_vec(out, v->tls_key);
     bm_buf_vec(out, v->ticket_key);
+    bm_buf_uint(out, 1, v->api);
 }
 
 enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e)
 {
+    uint8_t api = 0;
     bool ok = bm_rd_u64(&in, &ret->version) && get_list(&in, ret->cas, BM_VIEW_CAS_MAX, BM_CERT_MAX, &ret->n_cas) &&
               get_count(&in, BM_VIEW_LABELS_MAX, &ret->n_labels);
 
     for (size_t i = 0; ok && i < ret->n_labels; i++)
         ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, 1024, &ret->labels[i].csrattrs);
     ok = ok && bm_rd_vec(&in, BM_COMMAND_MAX, &ret->tls_chain_pem) && bm_rd_vec(&in, BM_CERT_MAX, &ret->tls_key) &&
-         bm_rd_vec(&in, 80, &ret->ticket_key);
+         bm_rd_vec(&in, 80, &ret->ticket_key) && bm_rd_u8(&in, &api) && api <= 1;
+    ret->api = api != 0;
     return finish(ok, in, "view answer", e);
+}
+
+/* --- the Admin API -------------------------------------------------------------------------------------------------------------- */
+bool bm_api_token_ok(struct bm_rd text)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t n = strlen(BM_API_TOKEN_PREFIX);
+
+    if (text.n != BM_API_TOKEN_LEN || memcmp(text.p, BM_API_TOKEN_PREFIX, n) != 0)
+        return false;
+    for (; n < text.n; n++)
+        if (memchr(digits, text.p[n], sizeof digits - 1) == NULL)
+            return false;
+    return true;
+}
+
+void bm_api_ask_write(struct bm_buf *out, const struct bm_api_ask *a)
+{
+    put_text(out, a->correlation);
+    put_text(out, a->peer);
+    bm_buf_vec(out, a->token);
+    bm_buf_vec(out, a->request);
+    bm_buf_vec(out, a->blob);
+}
+
+enum bm_rc bm_api_ask_parse(struct bm_rd in, struct bm_api_ask *ret, struct bm_error *e)
+{
+    struct bm_api_ask a = { 0 };
+    bool ok = get_text(&in, a.correlation, sizeof a.correlation) && correlation_ok(a.correlation) &&
+              get_text(&in, a.peer, sizeof a.peer) && printable(a.peer) && bm_rd_vec(&in, BM_API_TOKEN_LEN, &a.token) &&
+              bm_rd_vec(&in, BM_API_REQUEST_MAX, &a.request) && bm_rd_vec(&in, BM_MANIFEST_BLOCK_MAX, &a.blob);
+    enum bm_rc rc = finish(ok, in, "API command", e);
+
+    if (rc == BM_OK)
+        *ret = a;
+    return rc;
 }
 
 /* --- refused ----------------------------------------------------------------------------------------------------------------- */

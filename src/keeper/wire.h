@@ -17,6 +17,7 @@ enum bm_command {
     BM_CMD_CHANGED = 6,   /* keeper to worker, unasked, id 0: the view has changed, ask again */
     BM_CMD_CRL = 7,       /* struct bm_crl_ask -> struct bm_crl_told */
     BM_CMD_OCSP = 8,      /* OCSPRequest, DER -> struct bm_ocsp_told */
+    BM_CMD_API = 9,       /* struct bm_api_ask -> JSON text: an administrator's act, by the right of a token */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };
@@ -104,9 +105,25 @@ struct bm_view {
     struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
     struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */
     struct bm_rd ticket_key;    /* 80 bytes: TLS session ticket keys, the same for all workers */
+    bool api;                   /* somebody has a token: the Admin API is served */
 };
 void bm_view_write(struct bm_buf *out, const struct bm_view *v);
 BM_MUST_USE enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e);
+
+/* A token of the Admin API: the prefix, by which people and scanners know one, and 32 random bytes as base64url. */
+#define BM_API_TOKEN_PREFIX "bmt_"
+#define BM_API_TOKEN_LEN 47
+bool bm_api_token_ok(struct bm_rd text); /* has that form */
+
+struct bm_api_ask {
+    char correlation[17];
+    char peer[64];
+    struct bm_rd token;   /* as it came */
+    struct bm_rd request; /* JSON, as over the administrator's socket */
+    struct bm_rd blob;    /* what goes along with it, or empty */
+};
+void bm_api_ask_write(struct bm_buf *out, const struct bm_api_ask *a);
+BM_MUST_USE enum bm_rc bm_api_ask_parse(struct bm_rd in, struct bm_api_ask *ret, struct bm_error *e);
 
 struct bm_crl_ask {
     struct bm_rd ca; /* its name */

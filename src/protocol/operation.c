@@ -1,5 +1,6 @@
 #include "protocol/operation.h"
 
+#include "protocol/api.h"
 #include "protocol/est.h"
 #include "protocol/form.h"
 #include "protocol/onboard.h"
@@ -47,7 +48,7 @@ const struct bm_operation bm_operations[] = {
 };
 
 /* Segment by segment; `*` takes what is left of one and not empty, `**` at the end all that is left. */
-static bool path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label)
+bool bm_operation_path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label)
 {
     const char *star = strchr(pattern, '*');
     bool rest = star != NULL && star[1] == '*';
@@ -69,9 +70,11 @@ const struct bm_operation *bm_operation_find(struct bm_request *q, bool *ret_kno
 {
     struct bm_rd label;
 
+    if (bm_api_path(q->path))
+        return bm_api_find(q, ret_known);
     *ret_known = false;
     for (const struct bm_operation *op = bm_operations; op->name != NULL; op++) {
-        if (!path_fits(op->path, q->path, &label))
+        if (!bm_operation_path_fits(op->path, q->path, &label))
             continue;
         *ret_known = true;
         if (op->method == q->method) {
@@ -99,6 +102,10 @@ static const struct {
     { "too-many-attempts", 429 },
     { "quota-exceeded", 403 },
     { "unsupported-media-type", 415 },
+    { "token-missing", 401 },
+    { "token-invalid", 401 },
+    { "token-expired", 401 },
+    { "token-revoked", 401 },
     /* what HTTP itself has a word for */
     { "bad-request", 400 },
     { "no-such-path", 404 },

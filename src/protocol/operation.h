@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "keeper/wire.h"
 
-enum bm_method { BM_GET, BM_POST, BM_METHODS };
+enum bm_method { BM_GET, BM_POST, BM_PUT, BM_PATCH, BM_METHODS };
 
 struct bm_request {
     enum bm_method method;
@@ -17,6 +17,7 @@ struct bm_request {
         user_agent; /* header values or empty; content_encoding: Content-Transfer-Encoding */
     struct bm_rd if_none_match;
     struct bm_rd authorization; /* a secret; or empty */
+    struct bm_rd query;         /* what stood behind the `?` */
     struct bm_rd body;
     char peer[64];
     char correlation[17];
@@ -53,12 +54,17 @@ struct bm_operation {
                          struct bm_error *e);
     void (*refuse)(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
     bool public_http; /* also served without TLS (listen_http): what it tells is public and signed in itself */
+    /* What the header fields alone decide, before the body is taken; NULL: nothing. */
+    enum bm_rc (*admit)(const struct bm_request *q, struct bm_error *e);
 };
 
 /* All operations of this program; a row with a NULL name ends it. */
 extern const struct bm_operation bm_operations[];
 /* The row for method and path, with q->label set, or NULL; *ret_known tells whether the path exists for another method (405, not 404). */
 const struct bm_operation *bm_operation_find(struct bm_request *q, bool *ret_known);
+
+/* Does the path follow the pattern of an operation? *ret_label: what its `*` stands for. */
+BM_MUST_USE bool bm_operation_path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label);
 
 /* Is this header value that media type? Parameters are ignored, and so is the case (RFC 9110 section 8.3.1). */
 bool bm_is_media_type(struct bm_rd content_type, const char *type);

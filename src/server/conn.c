@@ -47,6 +47,7 @@ void bm_conn_free(struct conn *c)
     bm_buf_done(&c->pending);
     bm_peers_leave(cs->peers, c->peer);
     cs->n_large -= c->large;
+    cs->n_heavy -= c->heavy;
     free(c);
     cs->n--;
     bm_metric_set(BM_M_CONNECTIONS_OPEN, 0, 0, cs->n);
@@ -84,8 +85,9 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         bm_conn_run(c);
 }
 
-struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain, struct bm_peer *peer)
+struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, enum bm_door door, struct bm_peer *peer)
 {
+    bool plain = door == BM_DOOR_PLAIN;
     struct conn *c = calloc(1, sizeof *c);
 
     if (c == NULL)
@@ -105,6 +107,7 @@ struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *fro
     bm_http_init(&c->http);
     memcpy(&c->from, from, from->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     c->peer = peer;
+    c->door = door;
     c->state = plain ? READING : HANDSHAKE;
     c->wait = plain ? WAIT_REQUEST : WAIT_HANDSHAKE;
     c->deadline_ms = bm_clock_steady_ms() + wait_ms[c->wait];

@@ -3,6 +3,7 @@
 #ifndef BM_SERVER_CONN_H
 #define BM_SERVER_CONN_H
 
+#include "server/door.h"
 #include "server/keeper_link.h"
 #include "server/peers.h"
 #include "server/router.h"
@@ -30,8 +31,8 @@ struct bm_conn_counts {
 
 BM_MUST_USE enum bm_rc bm_conns_new(const struct bm_conn_world *world, struct bm_conns **ret, struct bm_error *e);
 void bm_conns_free(struct bm_conns *cs); /* closes them all; NULL is fine */
-/* Takes fd, non-blocking, just accepted. Closes it at once when its address has too many. plain: no TLS on it, and only what is public. */
-void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain);
+/* Takes fd, non-blocking, just accepted. Closes it at once when its address has too many. */
+void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, enum bm_door door);
 unsigned bm_conns_from(const struct bm_conns *cs, const struct sockaddr *from); /* how many that address has open */
 size_t bm_conns_n(const struct bm_conns *cs);
 /* Ends those past their deadline; to be called about twice a second. now_ms: bm_clock_steady_ms(). */

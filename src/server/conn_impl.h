@@ -27,6 +27,7 @@ struct conn {
     struct bm_conns *all;
     struct event ev, writable;
     struct bm_tls_io io;
+    enum bm_door door;
     SSL *ssl; /* NULL: a connection without TLS, where only what is public is served */
     enum state state;
     bool reading; /* ev is in the loop */
@@ -34,6 +35,7 @@ struct conn {
     bool lingers; /* the peer may still be sending */
     bool routed;  /* x is in use */
     bool large;   /* counted in n_large */
+    bool heavy;   /* counted in n_heavy */
     enum wait wait;
     int64_t deadline_ms;
     TAILQ_ENTRY(conn) queue;
@@ -55,7 +57,7 @@ TAILQ_HEAD(conn_queue, conn);
 struct bm_conns {
     const struct bm_conn_world *world;
     struct conn_queue queues[WAITS];
-    size_t n, n_large;
+    size_t n, n_large, n_heavy; /* connections; large answers, and large requests, on their way */
     bool draining;
     struct bm_peers *peers;
     struct bm_conn_counts counts;
@@ -67,7 +69,7 @@ struct bm_conns {
 enum next { GO, WAIT, CLOSE };
 
 /* --- conn.c: its life --- */
-struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain, struct bm_peer *peer);
+struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *from, enum bm_door door, struct bm_peer *peer);
 void bm_conn_free(struct conn *c);
 /* Steps until it has to wait; it may be gone afterwards. */
 void bm_conn_run(struct conn *c);

@@ -103,6 +103,8 @@ enum next bm_conn_reply(struct conn *c)
     plain->bad = false;
     bm_exchange_done(&c->x);
     bm_http_next(&c->http);
+    cs->n_heavy -= c->heavy;
+    c->heavy = false;
     c->routed = false;
     c->requests++;
     cs->counts.requests++;

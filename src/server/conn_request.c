@@ -8,6 +8,7 @@
 /* Names the exchange before anything can go wrong with it. */
 void bm_conn_begin(struct conn *c)
 {
+    const struct bm_view *view = c->all->world->router.view;
     uint8_t id[8] = { 0 };
 
     if (c->routed)
@@ -16,6 +17,8 @@ void bm_conn_begin(struct conn *c)
     c->asked_us = 0;
     (void)RAND_bytes(id, sizeof id);
     c->x.plain = c->ssl == NULL;
+    c->x.api = (c->door == BM_DOOR_ALL || c->door == BM_DOOR_API) && view != NULL && view->api;
+    c->x.api_only = c->door == BM_DOOR_API;
     bm_hex(id, sizeof id, c->x.q.correlation);
     bm_peer_text((const struct sockaddr *)&c->from, c->x.q.peer);
 }
@@ -55,6 +58,16 @@ static void on_answer(void *arg, uint8_t type, struct bm_rd payload)
         bm_conn_run(c);
 }
 
+/* The scratch of commands; a manifest block's size is not kept, and no token. */
+static void forget(struct bm_buf *payload)
+{
+    if (payload->cap > BM_COMMAND_MAX)
+        bm_buf_done(payload);
+    bm_wipe(payload->p, payload->n);
+    payload->n = 0;
+    payload->bad = false;
+}
+
 /* The request is whole: answer it here or hand it to the keeper. */
 static enum next dispatch(struct conn *c)
 {
@@ -73,8 +86,7 @@ static enum next dispatch(struct conn *c)
             bm_route_refuse(&c->x, &e, BM_CONN_RETRY_S);
         c->state = rc == BM_OK ? KEEPER : c->state;
     }
-    cs->payload.n = 0;
-    cs->payload.bad = false;
+    forget(&cs->payload);
     if (c->state != KEEPER)
         return bm_conn_reply(c);
     bm_conn_wait(c, WAIT_KEEPER);
@@ -87,6 +99,24 @@ enum next bm_conn_step_keeper(struct conn *c)
     return WAIT;
 }
 
+/* A large body needs room of its own, of which there is little: who has a token may be trusted with it, but it has not been looked at yet. */
+static enum bm_rc admit_body(struct conn *c)
+{
+    struct bm_error e;
+
+    if (c->http.body.max <= BM_HTTP_BODY_MAX || !bm_http_has_body(&c->http) ||
+        (!c->http.chunked && bm_http_length(&c->http) <= BM_HTTP_BODY_MAX))
+        return BM_OK;
+    if (c->all->n_heavy < BM_API_LARGE_BODIES) {
+        c->heavy = true;
+        c->all->n_heavy++;
+        return BM_OK;
+    }
+    (void)bm_refuse(&e, BM_AGAIN, "try-again", "too many large requests are on their way");
+    bm_route_refuse(&c->x, &e, BM_CONN_RETRY_S);
+    return BM_AGAIN;
+}
+
 /* The header fields say what is to be done with the request; WAIT: read the rest of it.
  * rest: how much came with them. 1 is their own last byte (http.c), more means the body is on its way unasked. */
 static enum next head_complete(struct conn *c, size_t rest)
@@ -94,7 +124,7 @@ static enum next head_complete(struct conn *c, size_t rest)
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
     bm_conn_begin(c);
-    if (bm_route_head(&c->x, &c->http) != BM_OK) {
+    if (bm_route_head(&c->x, &c->http) != BM_OK || admit_body(c) != BM_OK) {
         if (!bm_http_has_body(&c->http))
             return WAIT; /* nothing that would have to be read first: the connection can go on */
         c->closing = true;

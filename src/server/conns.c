@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, bool plain)
+void bm_conns_add(struct bm_conns *cs, int fd, const struct sockaddr *from, enum bm_door door)
 {
     struct bm_peer *peer = bm_peers_enter(cs->peers, from, cs->world->per_address);
-    struct conn *c = peer != NULL ? bm_conn_new(cs, fd, from, plain, peer) : NULL;
+    struct conn *c = peer != NULL ? bm_conn_new(cs, fd, from, door, peer) : NULL;
 
     if (c == NULL) {
         bm_metric_add(BM_M_CONNECTIONS_REFUSED, peer == NULL ? BM_REFUSED_ADDRESS : BM_REFUSED_MEMORY, 0, 1);
@@ -30,7 +30,7 @@ enum bm_rc bm_conns_new(const struct bm_conn_world *world, struct bm_conns **ret
     cs->world = world;
     for (int i = 0; i < WAITS; i++)
         TAILQ_INIT(&cs->queues[i]);
-    cs->payload.max = BM_COMMAND_MAX;
+    cs->payload.max = BM_API_COMMAND_MAX;
     cs->plain.max = BM_RESPONSE_MAX;
     *ret = cs;
     return BM_OK;

@@ -236,6 +236,17 @@ bool bm_http_path_get0(const struct bm_http *h, struct bm_rd *ret)
     return true;
 }
 
+struct bm_rd bm_http_query_get0(const struct bm_http *h)
+{
+    struct http_parser_url u;
+    struct bm_rd t = bm_http_target_get0(h);
+
+    http_parser_url_init(&u);
+    if (t.n == 0 || http_parser_parse_url((const char *)t.p, t.n, 0, &u) != 0 || (u.field_set & 1 << UF_QUERY) == 0)
+        return bm_rd_of(NULL, 0);
+    return bm_rd_of(t.p + u.field_data[UF_QUERY].off, u.field_data[UF_QUERY].len);
+}
+
 bool bm_http_has_length(const struct bm_http *h)
 {
     return h->chunked || h->has_length;

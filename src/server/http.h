@@ -63,6 +63,8 @@ struct bm_rd bm_http_field_get0(const struct bm_http *h, enum bm_http_field f); 
 struct bm_rd bm_http_target_get0(const struct bm_http *h);
 /* Path of the target without query, also of an absolute one (RFC 9112 section 3.2.2); false: there is none in it. */
 BM_MUST_USE bool bm_http_path_get0(const struct bm_http *h, struct bm_rd *ret);
+/* What stands behind the `?` of the target, or empty. */
+struct bm_rd bm_http_query_get0(const struct bm_http *h);
 /* The request says how its body ends: by length or chunks. */
 bool bm_http_has_length(const struct bm_http *h);
 /* A body of at least one byte, or of unknown length, follows. */

@@ -66,6 +66,8 @@ static bool write_out(struct bm_link *l)
         bm_buf_drop(&l->out, (size_t)n);
     }
     l->blocked = false;
+    if (l->out.cap > (size_t)4 * BM_COMMAND_MAX) /* a manifest block was in it */
+        bm_buf_done(&l->out);
     return true;
 }
 
@@ -201,7 +203,7 @@ enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, b
         return bm_refuse(e, BM_AGAIN, "try-again", "the server is stopping");
     if (l->in_flight == BM_IN_FLIGHT_MAX)
         return bm_refuse(e, BM_AGAIN, "try-again", "the server is busy");
-    if (payload.n > BM_COMMAND_MAX)
+    if (payload.n > (size_t)(type == BM_CMD_API ? BM_API_COMMAND_MAX : BM_COMMAND_MAX) - BM_FRAME_HEAD)
         return bm_fail(e, BM_LIMIT, "command of %zu bytes", payload.n);
     slot = l->free_slots[BM_IN_FLIGHT_MAX - 1 - l->in_flight];
     l->serial++;

@@ -103,7 +103,7 @@ static enum bm_rc listen_on(const char *word, struct bm_listener *ret, struct bm
     return bm_fail(e, BM_IO, "listen: %s: %s", word, strerror(errno));
 }
 
-enum bm_rc bm_listen(const char *list, bool plain, struct bm_listeners *ret, struct bm_error *e)
+enum bm_rc bm_listen(const char *list, enum bm_door door, struct bm_listeners *ret, struct bm_error *e)
 {
     char words[1024], *rest = words, *word;
     enum bm_rc rc = BM_OK;
@@ -120,7 +120,7 @@ enum bm_rc bm_listen(const char *list, bool plain, struct bm_listeners *ret, str
         else
             rc = listen_on(word, &ret->at[ret->n], e);
         if (rc == BM_OK)
-            ret->at[ret->n].plain = plain;
+            ret->at[ret->n].door = door;
         ret->n += rc == BM_OK;
     }
     if (rc != BM_OK)

@@ -5,6 +5,7 @@
 #define BM_SERVER_LISTEN_H
 
 #include "base/error.h"
+#include "server/door.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@ struct bm_listeners {
     size_t n;
     struct bm_listener {
         int fd;
-        bool plain;                /* HTTP without TLS */
+        enum bm_door door;
         char text[BM_LISTEN_TEXT]; /* as bound: "127.0.0.1:8443", "[::]:8443" */
     } at[BM_LISTEN_MAX];
 };
@@ -24,7 +25,7 @@ struct bm_listeners {
 /* One "host:port" or "[v6]:port" into its parts. Pure. */
 BM_MUST_USE enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char ret_port[8], struct bm_error *e);
 /* Binds every address of a list with commas, added to *ret, which is closed whole when one fails; an empty list adds none. */
-BM_MUST_USE enum bm_rc bm_listen(const char *list, bool plain, struct bm_listeners *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_listen(const char *list, enum bm_door door, struct bm_listeners *ret, struct bm_error *e);
 void bm_listeners_close(struct bm_listeners *l);
 
 #endif

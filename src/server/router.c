@@ -1,6 +1,7 @@
 #include "server/router.h"
 
 #include "base/text.h"
+#include "protocol/api.h"
 #include "server/response.h"
 
 #include <stdio.h>
@@ -29,12 +30,17 @@ static const struct bm_operation health = {
     .public_http = true,
 };
 
-static const struct bm_operation *find(struct bm_request *q, bool *ret_known)
+/* Where the API is not served, its paths are not there. */
+static const struct bm_operation *find(const struct bm_exchange *x, struct bm_request *q, bool *ret_known)
 {
-    if (!bm_rd_eq(q->path, bm_rd_str(health.path)))
-        return bm_operation_find(q, ret_known);
-    *ret_known = true;
-    return q->method == BM_GET ? &health : NULL;
+    *ret_known = false;
+    if (bm_rd_eq(q->path, bm_rd_str(health.path))) {
+        *ret_known = true;
+        return q->method == BM_GET ? &health : NULL;
+    }
+    if (bm_api_path(q->path) ? !x->api : x->api_only)
+        return NULL;
+    return bm_operation_find(q, ret_known);
 }
 
 void bm_exchange_done(struct bm_exchange *x)
@@ -46,7 +52,9 @@ void bm_exchange_done(struct bm_exchange *x)
 void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t retry_after_s)
 {
     void (*refuse)(const struct bm_request *, const struct bm_error *, uint32_t, struct bm_response *) =
-        x->op != NULL && x->op->refuse != NULL ? x->op->refuse : bm_refuse_text;
+        x->op != NULL && x->op->refuse != NULL ? x->op->refuse
+        : x->api && bm_api_path(x->q.path)     ? bm_api_refuse
+                                               : bm_refuse_text;
 
     bm_buf_done(&x->r.body);
     x->r = (struct bm_response){ .status = bm_http_status(e),
@@ -76,6 +84,12 @@ static enum bm_rc method_of(struct bm_exchange *x, const struct bm_http *h)
     case HTTP_POST:
         x->q.method = BM_POST;
         return BM_OK;
+    case HTTP_PUT:
+        x->q.method = BM_PUT;
+        return BM_OK;
+    case HTTP_PATCH:
+        x->q.method = BM_PATCH;
+        return BM_OK;
     default:
         return BM_NOTFOUND;
     }
@@ -84,7 +98,9 @@ static enum bm_rc method_of(struct bm_exchange *x, const struct bm_http *h)
 /* No row for method and path: 405 with what the path does take (RFC 9110 section 15.5.6), or 404. */
 static enum bm_rc no_operation(struct bm_exchange *x, struct bm_error *e)
 {
-    static const char *const words[BM_METHODS] = { [BM_GET] = "GET, HEAD", [BM_POST] = "POST" };
+    static const char *const words[BM_METHODS] = {
+        [BM_GET] = "GET, HEAD", [BM_POST] = "POST", [BM_PUT] = "PUT", [BM_PATCH] = "PATCH"
+    };
     struct bm_request q = x->q;
     char shown[64];
 
@@ -94,7 +110,7 @@ static enum bm_rc no_operation(struct bm_exchange *x, struct bm_error *e)
         bool known;
 
         q.method = (enum bm_method)m;
-        if (find(&q, &known) != NULL)
+        if (find(x, &q, &known) != NULL)
             snprintf(x->allow + n, sizeof x->allow - n, "%s%s", n == 0 ? "" : ", ", words[m]);
     }
     bm_text_escape(x->q.path, shown, sizeof shown);
@@ -122,8 +138,8 @@ static enum bm_rc check_form(const struct bm_http *h, struct bm_error *e)
 
 static enum bm_rc check_body(const struct bm_operation *op, const struct bm_http *h, struct bm_error *e)
 {
-    if (op->method == BM_POST && !bm_http_has_length(h))
-        return bm_refuse(e, BM_MALFORMED, "length-required", "a POST needs Content-Length or chunked coding");
+    if (op->method != BM_GET && !bm_http_has_length(h))
+        return bm_refuse(e, BM_MALFORMED, "length-required", "a request with a body needs Content-Length or chunked coding");
     if (bm_http_length(h) > op->body_max)
         return bm_refuse(e, BM_LIMIT, "body-too-large", "%s takes a body of at most %zu bytes", op->name, op->body_max);
     return BM_OK;
@@ -140,12 +156,14 @@ static enum bm_rc find_operation(struct bm_exchange *x, struct bm_http *h, bool 
     rc = check_form(h, e);
     if (rc != BM_OK)
         return rc;
-    x->op = known_method ? find(&x->q, &known) : NULL;
+    x->op = known_method ? find(x, &x->q, &known) : NULL;
     if (x->op == NULL)
         return no_operation(x, e);
     if (x->plain && !x->op->public_http)
         return bm_refuse(e, BM_DENIED, "tls-required", "%s is served over TLS only; here are CRLs and OCSP", x->op->name);
-    rc = check_body(x->op, h, e);
+    rc = x->op->admit != NULL ? x->op->admit(&x->q, e) : BM_OK;
+    if (rc == BM_OK)
+        rc = check_body(x->op, h, e);
     if (rc == BM_OK)
         h->body.max = x->op->body_max;
     return rc;
@@ -159,6 +177,7 @@ enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h)
     x->keep_alive = h->keep_alive && h->parser.method != HTTP_CONNECT;
     x->http_1_0 = h->parser.http_minor == 0;
     x->q.content_type = bm_http_field_get0(h, BM_FIELD_CONTENT_TYPE); /* refusals have the form of the request */
+    x->q.authorization = bm_http_field_get0(h, BM_FIELD_AUTHORIZATION);
     known_method = method_of(x, h) == BM_OK;
     return find_operation(x, h, known_method, &e) == BM_OK ? BM_OK : refused(x, &e);
 }
@@ -178,6 +197,7 @@ static void fill_request(struct bm_exchange *x, const struct bm_http *h)
     q->if_none_match = bm_http_field_get0(h, BM_FIELD_IF_NONE_MATCH);
     q->authorization = bm_http_field_get0(h, BM_FIELD_AUTHORIZATION);
     q->user_agent = bm_http_field_get0(h, BM_FIELD_USER_AGENT);
+    q->query = bm_http_query_get0(h);
     q->body = bm_buf_rd(&h->body);
 }
 

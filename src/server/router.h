@@ -22,8 +22,10 @@ struct bm_exchange {
     const struct bm_operation *op; /* NULL: refused before one was found */
     struct bm_response r;
     char code[32];  /* of the refusal; "" when there was none */
-    char allow[16]; /* for 405 */
+    char allow[40]; /* for 405 */
     bool plain;     /* came without TLS; set by the caller before bm_route_head() */
+    bool api;       /* the Admin API is served here; set like plain */
+    bool api_only;  /* and nothing else */
     bool head_only; /* HEAD */
     bool http_1_0;
     bool keep_alive;

@@ -185,11 +185,13 @@ static enum bm_rc start(struct server *s, struct bm_error *e)
     if (rc == BM_OK)
         rc = check_confinement(s, e);
     if (rc == BM_OK)
-        rc = bm_listen(s->config.listen, false, &s->listeners, e);
+        rc = bm_listen(s->config.listen, s->config.listen_api[0] != '\0' ? BM_DOOR_DEVICES : BM_DOOR_ALL, &s->listeners, e);
     if (rc == BM_OK)
-        rc = bm_listen(s->config.listen_http, true, &s->listeners, e);
+        rc = bm_listen(s->config.listen_api, BM_DOOR_API, &s->listeners, e);
     if (rc == BM_OK)
-        rc = bm_listen(s->config.listen_metrics, true, &s->metrics, e);
+        rc = bm_listen(s->config.listen_http, BM_DOOR_PLAIN, &s->listeners, e);
+    if (rc == BM_OK)
+        rc = bm_listen(s->config.listen_metrics, BM_DOOR_PLAIN, &s->metrics, e);
     if (rc == BM_OK)
         rc = start_counting(s, e);
     if (rc == BM_OK)

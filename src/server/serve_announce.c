@@ -12,7 +12,7 @@ bool bm_serve_path(const struct server *s, char *ret, size_t ret_len)
 
 static const char *scheme(const struct bm_listener *l)
 {
-    return l->plain ? "http" : "https";
+    return l->door == BM_DOOR_PLAIN ? "http" : "https";
 }
 
 /* DATA/serving: one URL per line, for the commands that talk to a running server. */

@@ -76,7 +76,7 @@ static bool lets_in(struct worker *w, const struct acceptor *a, int fd, const st
 static void send_away(const struct acceptor *a, int fd)
 {
     bm_metric_add(BM_M_CONNECTIONS_REFUSED, BM_REFUSED_BUSY, 0, 1);
-    bm_admission_refuse(fd, a->listener->plain);
+    bm_admission_refuse(fd, a->listener->door == BM_DOOR_PLAIN);
 }
 
 enum taken { LET_IN, SENT_AWAY, NONE };
@@ -103,7 +103,7 @@ static enum taken take_one(struct worker *w, struct acceptor *a, int64_t now)
     if (fd < 0)
         return accept_failed(w, a);
     if (lets_in(w, a, fd, (const struct sockaddr *)&from, now)) {
-        bm_conns_add(w->conns, fd, (const struct sockaddr *)&from, a->listener->plain);
+        bm_conns_add(w->conns, fd, (const struct sockaddr *)&from, a->listener->door);
         return LET_IN;
     }
     send_away(a, fd);

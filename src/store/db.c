@@ -181,6 +181,11 @@ enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct b
 }
 
 /* --- transactions ------------------------------------------------------------------------------------------------------------- */
+bool bm_store_in_transaction(const struct bm_store *s)
+{
+    return s->in_transaction;
+}
+
 enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e)
 {
     enum bm_rc rc;

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* What a row does not name is zero, and that is the point. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 /* How a column becomes JSON. What is not there (NULL, an empty reference, time 0) is null. */
 enum as { AS_TEXT, AS_INT, AS_HEX, AS_TIME, AS_JSON, AS_BOOL };
 
@@ -27,7 +30,12 @@ struct kind {
     const char *name, *select, *id;
     struct member members[MEMBERS_MAX];
     struct filter filters[FILTERS_MAX];
+    const char *scope[BM_SCOPES]; /* clause with one `?`, the organisation; NULL: not for them */
 };
+
+/* Whose a device is: its owner's, as long as none is set its maker's. */
+#define OWNER_OF_D                                                                                                                 \
+    "COALESCE(d.owner_id, (SELECT y.org_id FROM batch x JOIN product y ON y.id = x.product_id WHERE x.id = d.batch_id))"
 
 static const struct kind kinds[] = {
     { "org",
@@ -58,33 +66,39 @@ static const struct kind kinds[] = {
       { { "name", AS_TEXT }, { "profile", AS_JSON } },
       { { "name", "name = ?", BY_TEXT } } },
     { "service",
-      "SELECT id, name, title, kind, profile, endpoints, created_at FROM service",
-      "id",
+      "SELECT v.id, v.name, v.title, v.kind, v.profile, v.endpoints, o.name, v.created_at FROM service v LEFT JOIN org o ON o.id = "
+      "v.org_id",
+      "v.id",
       { { "name", AS_TEXT },
         { "title", AS_TEXT },
         { "kind", AS_TEXT },
         { "profile", AS_TEXT },
         { "endpoints", AS_JSON },
+        { "org", AS_TEXT },
         { "created_at", AS_TIME } },
-      { { "name", "name = ?", BY_TEXT }, { "kind", "kind = ?", BY_TEXT } } },
+      { { "name", "v.name = ?", BY_TEXT }, { "kind", "v.kind = ?", BY_TEXT } },
+      { [BM_SCOPE_SERVICE] = "v.org_id = ?" } },
     { "product",
       "SELECT p.id, p.name, p.title, o.name, p.policy, p.created_at FROM product p LEFT JOIN org o ON o.id = p.org_id",
       "p.id",
       { { "name", AS_TEXT }, { "title", AS_TEXT }, { "org", AS_TEXT }, { "policy", AS_JSON }, { "created_at", AS_TIME } },
-      { { "name", "p.name = ?", BY_TEXT }, { "org", "o.name = ?", BY_TEXT } } },
+      { { "name", "p.name = ?", BY_TEXT }, { "org", "o.name = ?", BY_TEXT } },
+      { [BM_SCOPE_OEM] = "p.org_id = ?" } },
     { "batch",
-      "SELECT b.id, b.name, p.name, c.name, b.state, b.quota, b.used, b.created_at FROM batch b JOIN product p ON p.id = "
+      "SELECT b.id, b.name, p.name, c.name, m.name, b.state, b.quota, b.used, b.created_at FROM batch b JOIN product p ON p.id = "
       "b.product_id"
-      " LEFT JOIN ca c ON c.id = b.ca_id",
+      " LEFT JOIN ca c ON c.id = b.ca_id LEFT JOIN org m ON m.id = b.maker_id",
       "b.id",
       { { "name", AS_TEXT },
         { "product", AS_TEXT },
         { "ca", AS_TEXT },
+        { "maker", AS_TEXT },
         { "state", AS_TEXT },
         { "quota", AS_INT },
         { "used", AS_INT },
         { "created_at", AS_TIME } },
-      { { "name", "b.name = ?", BY_TEXT }, { "product", "p.name = ?", BY_TEXT }, { "state", "b.state = ?", BY_TEXT } } },
+      { { "name", "b.name = ?", BY_TEXT }, { "product", "p.name = ?", BY_TEXT }, { "state", "b.state = ?", BY_TEXT } },
+      { [BM_SCOPE_MAKER] = "b.maker_id = ?", [BM_SCOPE_OEM] = "p.org_id = ?" } },
     { "code",
       "SELECT c.id, d.udid, b.name, c.uses, c.used, c.created_at, c.expires_at, c.used_at, c.revoked_at, c.note FROM code c"
       " LEFT JOIN device d ON d.id = c.device_id LEFT JOIN batch b ON b.id = c.batch_id",
@@ -117,7 +131,11 @@ static const struct kind kinds[] = {
       { { "state", "d.state = ?", BY_TEXT },
         { "batch", "b.name = ?", BY_TEXT },
         { "product", "p.name = ?", BY_TEXT },
-        { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID } } },
+        { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID } },
+      { [BM_SCOPE_MAKER] = "b.maker_id = ?",
+        [BM_SCOPE_OEM] = OWNER_OF_D " = ?",
+        [BM_SCOPE_SERVICE] = "EXISTS (SELECT 1 FROM credential k JOIN service v ON v.id = k.service_id WHERE v.org_id = ?"
+                             " AND k.id IN (" BM_CREDENTIALS_OF("device.id = d.id") "))" } },
     { "credential",
       "SELECT c.id, c.serial, d.udid, v.name, a.name, c.protocol, c.state, c.correlation, c.issued_at, c.not_before, c.not_after,"
       " c.revoked_at, c.reason FROM credential c LEFT JOIN device d ON d.id = c.device_id LEFT JOIN service v ON v.id = "
@@ -141,7 +159,10 @@ static const struct kind kinds[] = {
         { "service", "v.name = ?", BY_TEXT },
         { "ca", "a.name = ?", BY_TEXT },
         { "correlation", "c.correlation = ?", BY_TEXT },
-        { "serial", "c.serial_key = ? AND c.serial = ?", BY_SERIAL } } },
+        { "serial", "c.serial_key = ? AND c.serial = ?", BY_SERIAL } },
+      { [BM_SCOPE_MAKER] = "d.batch_id IN (SELECT x.id FROM batch x WHERE x.maker_id = ?)",
+        [BM_SCOPE_OEM] = OWNER_OF_D " = ?",
+        [BM_SCOPE_SERVICE] = "v.org_id = ?" } },
     { "manifest",
       "SELECT m.id, o.name, b.name, m.digest, m.format, m.next_seq, m.entries, m.bad, m.complete, m.created_at FROM manifest m"
       " LEFT JOIN org o ON o.id = m.org_id LEFT JOIN batch b ON b.id = m.batch_id",
@@ -155,7 +176,8 @@ static const struct kind kinds[] = {
         { "bad", AS_INT },
         { "complete", AS_BOOL },
         { "created_at", AS_TIME } },
-      { { "org", "o.name = ?", BY_TEXT }, { "batch", "b.name = ?", BY_TEXT } } },
+      { { "org", "o.name = ?", BY_TEXT }, { "batch", "b.name = ?", BY_TEXT } },
+      { [BM_SCOPE_MAKER] = "b.maker_id = ?", [BM_SCOPE_OEM] = "b.product_id IN (SELECT y.id FROM product y WHERE y.org_id = ?)" } },
     { "ownership",
       "SELECT w.id, d.udid, w.how, f.name, t.name, w.at, w.until, w.revoked, w.actor FROM ownership w JOIN device d ON d.id = "
       "w.device_id LEFT JOIN org f ON f.id = w.from_id LEFT JOIN org t ON t.id = w.to_id",
@@ -225,6 +247,18 @@ static const struct kind kinds[] = {
         { "udid", "udid = ?", BY_UDID },
         { "code", "code = ?", BY_TEXT },
         { "protocol", "protocol = ?", BY_TEXT } } },
+    { "token",
+      "SELECT t.id, t.name, t.role, o.name, t.created_at, t.expires_at, t.revoked_at, t.last_used_at FROM token t"
+      " LEFT JOIN org o ON o.id = t.org_id",
+      "t.id",
+      { { "name", AS_TEXT },
+        { "role", AS_TEXT },
+        { "org", AS_TEXT },
+        { "created_at", AS_TIME },
+        { "expires_at", AS_TIME },
+        { "revoked_at", AS_TIME },
+        { "last_used_at", AS_TIME } },
+      { { "name", "t.name = ?", BY_TEXT } } },
 };
 
 /* --- a row as JSON ------------------------------------------------------------------------------------------------------------ */
@@ -308,7 +342,7 @@ enum { PAIRS_MAX = 8 };
 struct list {
     char sql[SQL_MAX];
     struct bm_wr w;
-    struct bm_arg args[2 * PAIRS_MAX + 2];
+    struct bm_arg args[2 * PAIRS_MAX + 3];
     size_t n_args;
     uint8_t bytes[PAIRS_MAX][32]; /* UDIDs and serial numbers the arguments borrow */
 };
@@ -357,8 +391,20 @@ static enum bm_rc add_filter(struct list *l, const struct kind *k, const char *p
     return add_value(l, f, value, l->bytes[i], e);
 }
 
-static enum bm_rc build(struct list *l, const struct kind *k, const char *const *filter, int64_t after_id, int64_t limit,
-                        struct bm_error *e)
+static enum bm_rc add_scope(struct list *l, const struct kind *k, const struct bm_scope *scope, struct bm_error *e)
+{
+    if (scope == NULL || scope->of == BM_SCOPE_ALL)
+        return BM_OK;
+    if ((size_t)scope->of >= BM_SCOPES || k->scope[scope->of] == NULL)
+        return bm_fail(e, BM_DENIED, "a %s is nothing for this organisation", k->name);
+    bm_wr_str(&l->w, " AND ");
+    bm_wr_str(&l->w, k->scope[scope->of]);
+    l->args[l->n_args++] = bm_arg_int(scope->org_id);
+    return BM_OK;
+}
+
+static enum bm_rc build(struct list *l, const struct kind *k, const struct bm_scope *scope, const char *const *filter,
+                        int64_t after_id, int64_t limit, struct bm_error *e)
 {
     enum bm_rc rc = BM_OK;
 
@@ -368,6 +414,7 @@ static enum bm_rc build(struct list *l, const struct kind *k, const char *const 
     bm_wr_str(&l->w, k->id);
     bm_wr_str(&l->w, " > ?");
     l->args[l->n_args++] = bm_arg_int(after_id);
+    rc = add_scope(l, k, scope, e);
     for (size_t i = 0; rc == BM_OK && filter != NULL && filter[i] != NULL; i++)
         rc = i < PAIRS_MAX ? add_filter(l, k, filter[i], i, e) : bm_fail(e, BM_USAGE, "at most %d filters", PAIRS_MAX);
     if (rc != BM_OK)
@@ -391,6 +438,12 @@ static const struct kind *kind_of(const char *name)
 enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const *filter, int64_t after_id, int64_t limit,
                          bm_row_fn *fn, void *arg, struct bm_error *e)
 {
+    return bm_store_list_in(s, NULL, kind, filter, after_id, limit, fn, arg, e);
+}
+
+enum bm_rc bm_store_list_in(struct bm_store *s, const struct bm_scope *scope, const char *kind, const char *const *filter,
+                            int64_t after_id, int64_t limit, bm_row_fn *fn, void *arg, struct bm_error *e)
+{
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     const struct kind *k = kind_of(kind);
     struct list l = { .n_args = 0 };
@@ -401,7 +454,7 @@ enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const char *const
         return bm_fail(e, BM_USAGE, "no list of '%s'", bm_text_escape(bm_rd_str(kind), shown, sizeof shown));
     if (limit < 0)
         return bm_fail(e, BM_USAGE, "a list cannot have %lld rows", (long long)limit);
-    rc = build(&l, k, filter, after_id, limit, e);
+    rc = build(&l, k, scope, filter, after_id, limit, e);
     if (rc == BM_OK)
         rc = bm_query_start_once(s, l.sql, (struct bm_args){ l.args, l.n_args }, &q, e);
     while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {

@@ -46,13 +46,12 @@ enum bm_rc bm_profile_each(struct bm_store *s, bm_profile_fn *fn, void *arg, str
 }
 
 /* --- services ----------------------------------------------------------------------------------------------------------------- */
-static const struct bm_sql service_add = {
-    "INSERT INTO service (name, title, kind, profile, endpoints, created_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-};
+static const struct bm_sql service_add = { "INSERT INTO service (name, title, kind, profile, endpoints, created_at, org_id) VALUES "
+                                           "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING" };
 static const struct bm_sql service_set = {
-    "UPDATE service SET name = ?, title = ?, kind = ?, profile = ?, endpoints = ?, created_at = ? WHERE id = ?"
+    "UPDATE service SET name = ?, title = ?, kind = ?, profile = ?, endpoints = ?, created_at = ?, org_id = ? WHERE id = ?"
 };
-#define SERVICE_COLUMNS "id, name, title, kind, profile, endpoints, created_at"
+#define SERVICE_COLUMNS "id, name, title, kind, profile, endpoints, created_at, org_id"
 static const struct bm_sql service_get = { "SELECT " SERVICE_COLUMNS " FROM service WHERE name = ?" };
 static const struct bm_sql service_by_id = { "SELECT " SERVICE_COLUMNS " FROM service WHERE id = ?" };
 
@@ -70,7 +69,7 @@ enum bm_rc bm_service_put(struct bm_store *s, struct bm_service *v, struct bm_er
 {
     return add_or_set(s, &service_add, &service_set,
                       BM_ARGS(bm_arg_text(v->name), bm_arg_text(v->title), bm_arg_text(v->kind), bm_arg_text(v->profile),
-                              bm_arg_text(v->endpoints), bm_arg_int(v->created_at), bm_arg_int(v->id)),
+                              bm_arg_text(v->endpoints), bm_arg_int(v->created_at), bm_arg_ref(v->org_id), bm_arg_int(v->id)),
                       "service", &v->id, e);
 }
 
@@ -92,6 +91,7 @@ static enum bm_rc service_one(struct bm_store *s, const struct bm_sql *sql, stru
     BM_COL_TEXT(&c, v.profile);
     BM_COL_TEXT(&c, v.endpoints);
     v.created_at = bm_col_int(&c);
+    v.org_id = bm_col_int(&c);
     rc = bm_cols_check(&c, "service", e);
     if (rc == BM_OK)
         *ret = v;
@@ -161,12 +161,12 @@ enum bm_rc bm_product_by_id(struct bm_store *s, int64_t id, struct bm_product *r
 }
 
 /* --- batches ------------------------------------------------------------------------------------------------------------------ */
-static const struct bm_sql batch_add = { "INSERT INTO batch (product_id, ca_id, name, state, quota, created_at, used)"
-                                         " VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING" };
+static const struct bm_sql batch_add = { "INSERT INTO batch (product_id, ca_id, name, state, quota, created_at, maker_id, used)"
+                                         " VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING" };
 static const struct bm_sql batch_set = {
-    "UPDATE batch SET product_id = ?, ca_id = ?, name = ?, state = ?, quota = ?, created_at = ? WHERE id = ?"
+    "UPDATE batch SET product_id = ?, ca_id = ?, name = ?, state = ?, quota = ?, created_at = ?, maker_id = ? WHERE id = ?"
 };
-#define BATCH_COLUMNS "id, product_id, ca_id, name, state, quota, used, created_at"
+#define BATCH_COLUMNS "id, product_id, ca_id, name, state, quota, used, created_at, maker_id"
 static const struct bm_sql batch_get = { "SELECT " BATCH_COLUMNS " FROM batch WHERE name = ?" };
 static const struct bm_sql batch_by_id = { "SELECT " BATCH_COLUMNS " FROM batch WHERE id = ?" };
 /* quota - ? and not used + ?: never over the end of the integers. */
@@ -176,7 +176,7 @@ enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error 
 {
     return add_or_set(s, &batch_add, &batch_set,
                       BM_ARGS(bm_arg_int(b->product_id), bm_arg_ref(b->ca_id), bm_arg_text(b->name), bm_arg_text(b->state),
-                              bm_arg_int(b->quota), bm_arg_int(b->created_at), bm_arg_int(b->id)),
+                              bm_arg_int(b->quota), bm_arg_int(b->created_at), bm_arg_ref(b->maker_id), bm_arg_int(b->id)),
                       "batch", &b->id, e);
 }
 
@@ -199,6 +199,7 @@ static enum bm_rc batch_one(struct bm_store *s, const struct bm_sql *sql, struct
     b.quota = bm_col_int(&c);
     b.used = bm_col_int(&c);
     b.created_at = bm_col_int(&c);
+    b.maker_id = bm_col_int(&c);
     rc = bm_cols_check(&c, "batch", e);
     if (rc == BM_OK)
         *ret = b;

@@ -38,6 +38,7 @@ static inline void bm_store_closep(struct bm_store **s)
 BM_MUST_USE enum bm_rc bm_store_begin(struct bm_store *s, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e);
 void bm_store_rollback(struct bm_store *s);
+bool bm_store_in_transaction(const struct bm_store *s);
 /* From here on everything is read as of this moment, whatever others write, until bm_store_rollback(). Results may be of any size. */
 BM_MUST_USE enum bm_rc bm_store_snapshot(struct bm_store *s, struct bm_error *e);
 /* Trims caches and truncates the write-ahead log; called when idle. */
@@ -120,6 +121,7 @@ struct bm_service {
     char profile[BM_NAME_LEN]; /* "": the product's */
     char endpoints[1024];      /* JSON array of URIs */
     int64_t created_at;
+    int64_t org_id; /* who runs it; 0: nobody is named */
 };
 BM_MUST_USE enum bm_rc bm_service_put(struct bm_store *s, struct bm_service *v, struct bm_error *e); /* id != 0: update */
 BM_MUST_USE enum bm_rc bm_service_get(struct bm_store *s, const char *name, struct bm_service *ret, struct bm_error *e);
@@ -141,6 +143,7 @@ struct bm_batch {
     char state[16];      /* open, closed */
     int64_t quota, used; /* devices that may become active, and have */
     int64_t created_at;
+    int64_t maker_id; /* the contract manufacturer; 0: nobody is named */
 };
 BM_MUST_USE enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error *e); /* id != 0: update all but used */
 BM_MUST_USE enum bm_rc bm_batch_get(struct bm_store *s, const char *name, struct bm_batch *ret, struct bm_error *e);
@@ -322,6 +325,21 @@ BM_MUST_USE enum bm_rc bm_code_row_by_id(struct bm_store *s, int64_t id, struct 
 BM_MUST_USE enum bm_rc bm_code_row_use(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_code_row_revoke(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
 
+/* --- tokens of the Admin API (docs/api.md) --------------------------------------------------------------------------------------- */
+struct bm_token {
+    int64_t id, org_id; /* org_id 0: of no organisation */
+    char name[BM_NAME_LEN], role[24];
+    uint8_t sha256[32];                                       /* of the token's text */
+    int64_t created_at, expires_at, revoked_at, last_used_at; /* 0: never */
+};
+BM_MUST_USE enum bm_rc bm_token_put(struct bm_store *s, struct bm_token *t, struct bm_error *e); /* new only */
+BM_MUST_USE enum bm_rc bm_token_get(struct bm_store *s, const char *name, struct bm_token *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_token_by_hash(struct bm_store *s, const uint8_t sha256[32], struct bm_token *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_token_set_revoked(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_token_set_used(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+/* Those that are neither revoked nor expired. */
+BM_MUST_USE enum bm_rc bm_token_count_good(struct bm_store *s, int64_t now, int64_t *ret, struct bm_error *e);
+
 /* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {
     int64_t id, at;
@@ -354,7 +372,7 @@ typedef enum bm_rc bm_tree_head_fn(void *arg, const struct bm_tree_head *h, stru
 BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn, void *arg, struct bm_error *e); /* by size */
 
 /* --- lists and stories: for people, as JSON ----------------------------------------------------------------------------------- */
-/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal. Rows after `after_id` (0: from
+/* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal, token. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
  * Kinds of docs/codes.md: code.
@@ -366,6 +384,21 @@ BM_MUST_USE enum bm_rc bm_store_list(struct bm_store *s, const char *kind, const
 /* Devices per state; states that no device is in are left out. */
 typedef void bm_tally_fn(void *arg, const char *name, int64_t n);
 BM_MUST_USE enum bm_rc bm_store_device_states(struct bm_store *s, bm_tally_fn *fn, void *arg, struct bm_error *e);
+/* What one organisation may see of the registry. A kind that has no rule for `of` (list.c) is BM_DENIED. */
+struct bm_scope {
+    enum bm_scope_of {
+        BM_SCOPE_ALL,
+        BM_SCOPE_MAKER,   /* contract manufacturer: its batches, their devices and manifests */
+        BM_SCOPE_OEM,     /* its products and their batches, and the devices it owns */
+        BM_SCOPE_SERVICE, /* its services, their credentials, and the devices that have one */
+        BM_SCOPES
+    } of;
+    int64_t org_id;
+};
+/* bm_store_list() of what is in scope; NULL: all. */
+BM_MUST_USE enum bm_rc bm_store_list_in(struct bm_store *s, const struct bm_scope *scope, const char *kind,
+                                        const char *const *filter, int64_t after_id, int64_t limit, bm_row_fn *fn, void *arg,
+                                        struct bm_error *e);
 /* Rows of each kind, and devices per state: one JSON object. */
 BM_MUST_USE enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct bm_error *e);
 

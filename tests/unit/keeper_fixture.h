@@ -396,7 +396,7 @@ static UNUSED enum bm_rc command(struct world *w, uint8_t type, struct bm_rd pay
 
     err = (struct bm_error){ 0 };
     out->n = 0;
-    if (!bm_command_needs_transaction(&c))
+    if (!bm_command_needs_transaction(w->k, &c))
         return bm_command_run(w->k, &c, out, &err);
     assert_ok(bm_store_begin(w->k->store, &err));
     rc = bm_command_run(w->k, &c, out, &err);
