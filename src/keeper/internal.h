@@ -72,11 +72,11 @@ struct bm_keeper {
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
-    bool in_server;    /* chores are done by its loop */
+    bool in_server;               /* chores are done by its loop */
     bool view_changed;            /* workers are to be told */
     const char *actor;            /* of the administrator's act being run */
     const struct bm_scope *scope; /* whose it is; NULL: it may reach everything */
-    struct bm_guesses *guesses;     /* api.c: wrong tokens of late; NULL before the first */
+    struct bm_guesses *guesses;   /* api.c: wrong tokens of late; NULL before the first */
     int64_t started_at;
     char key_made[BM_NAME_LEN]; /* its mark goes with the commit: key_mark.c */
 };

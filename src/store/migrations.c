@@ -22,19 +22,13 @@ EMBED(bm_sql_pg_0004_codes, "postgres/0004_codes.sql");
 EMBED(bm_sql_pg_0005_api, "postgres/0005_api.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
-    { 1, bm_sql_0001_registry },
-    { 2, bm_sql_0002_revocation },
-    { 3, bm_sql_0003_lifecycle },
-    { 4, bm_sql_0004_codes },
-    { 5, bm_sql_0005_api },
+    { 1, bm_sql_0001_registry }, { 2, bm_sql_0002_revocation }, { 3, bm_sql_0003_lifecycle },
+    { 4, bm_sql_0004_codes },    { 5, bm_sql_0005_api },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
-    { 1, bm_sql_pg_0001_registry },
-    { 2, bm_sql_pg_0002_revocation },
-    { 3, bm_sql_pg_0003_lifecycle },
-    { 4, bm_sql_pg_0004_codes },
-    { 5, bm_sql_pg_0005_api },
+    { 1, bm_sql_pg_0001_registry }, { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle },
+    { 4, bm_sql_pg_0004_codes },    { 5, bm_sql_pg_0005_api },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

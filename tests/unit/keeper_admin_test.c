@@ -84,10 +84,13 @@ static const struct good {
     { "{\"op\":\"crl.show\",\"name\":\"issuing\"}", NOTHING },
     { "{\"op\":\"crl.export\",\"name\":\"root\",\"delta\":true}", NOTHING },
     { "{\"op\":\"ca.revoke\",\"name\":\"ca-2\",\"reason\":\"superseded\"}", NOTHING },
-    { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\",\"title\":\"T\",\"profile\":\"ten-days\",\"org\":\"acme\",\"endpoints\":["
+    { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\",\"title\":\"T\",\"profile\":\"ten-days\",\"org\":\"acme\","
+      "\"endpoints\":["
       "\"mqtts://h:8883\"]}",
       NOTHING },
-    { "{\"op\":\"service.set\",\"name\":\"svc\",\"title\":\"U\",\"kind\":\"https\",\"profile\":\"\",\"org\":\"chips\",\"endpoints\":[]}", NOTHING },
+    { "{\"op\":\"service.set\",\"name\":\"svc\",\"title\":\"U\",\"kind\":\"https\",\"profile\":\"\",\"org\":\"chips\","
+      "\"endpoints\":[]}",
+      NOTHING },
     { "{\"op\":\"service.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"service.show\",\"name\":\"svc\"}", NOTHING },
     { "{\"op\":\"product.create\",\"name\":\"prod\",\"org\":\"acme\",\"title\":\"P\",\"policy\":{\"services\":[\"svc\"]}}",
@@ -96,7 +99,8 @@ static const struct good {
       NOTHING },
     { "{\"op\":\"product.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"product.show\",\"name\":\"prod\"}", NOTHING },
-    { "{\"op\":\"batch.create\",\"name\":\"b-1\",\"product\":\"prod\",\"quota\":7,\"ca\":\"issuing\",\"maker\":\"chips\"}", NOTHING },
+    { "{\"op\":\"batch.create\",\"name\":\"b-1\",\"product\":\"prod\",\"quota\":7,\"ca\":\"issuing\",\"maker\":\"chips\"}",
+      NOTHING },
     { "{\"op\":\"batch.set\",\"name\":\"b-1\",\"quota\":8,\"state\":\"closed\",\"ca\":\"issuing\",\"maker\":\"\"}", NOTHING },
     { "{\"op\":\"batch.list\",\"product\":\"prod\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"batch.show\",\"name\":\"b-1\"}", NOTHING },
