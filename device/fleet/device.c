@@ -18,7 +18,6 @@ struct who {
     uint32_t next_slot;
     X509 *cert; /* for TLS: self-signed over the root key, or the LDevID when renewing */
     EVP_PKEY *key;
-    SSL_SESSION *session;
     struct fleet_link link;
     bool renewing, thief;
 };
@@ -107,7 +106,6 @@ static bool who_init(struct fleet_player *p, struct fleet_record r, struct who *
 static void who_done(struct who *w)
 {
     fleet_link_close(&w->link);
-    SSL_SESSION_free(w->session);
     X509_free(w->cert);
     EVP_PKEY_free(w->key);
 }
@@ -158,23 +156,17 @@ static bool connect_if_needed(struct fleet_player *p, struct who *w, struct flee
 
     if (l->ssl != NULL)
         return true;
-    if (fleet_link_open(l, p->tls, p->server, with_cert ? w->cert : NULL, w->key, w->session, why) == 0) {
-        ret->resumed += SSL_session_reused(l->ssl) == 1;
+    if (fleet_link_open(l, p->tls, p->server, with_cert ? w->cert : NULL, w->key, why) == 0)
         return true;
-    }
     failed(ret, why);
     return false;
 }
 
-static void after(struct fleet_player *p, struct who *w, struct fleet_link *l)
+static void after(struct fleet_player *p, struct fleet_link *l)
 {
     const struct bmd_client *c = &p->client;
     bool answered = c->step == BMD_STEP_DONE || c->rc == BMD_REFUSED;
 
-    if (p->options->mode == FLEET_RESUME && answered) {
-        SSL_SESSION_free(w->session);
-        w->session = SSL_get1_session(l->ssl);
-    }
     if (p->options->mode != FLEET_KEPT || !answered || !c->http.keep_alive)
         fleet_link_close(l);
 }
@@ -207,7 +199,7 @@ static void exchange(struct fleet_player *p, struct who *w, const struct bmd_cli
         fleet_link_drive(l, &p->client);
         judge(ret, &p->client);
     }
-    after(p, w, l);
+    after(p, l);
 }
 
 static void configure(struct fleet_player *p, const struct who *w, const struct fleet_result *last, struct bmd_client_config *g)

@@ -54,16 +54,15 @@ struct fleet_link {
 };
 /* anchors: PEM file, NULL: do not verify. ciphers and versions are the library's, TLS 1.2 at least. */
 SSL_CTX *fleet_tls_new(const char *anchors);
-/* cert and key may be NULL; resume: session of an earlier connection, or NULL. why: at least 96 characters. */
-int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key,
-                    SSL_SESSION *resume, char *why);
+/* cert and key may be NULL. why: at least 96 characters. */
+int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key, char *why);
 void fleet_link_close(struct fleet_link *l); /* safe on the zero state */
 /* Sends all and feeds `c` until its step is done or failed. */
 void fleet_link_drive(struct fleet_link *l, struct bmd_client *c);
 
 /* --- device.c: one play device ---------------------------------------------------------------------------------------------------- */
 
-enum fleet_mode { FLEET_NEW, FLEET_KEPT, FLEET_RESUME, FLEET_RENEW };
+enum fleet_mode { FLEET_NEW, FLEET_KEPT, FLEET_RENEW };
 enum fleet_attack {
     ATTACK_NONE,
     ATTACK_UNKNOWN_KEY, /* a key that is in no registry */
@@ -96,7 +95,6 @@ struct fleet_result {
     char correlation[BMD_HTTP_CORRELATION_LEN];
     uint32_t retry_after_s;
     uint64_t us;        /* of the last operation */
-    uint32_t resumed;   /* connections that took up an earlier TLS session */
     uint8_t cert[4096]; /* last certificate received */
     size_t cert_len;
 };
@@ -123,7 +121,7 @@ void fleet_play(struct fleet_player *p, struct fleet_record r, struct fleet_resu
 enum { FLEET_CODES_MAX = 32, FLEET_JOBS_MAX = 64 };
 
 struct fleet_tally {
-    uint64_t outcomes[FLEET_OUTCOMES], operations, resumed;
+    uint64_t outcomes[FLEET_OUTCOMES], operations;
     struct {
         char code[96];
         uint64_t n;

@@ -57,7 +57,7 @@ SSL_CTX *fleet_tls_new(const char *anchors)
 
     if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1)
         return tls;
-    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
     if (anchors == NULL)
         return tls;
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
@@ -106,8 +106,7 @@ static void explain(char *why)
     ERR_clear_error();
 }
 
-int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key,
-                    SSL_SESSION *resume, char *why)
+int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_server *server, X509 *cert, EVP_PKEY *key, char *why)
 {
     *l = (struct fleet_link){ .fd = dial(server) };
     if (l->fd < 0) {
@@ -117,7 +116,7 @@ int fleet_link_open(struct fleet_link *l, SSL_CTX *tls, const struct fleet_serve
     l->ssl = SSL_new(tls);
     if (l->ssl == NULL || SSL_set_fd(l->ssl, l->fd) != 1 || !name_server(l->ssl, server->host) ||
         (cert != NULL && (SSL_use_certificate(l->ssl, cert) != 1 || SSL_use_PrivateKey(l->ssl, key) != 1)) ||
-        (resume != NULL && SSL_set_session(l->ssl, resume) != 1) || SSL_connect(l->ssl) != 1) {
+        SSL_connect(l->ssl) != 1) {
         explain(why);
         fleet_link_close(l);
         return -1;
@@ -131,7 +130,7 @@ void fleet_link_close(struct fleet_link *l)
         return;
     if (l->ssl != NULL) {
         if (SSL_is_init_finished(l->ssl) == 1)
-            (void)SSL_shutdown(l->ssl); /* close_notify only: a session whose connection was cut may not be resumed */
+            (void)SSL_shutdown(l->ssl); /* close_notify only */
         SSL_free(l->ssl);
     }
     ERR_clear_error();

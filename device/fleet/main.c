@@ -13,7 +13,7 @@ static int usage(FILE *f)
         "  birthmark-fleet spki --keys FILE [--first I] [--count N]        their public keys, one JSON line each, for a manifest\n"
         "  birthmark-fleet run --server https://HOST:PORT --keys FILE (--anchors PEM | --insecure)\n"
         "      [--first I] [--count N] [--jobs J] [--protocol onboard|est] [--auth tls|challenge]\n"
-        "      [--mode new|kept|resume|renew] [--service NAME] [--batch NAME] [--repeat R] [--retries T]\n"
+        "      [--mode new|kept|renew] [--service NAME] [--batch NAME] [--repeat R] [--retries T]\n"
         "      [--attack NAME] [--out FILE [--certs]] [--json] [--quiet]\n"
         "attacks, each to be refused: unknown-key clone wrong-batch replay stolen-cert forged-csr no-service\n"
         "exit status: 0 all went as expected, 1 not all did, 2 wrong use or could not start\n",
@@ -151,9 +151,9 @@ static bool set_auth(struct settings *s, const char *v)
 
 static bool set_mode(struct settings *s, const char *v)
 {
-    static const char *const words[] = { "new", "kept", "resume", "renew" };
+    static const char *const words[] = { "new", "kept", "renew" };
     size_t i = 0;
-    bool ok = set_word(v, words, 4, &i);
+    bool ok = set_word(v, words, 3, &i);
 
     s->o.mode = (enum fleet_mode)i;
     return ok;

@@ -41,7 +41,7 @@ static double at(const struct fleet_summary *s, double share)
     return s->n_us == 0 ? 0 : s->us[(uint64_t)((double)(s->n_us - 1) * share)] / 1000.0;
 }
 
-static const char *const mode_names[] = { "new", "kept", "resume", "renew" };
+static const char *const mode_names[] = { "new", "kept", "renew" };
 
 static void report_json(const struct fleet_options *o, const struct fleet_summary *s)
 {
@@ -50,9 +50,9 @@ static void report_json(const struct fleet_options *o, const struct fleet_summar
     printf("{\"protocol\":\"%s\",\"auth\":\"%s\",\"mode\":\"%s\",\"attack\":\"%s\",\"devices\":%llu,\"repeat\":%u,\"jobs\":%u,",
            o->est ? "est" : "onboard", o->challenge ? "challenge" : "tls", mode_names[o->mode], fleet_attack_names[o->attack],
            (unsigned long long)o->count, o->repeat, o->jobs);
-    printf("\"onboarded\":%llu,\"refused\":%llu,\"errors\":%llu,\"operations\":%llu,\"resumed\":%llu,\"by_code\":{",
+    printf("\"onboarded\":%llu,\"refused\":%llu,\"errors\":%llu,\"operations\":%llu,\"by_code\":{",
            (unsigned long long)n[FLEET_ONBOARDED], (unsigned long long)n[FLEET_REFUSED], (unsigned long long)n[FLEET_ERROR],
-           (unsigned long long)s->tally.operations, (unsigned long long)s->tally.resumed);
+           (unsigned long long)s->tally.operations);
     for (size_t i = 0; i < FLEET_CODES_MAX && s->tally.codes[i].n != 0; i++)
         printf("%s\"%s\":%llu", i != 0 ? "," : "", s->tally.codes[i].code, (unsigned long long)s->tally.codes[i].n);
     printf("},\"seconds\":%.3f,\"rate_per_s\":%.1f,\"latency_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f},\"client_"

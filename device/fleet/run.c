@@ -104,7 +104,6 @@ static int work(const struct fleet_options *o, const struct fleet_server *server
     while ((i = atomic_fetch_add(&j->shared->next, 1)) < o->count) {
         fleet_play(p, fleet_keys_at(keys, o->first + i), r);
         j->tally->outcomes[r->outcome]++;
-        j->tally->resumed += r->resumed;
         if (r->outcome != FLEET_ONBOARDED)
             add_code(j->tally, r->code, 1);
         if (j->lines != NULL)
@@ -120,7 +119,6 @@ static int work(const struct fleet_options *o, const struct fleet_server *server
 static void merge(struct fleet_tally *to, const struct fleet_tally *from)
 {
     to->operations += from->operations;
-    to->resumed += from->resumed;
     for (size_t i = 0; i < FLEET_OUTCOMES; i++)
         to->outcomes[i] += from->outcomes[i];
     for (size_t i = 0; i < FLEET_CODES_MAX && from->codes[i].n != 0; i++)

@@ -9,6 +9,10 @@ enum {
     BM_HTTP_TARGET_MAX = 512,            /* request target */
     BM_TLS_CLIENT_CHAIN_MAX = 16 * 1024, /* client certificate message */
     BM_TLS_CLIENT_CERTS_MAX = 4,         /* certificates in it that are handed on */
+    BM_HANDSHAKE_MAX = 48 * 1024,        /* all messages of a handshake that the keeper is shown */
+    BM_HANDSHAKE_VERIFY_MAX = 6 * 1024,  /* the client's CertificateVerify; ML-DSA-87 signs with 4.6 kB */
+    BM_HANDSHAKE_EPOCH_S = 3600,         /* how long a nonce goes into handshakes; the one before it is still taken */
+    BM_CONNECTION_AGE_MS = 1800000,      /* then "Connection: close", so that no handshake outlives its nonce */
     BM_HANDSHAKE_DEADLINE_MS = 10000,    /* TCP accept to TLS finished */
     BM_REQUEST_DEADLINE_MS = 15000,      /* first byte of a request to its last */
     BM_REPLY_DEADLINE_MS = 15000,        /* reply ready to reply taken by the peer */

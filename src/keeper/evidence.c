@@ -1,5 +1,5 @@
 /* Who is this? One judge for every protocol. What counts is possession of a key that the registry knows; certificates add only what their
- * issuer is trusted for. Nothing a worker says is taken beyond "this certificate finished a TLS handshake". */
+ * issuer is trusted for. Nothing a worker says is taken on its word: a TLS handshake is proven by its messages (handshake.c). */
 #include "keeper/internal.h"
 
 #include "base/text.h"
@@ -187,6 +187,8 @@ enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_en
         rc = check_signed_challenge(k, op, c, p.spki, now, e);
     else if (rc == BM_OK && c->evidence.cert.n == 0)
         rc = bm_refuse(e, BM_DENIED, "key-unproven", "a key alone proves nothing: sign a challenge with it");
+    else if (rc == BM_OK)
+        rc = bm_keeper_check_handshake(k, &c->evidence, now, e);
     if (rc != BM_OK)
         return rc;
     ret->subject = p.cert.subject;
@@ -217,6 +219,8 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     rc = present(&c->evidence, &p, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
+    if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_TLS)
+        rc = bm_keeper_check_handshake(k, &c->evidence, now, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_CHALLENGE)
         rc = check_signed_challenge(k, op, c, p.spki, now, e);
     if (rc == BM_OK)

@@ -50,6 +50,13 @@ struct bm_used_challenge {
     int64_t expires_at; /* 0: free */
 };
 
+/* A handshake that has been verified: the next request on its connection costs no signature check. */
+struct bm_seen_handshake {
+    uint8_t digest[32];
+    int64_t epoch; /* 0: free */
+};
+#define BM_HANDSHAKES_SEEN 1024 /* direct-mapped by digest */
+
 struct bm_keeper {
     struct bm_keeper_options options; /* strings borrowed from the caller */
     struct bm_watch watch;
@@ -66,12 +73,14 @@ struct bm_keeper {
     struct bm_attempts *attempts; /* attempts.c */
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
-    uint8_t challenge_key[32], ticket_key[80];
+    uint8_t challenge_key[32], handshake_key[32];
+    struct bm_seen_handshake *seen; /* BM_HANDSHAKES_SEEN of them */
     struct bm_used_challenge *used; /* open addressing, power of two */
     size_t used_cap, used_n;
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
+    int64_t view_epoch;           /* of the nonce in it: handshake.c */
     bool in_server;               /* chores are done by its loop */
     bool view_changed;            /* workers are to be told */
     const char *actor;            /* of the administrator's act being run */
@@ -100,6 +109,11 @@ void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENG
 BM_MUST_USE enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
 /* Remembers it, after the signature over it has been verified. */
 BM_MUST_USE enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
+
+/* handshake.c: the nonce that workers put into handshakes now, and the check that the certificate's key took part in one that holds it.
+ * BM_DENIED "handshake-unproven" or "bad-signature", BM_AGAIN "handshake-stale", BM_MALFORMED. */
+void bm_keeper_nonce(struct bm_keeper *k, int64_t now, uint8_t ret[BM_HANDSHAKE_NONCE_LEN]);
+BM_MUST_USE enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_evidence *v, int64_t now, struct bm_error *e);
 
 /* evidence.c: who is this? */
 struct bm_proven {

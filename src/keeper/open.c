@@ -121,7 +121,7 @@ static enum bm_rc open_log(struct bm_keeper *k, struct bm_error *e)
 static enum bm_rc make_session_keys(struct bm_keeper *k, struct bm_error *e)
 {
     if (RAND_priv_bytes(k->challenge_key, sizeof k->challenge_key) != 1 ||
-        RAND_priv_bytes(k->ticket_key, sizeof k->ticket_key) != 1)
+        RAND_priv_bytes(k->handshake_key, sizeof k->handshake_key) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
     return BM_OK;
 }
@@ -212,7 +212,8 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_key_free(k->log_key);
     bm_store_close(k->store);
     bm_wipe(k->challenge_key, sizeof k->challenge_key);
-    bm_wipe(k->ticket_key, sizeof k->ticket_key);
+    bm_wipe(k->handshake_key, sizeof k->handshake_key);
+    free(k->seen);
     bm_buf_done(&k->secret);
     free(k->used);
     free(k->guesses);

@@ -23,7 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_TIDY_MS = 3000, VIEW_EVERY_MS = 3600 * 1000 };
+enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_TIDY_MS = 3000, VIEW_EVERY_MS = 900 * 1000 };
 enum { SECURE_HEAP = 2 * 1024 * 1024, SECURE_HEAP_LEAST = 32 };
 
 struct conn {
@@ -372,7 +372,7 @@ static void housekeeping(struct loop *l)
     }
     if (now - l->view_at_ms >= VIEW_EVERY_MS) {
         l->view_at_ms = now;
-        l->k->view_changed = true; /* so that the TLS certificate is looked at */
+        l->k->view_changed = true; /* for the handshakes' nonce, and so that the TLS certificate is looked at */
     }
     if (now - l->busy_at_ms < IDLE_TIDY_MS) {
         l->tidy = false;

@@ -75,6 +75,7 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     BM_CLEANUP(making_freep) struct making *m = calloc(1, sizeof *m);
     BM_CLEANUP(bm_buf_done) struct bm_buf chain_pem = { .max = BM_COMMAND_MAX }, key = { .max = BM_CERT_MAX };
     int64_t tokens = 0;
+    uint8_t nonce[BM_HANDSHAKE_NONCE_LEN];
     enum bm_rc rc;
 
     if (m == NULL)
@@ -97,7 +98,8 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     m->view.version = k->view_version;
     m->view.tls_chain_pem = bm_buf_rd(&chain_pem);
     m->view.tls_key = bm_buf_rd(&key);
-    m->view.ticket_key = bm_rd_of(k->ticket_key, sizeof k->ticket_key);
+    bm_keeper_nonce(k, now, nonce);
+    m->view.nonce = bm_rd_of(nonce, sizeof nonce);
     bm_view_write(out, &m->view);
     return bm_buf_check(out, e);
 }

@@ -77,6 +77,8 @@ static void put_evidence(struct bm_buf *out, const struct bm_evidence *v)
     bm_buf_vec(out, v->spki);
     bm_buf_vec(out, v->challenge);
     bm_buf_vec(out, v->signature);
+    bm_buf_vec(out, v->handshake);
+    bm_buf_vec(out, v->verify);
     bm_buf_vec(out, v->code);
 }
 
@@ -85,7 +87,8 @@ static bool get_evidence(struct bm_rd *in, struct bm_evidence *v)
     return bm_rd_u8(in, &v->kind) && (v->kind <= BM_EVIDENCE_CHALLENGE || v->kind == BM_EVIDENCE_CODE) &&
            bm_rd_vec(in, BM_CERT_MAX, &v->cert) && get_list(in, v->chain, BM_TLS_CLIENT_CERTS_MAX, BM_CERT_MAX, &v->n_chain) &&
            bm_rd_vec(in, BM_SPKI_MAX, &v->spki) && bm_rd_vec(in, BM_CHALLENGE_LEN, &v->challenge) &&
-           bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature) && bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code);
+           bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature) && bm_rd_vec(in, BM_HANDSHAKE_MAX, &v->handshake) &&
+           bm_rd_vec(in, BM_HANDSHAKE_VERIFY_MAX, &v->verify) && bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code);
 }
 
 void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c)
@@ -238,7 +241,7 @@ void bm_view_write(struct bm_buf *out, const struct bm_view *v)
     }
     bm_buf_vec(out, v->tls_chain_pem);
     bm_buf_vec(out, v->tls_key);
-    bm_buf_vec(out, v->ticket_key);
+    bm_buf_vec(out, v->nonce);
     bm_buf_uint(out, 1, v->api);
 }
 
@@ -251,7 +254,7 @@ enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *
     for (size_t i = 0; ok && i < ret->n_labels; i++)
         ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, 1024, &ret->labels[i].csrattrs);
     ok = ok && bm_rd_vec(&in, BM_COMMAND_MAX, &ret->tls_chain_pem) && bm_rd_vec(&in, BM_CERT_MAX, &ret->tls_key) &&
-         bm_rd_vec(&in, 80, &ret->ticket_key) && bm_rd_u8(&in, &api) && api <= 1;
+         bm_rd_vec(&in, BM_HANDSHAKE_NONCE_LEN, &ret->nonce) && bm_rd_u8(&in, &api) && api <= 1;
     ret->api = api != 0;
     return finish(ok, in, "view answer", e);
 }

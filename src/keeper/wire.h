@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "pki/handshake.h"
 #include "store/store.h"
 
 enum bm_command {
@@ -25,7 +26,7 @@ enum bm_command {
 /* How a device shows who it is. The keeper judges it (keeper/evidence.h). */
 enum bm_evidence_kind {
     BM_EVIDENCE_NONE = 0,
-    BM_EVIDENCE_TLS = 1,       /* client certificate of a finished TLS handshake */
+    BM_EVIDENCE_TLS = 1,       /* client certificate, and the TLS handshake that proves it: pki/handshake.h */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
     BM_EVIDENCE_CODE = 4, /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
@@ -36,6 +37,7 @@ struct bm_evidence {
     size_t n_chain;
     struct bm_rd spki;                 /* public key in place of a certificate */
     struct bm_rd challenge, signature; /* raw signature form */
+    struct bm_rd handshake, verify;    /* TLS: the handshake's messages, and the client's CertificateVerify */
     struct bm_rd code;                 /* as it was typed */
 };
 
@@ -104,7 +106,7 @@ struct bm_view {
     } labels[BM_VIEW_LABELS_MAX];
     struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
     struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */
-    struct bm_rd ticket_key;    /* 80 bytes: TLS session ticket keys, the same for all workers */
+    struct bm_rd nonce;         /* BM_HANDSHAKE_NONCE_LEN bytes that every handshake has to hold from now on */
     bool api;                   /* somebody has a token: the Admin API is served */
 };
 void bm_view_write(struct bm_buf *out, const struct bm_view *v);

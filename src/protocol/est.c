@@ -139,7 +139,13 @@ static enum bm_rc take_code(struct bm_rd authorization, struct credentials *room
 /* A certificate renews itself; a code is for those who have none. */
 static enum bm_rc take_evidence(const struct bm_request *q, struct credentials *room, struct bm_enrol *c, struct bm_error *e)
 {
-    c->evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_TLS, .cert = q->client_cert, .n_chain = q->n_client_chain };
+    c->evidence = (struct bm_evidence){
+        .kind = BM_EVIDENCE_TLS,
+        .cert = q->client_cert,
+        .n_chain = q->n_client_chain,
+        .handshake = q->handshake,
+        .verify = q->verify,
+    };
     memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);
     if (c->reenrol && q->client_cert.n == 0)
         return bm_refuse(e, BM_DENIED, "no-evidence", "re-enrolment needs the TLS client certificate that it renews");

@@ -113,6 +113,8 @@ static void take_evidence(const struct bm_request *q, struct bm_enrol *c)
         .kind = code.n != 0 ? BM_EVIDENCE_CODE : BM_EVIDENCE_TLS,
         .cert = q->client_cert,
         .n_chain = q->n_client_chain,
+        .handshake = q->handshake,
+        .verify = q->verify,
         .code = code,
     };
     memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);

@@ -43,7 +43,7 @@ void bm_conn_free(struct conn *c)
     bm_buf_done(&c->io.out);
     bm_exchange_done(&c->x);
     bm_http_done(&c->http);
-    bm_buf_done(&c->certs.der);
+    bm_tls_peer_done(&c->certs);
     bm_buf_done(&c->pending);
     bm_peers_leave(cs->peers, c->peer);
     cs->n_large -= c->large;
@@ -96,8 +96,11 @@ struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *fro
     c->io.fd = fd;
     c->io.out.max = OUT_MAX;
     c->certs.der.max = 2 * BM_TLS_CLIENT_CHAIN_MAX;
+    c->certs.transcript.max = BM_HANDSHAKE_MAX;
+    c->certs.verify.max = BM_HANDSHAKE_VERIFY_MAX;
+    c->since_ms = bm_clock_steady_ms();
     c->pending.max = BM_CONN_READ_ROOM;
-    c->ssl = plain ? NULL : bm_tls_new(cs->world->tls, &c->io);
+    c->ssl = plain ? NULL : bm_tls_new(cs->world->tls, &c->io, &c->certs);
     if ((c->ssl == NULL && !plain) || event_assign(&c->ev, cs->world->base, fd, EV_READ | EV_PERSIST, on_ready, c) != 0 ||
         event_assign(&c->writable, cs->world->base, fd, EV_WRITE, on_ready, c) != 0) {
         SSL_free(c->ssl);

@@ -37,7 +37,7 @@ struct conn {
     bool large;   /* counted in n_large */
     bool heavy;   /* counted in n_heavy */
     enum wait wait;
-    int64_t deadline_ms;
+    int64_t since_ms, deadline_ms;
     TAILQ_ENTRY(conn) queue;
     struct bm_peer *peer;
     struct sockaddr_storage from;

@@ -91,13 +91,12 @@ enum next bm_conn_reply(struct conn *c)
     bool put;
 
     make_room(c);
-    c->closing = c->closing || cs->draining || !c->x.keep_alive || c->requests + 1 >= BM_REQUESTS_PER_CONNECTION;
+    c->closing = c->closing || cs->draining || !c->x.keep_alive || c->requests + 1 >= BM_REQUESTS_PER_CONNECTION ||
+                 bm_clock_steady_ms() - c->since_ms >= BM_CONNECTION_AGE_MS;
     c->x.keep_alive = !c->closing;
     bm_route_write(&c->x, plain);
     log_answer(c);
     count_answer(c);
-    if (c->x.r.retry_after_s != 0 && c->ssl != NULL)
-        bm_tls_ticket(c->ssl);
     put = !plain->bad && bm_conn_say(c, plain->p, plain->n);
     plain->n = 0;
     plain->bad = false;

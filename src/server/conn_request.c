@@ -32,6 +32,8 @@ static enum bm_rc fill_certs(struct conn *c, struct bm_error *e)
     if (rc != BM_OK)
         return rc;
     c->certs_known = true;
+    q->handshake = bm_buf_rd(&c->certs.transcript);
+    q->verify = bm_buf_rd(&c->certs.verify);
     for (size_t i = 0; i < c->certs.n; i++) {
         struct bm_rd cert = bm_rd_of(c->certs.der.p + at, c->certs.end[i] - at);
 

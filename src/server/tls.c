@@ -5,10 +5,9 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
 #include <sys/socket.h>
-
-#define TICKET_KEY_LEN 80
-#define TICKET_LIFETIME_S (24 * 3600)
 
 static enum bm_rc ssl_fail(struct bm_error *e, const char *what)
 {
@@ -89,6 +88,92 @@ static BIO_METHOD *io_method(void)
     return m;
 }
 
+/* --- what the keeper will want to see ------------------------------------------------------------------------------------------ */
+
+/* OpenSSL calls this with each whole message it sends or has received. */
+static void keep_message(int sent, int version, int content, const void *p, size_t n, SSL *ssl, void *arg)
+{
+    struct bm_tls_peer *peer = arg;
+    int type = n != 0 ? *(const uint8_t *)p : -1;
+
+    (void)version;
+    if (content != SSL3_RT_HANDSHAKE)
+        return;
+    if (!sent && type == SSL3_MT_CERTIFICATE_VERIFY)
+        bm_buf_put(&peer->verify, p, n);
+    else if (!sent && type == SSL3_MT_FINISHED) /* without a CertificateVerify: nothing has been shown */
+        bm_buf_done(&peer->transcript);
+    else
+        bm_buf_put(&peer->transcript, p, n);
+    if (!sent && (type == SSL3_MT_CERTIFICATE_VERIFY || type == SSL3_MT_FINISHED))
+        SSL_set_msg_callback(ssl, NULL);
+}
+
+void bm_tls_peer_done(struct bm_tls_peer *p)
+{
+    bm_buf_done(&p->der);
+    bm_buf_done(&p->transcript);
+    bm_buf_done(&p->verify);
+}
+
+/* --- the nonce in every handshake ----------------------------------------------------------------------------------------------- */
+
+static void free_nonce(void *parent, void *p, CRYPTO_EX_DATA *ad, int at, long argl, void *argp)
+{
+    (void)parent, (void)ad, (void)at, (void)argl, (void)argp;
+    free(p);
+}
+
+/* A context owns its nonce; connections that began with it keep the context. */
+static int nonce_at(void)
+{
+    static int at = -1;
+
+    if (at < 0)
+        at = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_nonce);
+    return at;
+}
+
+static int add_nonce(SSL *ssl, unsigned type, unsigned context, const unsigned char **out, size_t *out_len, X509 *x,
+                     size_t chain_at, int *alert, void *arg)
+{
+    (void)type, (void)context, (void)x, (void)chain_at, (void)alert, (void)arg;
+    *out = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), nonce_at());
+    *out_len = BM_HANDSHAKE_NONCE_LEN;
+    return *out != NULL ? 1 : -1;
+}
+
+static int make_session_id(SSL *ssl, unsigned char *id, unsigned *n)
+{
+    const uint8_t *nonce = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), nonce_at());
+    uint8_t random[16];
+
+    if (nonce == NULL || *n < BM_HANDSHAKE_ID_LEN || RAND_bytes(random, sizeof random) != 1)
+        return 0;
+    *n = BM_HANDSHAKE_ID_LEN;
+    bm_handshake_session_id(nonce, random, id);
+    return 1;
+}
+
+static enum bm_rc use_nonce(SSL_CTX *ctx, struct bm_rd nonce, struct bm_error *e)
+{
+    uint8_t *own = nonce.n == BM_HANDSHAKE_NONCE_LEN ? malloc(nonce.n) : NULL;
+
+    if (own == NULL)
+        return bm_fail(e, BM_MALFORMED, "handshake nonce of %zu bytes", nonce.n);
+    memcpy(own, nonce.p, nonce.n);
+    if (SSL_CTX_set_ex_data(ctx, nonce_at(), own) != 1) {
+        free(own);
+        return ssl_fail(e, "TLS nonce");
+    }
+    if (SSL_CTX_set_generate_session_id(ctx, make_session_id) != 1 ||
+        SSL_CTX_add_custom_ext(ctx, BM_HANDSHAKE_EXTENSION, SSL_EXT_TLS1_3_CERTIFICATE_REQUEST, add_nonce, NULL, NULL, NULL,
+                               NULL) != 1)
+        return ssl_fail(e, "TLS nonce");
+    SSL_CTX_set_msg_callback(ctx, keep_message);
+    return BM_OK;
+}
+
 /* --- the context --------------------------------------------------------------------------------------------------------------- */
 
 /* Stands in for chain building: by now the client has shown that it holds the key of the certificate; the keeper decides what that is
@@ -143,16 +228,33 @@ static enum bm_rc load_key(SSL_CTX *ctx, struct bm_rd der, struct bm_error *e)
     return BM_OK;
 }
 
+/* Nobody but TLS itself could read a compressed certificate. */
+#ifdef SSL_OP_NO_TX_CERTIFICATE_COMPRESSION /* from OpenSSL 3.2 on */
+#define PLAIN_CERTIFICATES (SSL_OP_NO_TX_CERTIFICATE_COMPRESSION | SSL_OP_NO_RX_CERTIFICATE_COMPRESSION)
+#else
+#define PLAIN_CERTIFICATES 0
+#endif
+
+/* The schemes that pki/handshake.c verifies; OpenSSL refuses a list with names it does not know. */
+static int set_client_schemes(SSL_CTX *ctx)
+{
+    static const char post_quantum[] = "mldsa44:mldsa65:mldsa87:";
+    static const char *const all = "mldsa44:mldsa65:mldsa87:ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:"
+                                   "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
+    int set = SSL_CTX_set1_client_sigalgs_list(ctx, all);
+
+    ERR_clear_error();
+    return set == 1 ? 1 : SSL_CTX_set1_client_sigalgs_list(ctx, all + sizeof post_quantum - 1);
+}
+
 /* Groups: with TLS 1.2 the list also names the curves that client certificates may be over (RFC 8422 section 5.1), hence the larger ones.
- * Tickets: TLS 1.3 clients get one only with bm_tls_ticket(). OpenSSL 3.0 spends 140 us on a ticket that holds a client certificate, and a
- * resumption costs it more (350 us) than a whole handshake with ECDSA P-256 (300 us), so they are for devices that are told to come back. */
+ * Session cache: on so that TLS 1.2 gets a session id at all; nothing is kept or found in it. */
 static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_TICKET | PLAIN_CERTIFICATES);
     SSL_CTX_set_read_ahead(ctx, 1); /* one recv per flight in place of two per record */
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_timeout(ctx, TICKET_LIFETIME_S);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR);
     SSL_CTX_set_max_cert_list(ctx, BM_TLS_CLIENT_CHAIN_MAX);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
@@ -162,7 +264,7 @@ static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
         SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
         SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
         SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") != 1 || SSL_CTX_set_num_tickets(ctx, 0) != 1 ||
-        SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"birthmark", 9) != 1)
+        set_client_schemes(ctx) != 1 || SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"birthmark", 9) != 1)
         return ssl_fail(e, "TLS settings");
     return BM_OK;
 }
@@ -170,8 +272,6 @@ static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
 enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_error *e)
 {
     BM_CLEANUP(ctx_freep) SSL_CTX *ctx = SSL_CTX_new_ex(bm_tls_library(), NULL, TLS_server_method());
-    uint8_t keys[TICKET_KEY_LEN];
-    struct bm_rd in = v->ticket_key;
     enum bm_rc rc;
 
     if (ctx == NULL)
@@ -181,19 +281,14 @@ enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_erro
         rc = load_chain(ctx, v->tls_chain_pem, e);
     if (rc == BM_OK)
         rc = load_key(ctx, v->tls_key, e);
-    if (rc != BM_OK)
-        return rc;
-    if (in.n != sizeof keys || !bm_rd_copy(&in, keys, sizeof keys))
-        return bm_fail(e, BM_MALFORMED, "ticket key of %zu bytes", v->ticket_key.n);
-    if (SSL_CTX_set_tlsext_ticket_keys(ctx, keys, sizeof keys) != 1)
-        rc = ssl_fail(e, "TLS ticket keys");
-    bm_wipe(keys, sizeof keys);
+    if (rc == BM_OK)
+        rc = use_nonce(ctx, v->nonce, e);
     if (rc == BM_OK)
         *ret = BM_MOVE(ctx);
     return rc;
 }
 
-SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io)
+SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io, struct bm_tls_peer *peer)
 {
     SSL *ssl = SSL_new(ctx);
     BIO *b = io_method() != NULL ? BIO_new(io_method()) : NULL;
@@ -206,14 +301,9 @@ SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io)
     BIO_set_data(b, io);
     BIO_set_init(b, 1);
     SSL_set_bio(ssl, b, b);
+    SSL_set_msg_callback_arg(ssl, peer);
     SSL_set_accept_state(ssl);
     return ssl;
-}
-
-void bm_tls_ticket(SSL *ssl)
-{
-    if (SSL_version(ssl) == TLS1_3_VERSION && SSL_new_session_ticket(ssl) != 1)
-        ERR_clear_error(); /* no ticket: the next handshake is a whole one */
 }
 
 static enum bm_rc add_cert(struct bm_tls_peer *to, const X509 *x, struct bm_error *e)
@@ -236,6 +326,8 @@ enum bm_rc bm_tls_peer_certs(const SSL *ssl, struct bm_tls_peer *ret, struct bm_
 
     if (own == NULL)
         return BM_OK;
+    if (ret->transcript.bad || ret->verify.bad)
+        return bm_refuse(e, BM_LIMIT, "handshake-too-long", "the TLS handshake was longer than %zu bytes", ret->transcript.max);
     rc = add_cert(ret, own, e);
     for (int i = 0; rc == BM_OK && rest != NULL && i < sk_X509_num(rest) && i < BM_TLS_CLIENT_CERTS_MAX; i++)
         rc = add_cert(ret, sk_X509_value(rest, i), e);

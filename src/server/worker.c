@@ -220,10 +220,9 @@ static enum bm_rc use_view(struct worker *w, struct bm_buf *bytes, struct bm_vie
         rc = bm_tls_context(view, &tls, e);
     if (rc != BM_OK)
         return rc;
-    /* OpenSSL has the keys now; ours go. */
+    /* OpenSSL has the key now; ours goes. */
     bm_wipe(bytes->p + (view->tls_key.p - bytes->p), view->tls_key.n);
-    bm_wipe(bytes->p + (view->ticket_key.p - bytes->p), view->ticket_key.n);
-    view->tls_key = view->ticket_key = bm_rd_of(NULL, 0);
+    view->tls_key = bm_rd_of(NULL, 0);
     SSL_CTX_free(w->world.tls); /* open connections hold their own reference */
     drop_view(&w->view_bytes, w->view);
     w->world.tls = tls;

@@ -629,7 +629,7 @@ def fleet(site, build_dir, tmp_path_factory):
     return call
 
 
-MODES = [("new",), ("kept", "--repeat", "2"), ("kept", "--repeat", "2", "--auth", "challenge"), ("resume",), ("renew", "--repeat", "2"),
+MODES = [("new",), ("kept", "--repeat", "2"), ("kept", "--repeat", "2", "--auth", "challenge"), ("renew", "--repeat", "2"),
          ("renew", "--protocol", "est"), ("new", "--protocol", "est"), ("new", "--auth", "challenge")]
 
 

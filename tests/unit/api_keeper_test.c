@@ -55,6 +55,7 @@ static void enrol_ok(const struct dev *d, char ret_serial[2 * BM_SERIAL_LEN + 1]
     c.evidence.kind = BM_EVIDENCE_TLS;
     c.evidence.cert = bm_buf_rd(&d->id.cert);
     c.requests[0].csr = bm_buf_rd(&d->csr);
+    prove(&w, &c);
     bm_enrol_write(&payload, &c);
     assert_ok(command(&w, BM_CMD_ENROL, bm_buf_rd(&payload), &out));
     assert_ok(bm_enrolled_parse(bm_buf_rd(&out), &a, &err));

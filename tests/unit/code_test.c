@@ -83,11 +83,13 @@ static void ask_device(struct bm_enrol *c, const struct dev *d, const char *code
     want(c, bm_buf_rd(&d->csr));
 }
 
-static enum bm_rc run(uint8_t type, const struct bm_enrol *c, struct bm_buf *out)
+static enum bm_rc run(uint8_t type, const struct bm_enrol *asked, struct bm_buf *out)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf payload = { .max = BM_COMMAND_MAX };
+    struct bm_enrol c = *asked;
 
-    bm_enrol_write(&payload, c);
+    prove(&w, &c);
+    bm_enrol_write(&payload, &c);
     assert_false(payload.bad);
     return command(&w, type, bm_buf_rd(&payload), out);
 }

@@ -18,6 +18,7 @@
 
 static struct world w;
 static struct dev good, other, stranger, suspended, compromised, spare[2], honest[8];
+static struct party twin; /* another certificate over good's key */
 static size_t n_honest, n_rows;
 static struct bm_buf ldevid, revoked; /* certificates of `good` and `other` */
 static pid_t keeper;
@@ -162,11 +163,30 @@ static void ask_tls(struct bm_enrol *c, const struct dev *d)
     c->requests[0].csr = bm_buf_rd(&d->csr);
 }
 
-static void payload_of(const struct bm_enrol *c, struct bm_buf *out)
+/* What the keeper gives workers to serve with. */
+static const struct bm_view *view_now(struct bm_buf *bytes)
 {
+    static struct bm_view view; /* large */
+    struct bm_frame f;
+    int fd = connect_worker();
+
+    put_frame(fd, 5, BM_CMD_VIEW, NO_BLOB);
+    assert_true(get(fd, bytes, &f) && f.type == (BM_CMD_VIEW | BM_ANSWER));
+    assert_ok(bm_view_parse(f.payload, &view, &err));
+    close(fd);
+    return &view;
+}
+
+static void payload_of(const struct bm_enrol *asked, struct bm_buf *out)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf bytes = { .max = BM_FRAME_MAX };
+    struct bm_enrol c = *asked;
+
+    if (wants_proof(&c.evidence))
+        prove_by(view_now(&bytes), &c);
     out->n = 0;
     out->max = BM_COMMAND_MAX;
-    bm_enrol_write(out, c);
+    bm_enrol_write(out, &c);
 }
 
 static void honest_worker_is_served(void)
@@ -363,7 +383,7 @@ static const struct {
     { "a request over the CA's key", csr_of_ca, "bad-signature" },
     { "a forged certificate of ours", forged_cert, "udid-mismatch" },
     { "no certificate at all", cert_is_junk, "malformed" },
-    { "the CA's certificate as a device's", ca_as_device, "unknown-device" },
+    { "the CA's certificate as a device's", ca_as_device, "handshake-unproven" },
     { "renewal for another subject", other_subject, "subject-mismatch" },
     { "a challenge that is none", challenge_bare, "challenge-malformed" },
     { "an invented challenge", challenge_invented, "challenge-unknown" },
@@ -385,6 +405,136 @@ static void minting_rows(int fd)
         payload_of(&c, &in);
         refused(fd, minting[i].name, i, BM_CMD_ENROL, bm_buf_rd(&in), minting[i].code);
     }
+}
+
+/* --- handshakes that never were ------------------------------------------------------------------------------------------------------- */
+static struct bm_tls_peer shaken, shaken_by_other, shaken_12, stale; /* real ones: this hour's, and one without our nonce */
+
+static void a_bit(struct bm_rd *b, size_t at)
+{
+    bend(*b, at);
+    *b = bm_buf_rd(&bent);
+}
+static void not_at_all(struct bm_enrol *c)
+{
+    c->evidence.handshake = c->evidence.verify = NO_BLOB;
+}
+static void no_signature(struct bm_enrol *c)
+{
+    c->evidence.verify = NO_BLOB;
+}
+static void someone_elses(struct bm_enrol *c)
+{
+    c->evidence.handshake = bm_buf_rd(&shaken_by_other.transcript);
+    c->evidence.verify = bm_buf_rd(&shaken_by_other.verify);
+}
+static void signature_of_other(struct bm_enrol *c)
+{
+    c->evidence.verify = bm_buf_rd(&shaken_by_other.verify);
+}
+static void of_another_version(struct bm_enrol *c)
+{
+    c->evidence.handshake = bm_buf_rd(&shaken_12.transcript);
+}
+static void first_bit(struct bm_enrol *c)
+{
+    a_bit(&c->evidence.handshake, 40); /* of the client's random */
+}
+static void bit_of_nonce(struct bm_enrol *c)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf bytes = { .max = BM_FRAME_MAX };
+    const struct bm_view *v = view_now(&bytes);
+    const uint8_t *at = memmem(c->evidence.handshake.p, c->evidence.handshake.n, v->nonce.p, v->nonce.n);
+
+    assert_non_null(at);
+    a_bit(&c->evidence.handshake, (size_t)(at - c->evidence.handshake.p));
+}
+static void last_bit(struct bm_enrol *c)
+{
+    a_bit(&c->evidence.verify, c->evidence.verify.n - 1);
+}
+static void one_too_many(struct bm_enrol *c)
+{
+    bend(c->evidence.handshake, 0);
+    bent.p[0] ^= 1;
+    bm_buf_put(&bent, "\x14\0\0\0", 4);
+    c->evidence.handshake = bm_buf_rd(&bent);
+}
+static void cut_short(struct bm_enrol *c)
+{
+    c->evidence.handshake.n -= 7;
+}
+static void with_another_server(struct bm_enrol *c)
+{
+    c->evidence.handshake = bm_buf_rd(&stale.transcript);
+    c->evidence.verify = bm_buf_rd(&stale.verify);
+}
+static void for_another_certificate(struct bm_enrol *c) /* over the same key */
+{
+    c->evidence.cert = bm_buf_rd(&twin.cert);
+}
+
+static const struct {
+    const char *name;
+    void (*change)(struct bm_enrol *c);
+    const char *code;
+} handshakes[] = {
+    { "no handshake", not_at_all, "handshake-unproven" },
+    { "no signature", no_signature, "malformed" },
+    { "another device's handshake", someone_elses, "handshake-unproven" },
+    { "another device's signature", signature_of_other, "bad-signature" },
+    { "messages of TLS 1.2, signature of 1.3", of_another_version, "bad-signature" },
+    { "a bit of the messages", first_bit, "bad-signature" },
+    { "a bit of the nonce", bit_of_nonce, "bad-signature" },
+    { "a bit of the signature", last_bit, "bad-signature" },
+    { "a message too many", one_too_many, "malformed" },
+    { "messages cut short", cut_short, "malformed" },
+    { "a handshake with another server", with_another_server, "handshake-stale" },
+    { "another certificate over the same key", for_another_certificate, "handshake-unproven" },
+};
+
+static void shake_all(void)
+{
+    static const uint8_t elsewhere[BM_HANDSHAKE_NONCE_LEN] = { 4, 7, 1, 1 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf bytes = { .max = BM_FRAME_MAX };
+    struct bm_view v = *view_now(&bytes);
+
+    assert_true(shake_with(&v, bm_buf_rd(&good.id.cert), TLS1_3_VERSION, &shaken));
+    assert_true(shake_with(&v, bm_buf_rd(&good.id.cert), TLS1_2_VERSION, &shaken_12));
+    assert_true(shake_with(&v, bm_buf_rd(&other.id.cert), TLS1_3_VERSION, &shaken_by_other));
+    v.nonce = bm_rd_of(elsewhere, sizeof elsewhere);
+    assert_true(shake_with(&v, bm_buf_rd(&good.id.cert), TLS1_3_VERSION, &stale));
+}
+
+/* Each row before the honest handshake has been seen, and again after it: having been believed once is no licence. */
+static void handshake_rows(int fd)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf in = { 0 };
+
+    shake_all();
+    for (size_t i = 0; i < 2 * BM_COUNT(handshakes); i++) {
+        size_t row = i % BM_COUNT(handshakes);
+        struct bm_enrol c;
+        char code[32];
+
+        ask_tls(&c, &good);
+        c.evidence.handshake = bm_buf_rd(&shaken.transcript);
+        c.evidence.verify = bm_buf_rd(&shaken.verify);
+        if (i == BM_COUNT(handshakes)) {
+            payload_of(&c, &in);
+            put_frame(fd, 6, BM_CMD_STATUS, bm_buf_rd(&in));
+            answer(fd, 6, code);
+        }
+        handshakes[row].change(&c);
+        in.n = 0;
+        in.max = BM_COMMAND_MAX;
+        bm_enrol_write(&in, &c);
+        refused(fd, handshakes[row].name, i, BM_CMD_ENROL, bm_buf_rd(&in), handshakes[row].code);
+    }
+    bm_tls_peer_done(&shaken);
+    bm_tls_peer_done(&shaken_12);
+    bm_tls_peer_done(&shaken_by_other);
+    bm_tls_peer_done(&stale);
 }
 
 /* --- challenges copied, moved and replayed -------------------------------------------------------------------------------------------- */
@@ -472,7 +622,7 @@ static void type_rows(int fd)
 /* Where the u32 counts of an enrol command are, in its order: keeper/wire.c. */
 static size_t counts_at(struct bm_rd all, size_t at[20])
 {
-    static const char shape[] = "vvv.vcvvvvvv.cvv"; /* v: counted bytes, c: count, .: one byte */
+    static const char shape[] = "vvv.vcvvvvvvvv.cvv"; /* v: counted bytes, c: count, .: one byte */
     struct bm_rd r = all, v;
     size_t n = 0;
     uint32_t count;
@@ -676,6 +826,11 @@ static void minting_is_refused(void **state)
     (void)state;
     group(minting_rows);
 }
+static void handshakes_are_refused(void **state)
+{
+    (void)state;
+    group(handshake_rows);
+}
 static void challenges_are_refused(void **state)
 {
     (void)state;
@@ -715,6 +870,7 @@ static void enrol_into(const struct dev *d, struct bm_buf *ret)
     struct bm_enrol c;
 
     ask_tls(&c, d);
+    prove(&w, &c);
     payload_of(&c, &in);
     assert_ok(command(&w, BM_CMD_ENROL, bm_buf_rd(&in), &out));
     assert_ok(bm_enrolled_parse(bm_buf_rd(&out), &got, &err));
@@ -756,6 +912,8 @@ static int open_world(void **state)
     admin_ok(&w, "{\"op\":\"cert.revoke\",\"serial\":\"%s\"}", serial);
     admin_ok(&w, "{\"op\":\"device.suspend\",\"udid\":\"%s\"}", suspended.hex);
     admin_ok(&w, "{\"op\":\"device.compromise\",\"udid\":\"%s\"}", compromised.hex);
+    twin.evp = good.id.evp;
+    party_certify(&twin, "twin", NULL, false, 86400);
     assert_ok(command(&w, BM_CMD_VIEW, NO_BLOB, &out)); /* makes the TLS certificate, once */
     return 0;
 }
@@ -769,6 +927,7 @@ static int close_world(void **state)
         dev_done(all[i]);
     for (size_t i = 0; i < BM_COUNT(honest); i++)
         dev_done(&honest[i]);
+    bm_buf_done(&twin.cert);
     bm_buf_done(&ldevid);
     bm_buf_done(&revoked);
     bm_buf_done(&scratch);
@@ -780,9 +939,10 @@ static int close_world(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(minting_is_refused),  cmocka_unit_test(challenges_are_refused), cmocka_unit_test(types_are_refused),
-        cmocka_unit_test(lengths_are_refused), cmocka_unit_test(texts_are_refused),      cmocka_unit_test(frames_are_refused),
-        cmocka_unit_test(a_flood_is_answered), cmocka_unit_test(one_place_left),         cmocka_unit_test(refusals_are_kept),
+        cmocka_unit_test(minting_is_refused), cmocka_unit_test(handshakes_are_refused), cmocka_unit_test(challenges_are_refused),
+        cmocka_unit_test(types_are_refused),  cmocka_unit_test(lengths_are_refused),    cmocka_unit_test(texts_are_refused),
+        cmocka_unit_test(frames_are_refused), cmocka_unit_test(a_flood_is_answered),    cmocka_unit_test(one_place_left),
+        cmocka_unit_test(refusals_are_kept),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

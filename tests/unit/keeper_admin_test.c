@@ -21,6 +21,7 @@ static enum bm_rc enrol(const struct dev *d, struct bm_buf *out)
     c.evidence.kind = BM_EVIDENCE_TLS;
     c.evidence.cert = bm_buf_rd(&d->id.cert);
     c.requests[0].csr = bm_buf_rd(&d->csr);
+    prove(&w, &c);
     bm_enrol_write(&payload, &c);
     return command(&w, BM_CMD_ENROL, bm_buf_rd(&payload), out);
 }

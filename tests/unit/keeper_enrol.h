@@ -11,6 +11,7 @@ static UNUSED void keeper_run(struct world *w, uint8_t type, struct bm_enrol *c,
     snprintf(c->protocol, sizeof c->protocol, "est");
     snprintf(c->peer, sizeof c->peer, "192.0.2.7");
     next_correlation(w, c);
+    prove(w, c);
     bm_enrol_write(&payload, c);
     assert_false(payload.bad);
     assert_rc(command(w, type, bm_buf_rd(&payload), out), want);

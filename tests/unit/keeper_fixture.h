@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "factory/manifest.h"
 #include "keeper/internal.h"
+#include "server/tls.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define UNUSED __attribute__((unused))
@@ -58,6 +60,12 @@ struct party {
     char name[80];
 };
 
+/* Every key made so far, so that prove() finds the one that a certificate is over. */
+static UNUSED struct {
+    EVP_PKEY *of[1024];
+    size_t n;
+} all_keys;
+
 static UNUSED void party_keys(struct party *p, const char *alg)
 {
     *p = (struct party){ 0 };
@@ -70,6 +78,8 @@ static UNUSED void party_keys(struct party *p, const char *alg)
     assert_non_null(p->evp);
     assert_int_equal(EVP_PKEY_up_ref(p->evp), 1);
     assert_ok(bm_key_of_evp(p->evp, &p->key, &err));
+    assert_int_equal(EVP_PKEY_up_ref(p->evp), 1);
+    all_keys.of[all_keys.n++ % BM_COUNT(all_keys.of)] = p->evp;
 }
 
 static UNUSED void add_extension(X509 *x, int nid, const char *value)
@@ -416,6 +426,103 @@ static UNUSED enum bm_rc command(struct world *w, uint8_t type, struct bm_rd pay
 static UNUSED void next_correlation(struct world *w, struct bm_enrol *c)
 {
     snprintf(c->correlation, sizeof c->correlation, "%016x", ++w->correlations + 0xabc000);
+}
+
+/* --- TLS handshakes ---------------------------------------------------------------------------------------------------------------- */
+static UNUSED EVP_PKEY *key_under(X509 *x)
+{
+    for (size_t i = 0; i < all_keys.n && i < BM_COUNT(all_keys.of); i++)
+        if (X509_check_private_key(x, all_keys.of[i]) == 1)
+            return all_keys.of[i];
+    return NULL;
+}
+
+/* A real one, of OpenSSL's client with the worker's end of TLS, over a pair of sockets. */
+static UNUSED void shake(SSL_CTX *server, SSL_CTX *client, struct bm_tls_peer *ret)
+{
+    struct bm_tls_io io = { .out.max = 1 << 20 };
+    int fds[2], done = 0, there = 0;
+    SSL *ours, *theirs = SSL_new(client);
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    io.fd = fds[0];
+    ours = bm_tls_new(server, &io, ret);
+    assert_true(ours != NULL && theirs != NULL && SSL_set_fd(theirs, fds[1]) == 1);
+    for (int turn = 0; turn < 10 && (done != 1 || there != 1); turn++) {
+        there = SSL_connect(theirs);
+        done = SSL_accept(ours);
+        assert_int_equal(send(fds[0], io.out.p, io.out.n, MSG_NOSIGNAL), io.out.n);
+        io.out.n = 0;
+    }
+    assert_true(done == 1 && there == 1);
+    SSL_free(ours);
+    SSL_free(theirs);
+    bm_buf_done(&io.out);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* The handshake of a client with this certificate, its key being one of all_keys; false when OpenSSL does not know the certificate. */
+static UNUSED bool shake_with(const struct bm_view *v, struct bm_rd cert, int version, struct bm_tls_peer *ret)
+{
+    const uint8_t *p = cert.p;
+    X509 *x = d2i_X509(NULL, &p, (long)cert.n);
+    EVP_PKEY *key = x != NULL && p == cert.p + cert.n ? key_under(x) : NULL;
+    SSL_CTX *server = NULL, *client = SSL_CTX_new(TLS_client_method());
+
+    if (key != NULL) {
+        assert_ok(bm_tls_context(v, &server, &err));
+        assert_true(SSL_CTX_use_certificate(client, x) == 1 && SSL_CTX_use_PrivateKey(client, key) == 1 &&
+                    SSL_CTX_set_min_proto_version(client, version) == 1 && SSL_CTX_set_max_proto_version(client, version) == 1);
+        ret->transcript.max = BM_HANDSHAKE_MAX;
+        ret->verify.max = BM_HANDSHAKE_VERIFY_MAX;
+        shake(server, client, ret);
+        assert_true(ret->transcript.n != 0 && ret->verify.n != 0);
+    }
+    SSL_CTX_free(server);
+    SSL_CTX_free(client);
+    X509_free(x);
+    return key != NULL;
+}
+
+static UNUSED bool wants_proof(const struct bm_evidence *v)
+{
+    return (v->kind == BM_EVIDENCE_TLS || v->kind == BM_EVIDENCE_CODE) && v->cert.n != 0 && v->challenge.n == 0 && v->handshake.n == 0;
+}
+
+/* Gives TLS evidence its proof: what a worker would have seen of a handshake with evidence.cert. Nothing for other evidence, or when there is
+ * a proof already. The bytes live until the next 64 proofs. */
+static UNUSED void prove_by(const struct bm_view *v, struct bm_enrol *c)
+{
+    static struct bm_tls_peer peers[64];
+    static size_t n;
+    struct bm_tls_peer *peer = &peers[n++ % BM_COUNT(peers)];
+
+    if (!wants_proof(&c->evidence))
+        return;
+    bm_tls_peer_done(peer);
+    *peer = (struct bm_tls_peer){ 0 };
+    if (!shake_with(v, c->evidence.cert, n % 4 == 0 ? TLS1_2_VERSION : TLS1_3_VERSION, peer))
+        return;
+    c->evidence.handshake = bm_buf_rd(&peer->transcript);
+    c->evidence.verify = bm_buf_rd(&peer->verify);
+}
+
+static UNUSED void prove_at(struct world *w, struct bm_enrol *c, int64_t now)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf bytes = { .max = 1 << 20 };
+    static struct bm_view view; /* large */
+
+    if (!wants_proof(&c->evidence))
+        return;
+    assert_ok(bm_run_view(w->k, now, &bytes, &err));
+    assert_ok(bm_view_parse(bm_buf_rd(&bytes), &view, &err));
+    prove_by(&view, c);
+}
+
+static UNUSED void prove(struct world *w, struct bm_enrol *c)
+{
+    prove_at(w, c, bm_clock_s());
 }
 
 /* What `birthmark status` counts, refusals left out: the same text before and after means nothing was stored. */

@@ -443,6 +443,7 @@ static enum bm_rc renew(const struct dev *d, struct bm_rd cert)
     c.evidence.cert = cert;
     c.requests[0].csr = bm_buf_rd(&d->csr);
     next_correlation(&w, &c);
+    prove(&w, &c);
     bm_enrol_write(&payload, &c);
     return command(&w, BM_CMD_ENROL, bm_buf_rd(&payload), &out);
 }
