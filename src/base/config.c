@@ -63,6 +63,9 @@ static const struct row rows[] = {
       "required, auto or off: whether the processes lock themselves in with seccomp and Landlock. required does not start where "
       "the kernel "
       "cannot do that; auto does with what there is, and a warning." },
+    { "journal", TEXT, MEMBER(journal), "", 0, 0,
+      "A folder on another disk or mount where every change is written before it is acknowledged, so that a backup and the journal "
+      "since then lose nothing (`birthmark restore --journal`). What cannot be written there is refused. Empty: none." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },

@@ -28,6 +28,7 @@ struct bm_config {
     unsigned connections, connections_per_address;
     unsigned idle_seconds, drain_seconds;
     enum bm_confine_mode confine;
+    char journal[BM_CONFIG_PATH_MAX];      /* "": none */
     char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };
 

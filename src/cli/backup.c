@@ -147,6 +147,21 @@ static enum bm_rc make_folder(const char *out, struct bm_error *e)
                : bm_fail(e, BM_IO, "%s: %s", out, strerror(errno));
 }
 
+/* Before the copy is made, so that the segments until now are all in it and can go with the backups before. Without a server there is nobody
+ * to tell, and no harm: the segment only grows longer. */
+static void begin_segment(struct bm_cli *c)
+{
+    BM_CLEANUP(bm_cli_link_closep) struct bm_cli_link *link = NULL;
+    BM_CLEANUP(bm_cli_unref) json_t *request = json_pack("{ss}", "op", "journal.rotate"), *answer = NULL;
+    struct bm_error e = { 0 };
+    enum bm_rc rc = bm_cli_link_server(c->data_dir, &link, &e);
+
+    if (rc == BM_OK)
+        rc = bm_cli_link_ask(link, request, bm_rd_of(NULL, 0), &answer, &e);
+    if (rc != BM_OK && rc != BM_NOTFOUND)
+        bm_cli_note(c, "The journal goes on in the same segment: %s\n", e.what);
+}
+
 enum bm_rc bm_cli_backup(struct bm_cli *c, struct bm_error *e)
 {
     static struct bm_config config;
@@ -159,6 +174,8 @@ enum bm_rc bm_cli_backup(struct bm_cli *c, struct bm_error *e)
         rc = bm_keeper_dsn(c->data_dir, config.store, dsn, sizeof dsn, e);
     if (rc == BM_OK)
         rc = make_folder(m.out, e);
+    if (rc == BM_OK && config.journal[0] != '\0')
+        begin_segment(c);
     if (rc == BM_OK)
         rc = take_registry(&m, dsn, &proof, e);
     if (rc == BM_OK)

@@ -33,8 +33,10 @@ struct bm_proof {
     char sha256[65]; /* of content */
 };
 BM_MUST_USE enum bm_rc bm_cli_prove(struct bm_store *s, struct bm_proof *ret, struct bm_error *e);
-/* The same for an address: opened for reading. */
+/* The same for an address: opened for reading, at whatever schema it has. */
 BM_MUST_USE enum bm_rc bm_cli_prove_at(const char *dsn, struct bm_proof *ret, struct bm_error *e);
+/* Every file and every row of a backup, as restore does it before it writes anything. ret_manifest: a new reference, also on failure perhaps. */
+BM_MUST_USE enum bm_rc bm_cli_backup_check(const char *from, json_t **ret_manifest, struct bm_proof *ret, struct bm_error *e);
 /* Members entries, heads, root, rows, sha256. A new reference, or NULL. */
 json_t *bm_cli_proof_json(const struct bm_proof *p);
 /* Prints it as the answer of a verb. */

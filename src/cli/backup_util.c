@@ -163,7 +163,7 @@ enum bm_rc bm_cli_prove(struct bm_store *s, struct bm_proof *ret, struct bm_erro
 enum bm_rc bm_cli_prove_at(const char *dsn, struct bm_proof *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
-    enum bm_rc rc = bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, &s, e);
+    enum bm_rc rc = bm_store_open(dsn, (struct bm_store_options){ .read_only = true, .as_is = true }, &s, e);
 
     if (rc == BM_OK)
         rc = bm_store_snapshot(s, e);

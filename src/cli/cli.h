@@ -145,6 +145,7 @@ void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark:
 
 /* --- verbs with code of their own -------------------------------------------------------------------------------------------- */
 bm_verb_fn bm_cli_backup, bm_cli_restore, bm_cli_migrate;
+bm_verb_fn bm_cli_journal_list, bm_cli_journal_show, bm_cli_journal_verify, bm_cli_journal_prune;
 bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cli_config_show, bm_cli_config_keys;
 bm_verb_fn bm_cli_device_bulk, bm_cli_follow, bm_cli_bulk_resume;
 bm_verb_fn bm_cli_completion, bm_cli_manual;

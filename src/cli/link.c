@@ -126,6 +126,7 @@ static enum bm_rc open_keeper(struct here *h, const char *data_dir, const char *
     if (rc != BM_OK)
         return rc;
     o.secret_file = secret_file != NULL ? secret_file : unless_empty(h->config.secret_file);
+    o.journal = unless_empty(h->config.journal);
     o.tls_cert_file = unless_empty(h->config.tls_cert_file);
     o.tls_key_file = unless_empty(h->config.tls_key_file);
     o.tls_hosts = unless_empty(h->config.tls_hosts);

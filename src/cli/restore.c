@@ -4,8 +4,11 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "keeper/keeper.h"
+#include "store/journal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,7 +137,13 @@ static enum bm_rc copy_rest(const char *from, const char *data_dir, const json_t
     return rc == BM_OK ? bm_file_sync(here, e) : rc;
 }
 
-static enum bm_rc move_registry(const char *from_dsn, const char *to_dsn, struct bm_error *e)
+static enum bm_rc prove_it(void *arg, struct bm_store *to, struct bm_error *e)
+{
+    return bm_cli_prove(to, arg, e);
+}
+
+/* It counts only when the audit log leads to every head that was signed, those of the journal among them. */
+static enum bm_rc move_registry(const char *from_dsn, const char *to_dsn, struct bm_proof *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
     struct bm_content content;
@@ -142,14 +151,80 @@ static enum bm_rc move_registry(const char *from_dsn, const char *to_dsn, struct
 
     if (rc == BM_OK)
         rc = bm_store_snapshot(s, e);
-    return rc == BM_OK ? bm_store_move(s, to_dsn, NULL, NULL, &content, e) : rc;
+    return rc == BM_OK ? bm_store_move(s, to_dsn, prove_it, ret, &content, e) : rc;
+}
+
+/* --- a copy to work on ---------------------------------------------------------------------------------------------------------- */
+static const char *const scratch[] = { "registry.restoring", "registry.restoring-wal", "registry.restoring-shm" };
+
+static void drop_scratch(const char *data_dir)
+{
+    char path[BM_BACKUP_PATH_MAX];
+
+    for (size_t i = 0; i < BM_COUNT(scratch); i++)
+        if (bm_path_join(data_dir, scratch[i], path, sizeof path, NULL) == BM_OK)
+            (void)unlink(path);
+}
+
+static enum bm_rc take_key(void *arg, const char *name, struct bm_rd content, struct bm_error *e)
+{
+    const struct bm_cli *c = arg;
+    char keys[BM_BACKUP_PATH_MAX], path[BM_BACKUP_PATH_MAX];
+    size_t n = strlen(name);
+    enum bm_rc rc = bm_path_join(c->data_dir, "keys", keys, sizeof keys, e);
+
+    if (n <= 8 || strcmp(name + n - 8, ".key.pem") != 0)
+        return bm_refuse(e, BM_DENIED, "journal-damaged", "the journal holds a file that is no key: %s", name);
+    if (rc == BM_OK)
+        rc = bm_path_join(keys, name, path, sizeof path, e);
+    return rc == BM_OK ? bm_file_write(path, content, 0600, e) : rc;
+}
+
+static enum bm_rc read_until(const struct bm_cli *c, uint64_t *ret, struct bm_error *e)
+{
+    int64_t until = bm_cli_int(c, "until", INT64_MAX);
+
+    if (until < 1)
+        return bm_fail(e, BM_USAGE, "--until: records are counted from 1");
+    *ret = (uint64_t)until;
+    return BM_OK;
+}
+
+/* The backup's registry with what the journal holds after it, at this program's schema. */
+static enum bm_rc bring_forward(struct bm_cli *c, const char *journal, const char *dsn, struct bm_replayed *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
+    uint64_t until = 0;
+    enum bm_rc rc = read_until(c, &until, e);
+
+    if (rc == BM_OK)
+        rc = bm_store_open(dsn, (struct bm_store_options){ .as_is = true }, &s, e);
+    if (rc == BM_OK && journal != NULL)
+        rc = bm_journal_replay(s, journal, until, take_key, c, ret, e);
+    return rc == BM_OK ? bm_store_migrate(s, INT64_MAX, e) : rc;
+}
+
+static enum bm_rc make_scratch(struct bm_cli *c, const char *from, char *ret_dsn, size_t room, struct bm_replayed *ret,
+                               struct bm_error *e)
+{
+    char there[BM_BACKUP_PATH_MAX], here[BM_BACKUP_PATH_MAX] = "";
+    enum bm_rc rc = bm_path_join(from, "registry.db", there, sizeof there, e);
+
+    if (rc == BM_OK)
+        rc = bm_path_join(c->data_dir, scratch[0], here, sizeof here, e);
+    if (rc == BM_OK)
+        rc = bm_file_copy(there, here, e);
+    if (rc == BM_OK && (size_t)snprintf(ret_dsn, room, "sqlite:%s", here) >= room)
+        return bm_fail(e, BM_LIMIT, "%s: path too long", here);
+    return rc == BM_OK ? bring_forward(c, bm_cli_text(c, "journal"), ret_dsn, ret, e) : rc;
 }
 
 /* Keys and configuration first, the registry last: until it is there, there is nothing to serve. */
-static enum bm_rc write_all(struct bm_cli *c, const char *from, const char *from_dsn, const json_t *files, struct bm_error *e)
+static enum bm_rc write_all(struct bm_cli *c, const char *from, const json_t *files, struct bm_proof *proof,
+                            struct bm_replayed *replayed, struct bm_error *e)
 {
     const char *store = bm_cli_text(c, "store");
-    char config[BM_BACKUP_PATH_MAX], dsn[BM_BACKUP_PATH_MAX];
+    char config[BM_BACKUP_PATH_MAX], dsn[BM_BACKUP_PATH_MAX], copy[BM_BACKUP_PATH_MAX];
     enum bm_rc rc = bm_path_join(c->data_dir, "birthmark.conf", config, sizeof config, e);
 
     if (rc == BM_OK)
@@ -159,8 +234,38 @@ static enum bm_rc write_all(struct bm_cli *c, const char *from, const char *from
     if (rc == BM_OK)
         rc = bm_keeper_dsn(c->data_dir, store, dsn, sizeof dsn, e);
     if (rc == BM_OK)
-        rc = move_registry(from_dsn, dsn, e);
+        rc = make_scratch(c, from, copy, sizeof copy, replayed, e);
+    if (rc == BM_OK)
+        rc = move_registry(copy, dsn, proof, e);
+    drop_scratch(c->data_dir);
     return rc == BM_OK ? bm_file_sync(c->data_dir, e) : rc;
+}
+
+/* A restore that failed leaves nothing: the folder was empty, so all that is in it is ours. */
+static void empty_folder(const char *dir)
+{
+    char path[BM_BACKUP_PATH_MAX];
+    const struct dirent *entry;
+    DIR *d = opendir(dir);
+
+    while (d != NULL && (entry = readdir(d)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            bm_path_join(dir, entry->d_name, path, sizeof path, NULL) == BM_OK)
+            (void)unlink(path);
+    if (d != NULL)
+        closedir(d);
+}
+
+static void take_back(const char *data_dir)
+{
+    char keys[BM_BACKUP_PATH_MAX];
+
+    if (bm_path_join(data_dir, "keys", keys, sizeof keys, NULL) == BM_OK) {
+        empty_folder(keys);
+        (void)rmdir(keys);
+    }
+    empty_folder(data_dir);
+    (void)rmdir(data_dir);
 }
 
 static enum bm_rc make_empty(const char *data_dir, struct bm_error *e)
@@ -172,27 +277,58 @@ static enum bm_rc make_empty(const char *data_dir, struct bm_error *e)
                : bm_fail(e, BM_IO, "%s: %s", data_dir, strerror(errno));
 }
 
+static json_t *replayed_json(const struct bm_replayed *r)
+{
+    char at[21];
+
+    return json_pack("{sI,sI,sI,ss,sI}", "records", (json_int_t)r->records, "from", (json_int_t)r->from, "to", (json_int_t)r->to,
+                     "until", r->records != 0 ? bm_time_text(r->at_ms / 1000, at) : "", "cut_off_bytes",
+                     (json_int_t)r->end.torn_len);
+}
+
+static enum bm_rc tell(struct bm_cli *c, const struct bm_proof *proof, const struct bm_replayed *r, struct bm_error *e)
+{
+    json_t *out = bm_cli_proof_json(proof);
+
+    bm_cli_note(c, "Put the secret back as %s/secret (mode 0400), or name it with --secret-file, before you start the server.\n",
+                c->data_dir);
+    if (r->end.torn != 0)
+        bm_cli_note(c,
+                    "The journal ends with a record that was cut off while it was written (segment %" PRIu64 ", byte %" PRId64
+                    "); nothing in it was acknowledged.\n",
+                    r->end.torn, r->end.torn_at);
+    if (out != NULL && bm_cli_text(c, "journal") != NULL && json_object_set_new(out, "journal", replayed_json(r)) != 0) {
+        json_decref(out);
+        out = NULL;
+    }
+    return bm_cli_tell(c, out, e);
+}
+
+enum bm_rc bm_cli_backup_check(const char *from, json_t **ret_manifest, struct bm_proof *ret, struct bm_error *e)
+{
+    char dsn[BM_BACKUP_PATH_MAX];
+    enum bm_rc rc = read_manifest(from, ret_manifest, e);
+
+    if (rc == BM_OK)
+        rc = check_files(from, json_object_get(*ret_manifest, "files"), e);
+    return rc == BM_OK ? check_registry(from, *ret_manifest, dsn, sizeof dsn, ret, e) : rc;
+}
+
 enum bm_rc bm_cli_restore(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *manifest = NULL;
     const char *from = bm_cli_text(c, "from");
-    char dsn[BM_BACKUP_PATH_MAX];
     struct bm_proof proof = { 0 };
-    const json_t *files;
-    enum bm_rc rc = read_manifest(from, &manifest, e);
+    struct bm_replayed replayed = { 0 };
+    enum bm_rc rc = bm_cli_backup_check(from, &manifest, &proof, e);
 
-    files = json_object_get(manifest, "files");
-    if (rc == BM_OK)
-        rc = check_files(from, files, e);
-    if (rc == BM_OK)
-        rc = check_registry(from, manifest, dsn, sizeof dsn, &proof, e);
     if (rc == BM_OK)
         rc = make_empty(c->data_dir, e);
-    if (rc == BM_OK)
-        rc = write_all(c, from, dsn, files, e);
     if (rc != BM_OK)
         return rc;
-    bm_cli_note(c, "Put the secret back as %s/secret (mode 0400), or name it with --secret-file, before you start the server.\n",
-                c->data_dir);
-    return bm_cli_tell(c, bm_cli_proof_json(&proof), e);
+    rc = write_all(c, from, json_object_get(manifest, "files"), &proof, &replayed, e);
+    if (rc == BM_OK)
+        return tell(c, &proof, &replayed, e);
+    take_back(c->data_dir);
+    return rc;
 }

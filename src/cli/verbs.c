@@ -20,6 +20,7 @@ const struct bm_family bm_families[] = {
     { "cert", "certificates that devices hold" },
     { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
+    { "journal", "what was committed, kept elsewhere for a restore" },
     { "manifest", "signed lists of device identities, from factory to registry" },
     { "log", "the audit log and its proofs" },
     { "token", "the tokens of the Admin API" },
@@ -34,6 +35,7 @@ const struct bm_family bm_families[] = {
 /* A table reads by rows. */
 /* clang-format off */
 #define TITLE { "title", "a few words for people" }
+#define JOURNAL { "journal", "its folder; default: the one in the configuration", .value = "DIR" }
 #define REASON                                                                                                                     \
     { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ...",                \
       .values = "unspecified keyCompromise affiliationChanged superseded cessationOfOperation privilegeWithdrawn" }
@@ -366,10 +368,35 @@ const struct bm_verb bm_verbs[] = {
                "seals the keys is not in it: keep that elsewhere. 'birthmark restore' takes it." },
     { "restore", "", NULL, "Make a data folder from a backup",
       .options = { { "from", "the backup", .needed = true, .value = "DIR" },
-                   { "store", "where the registry goes: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" } },
+                   { "store", "where the registry goes: sqlite:PATH or postgres:...; default sqlite:DIR/registry.db", .value = "ADDRESS" },
+                   { "journal", "run again what the journal in this folder holds since the backup", .value = "DIR" },
+                   { "until", "no further than this record of the journal", .kind = BM_WORD_INT } },
       .run = bm_cli_restore,
       .notes = "Every file, every row and the audit log are checked before anything is written; a damaged backup is\n"
-               "refused. --data names the folder, which must be empty or not there." },
+               "refused. --data names the folder, which must be empty or not there. With --journal the registry becomes\n"
+               "what it was at its last commit; a journal that is damaged or does not join the backup is refused, and\n"
+               "nothing is restored." },
+    { "journal", "head", "journal.show", "Show where the journal that is being written stands" },
+    { "journal", "rotate", "journal.rotate", "Let the next record begin a new segment; 'backup' does it by itself" },
+    { "journal", "list", NULL, "Show the segments of the journal, and what is in them",
+      .options = { JOURNAL },
+      .rows = "segments", .columns = "segment chain first last since bytes state",
+      .run = bm_cli_journal_list },
+    { "journal", "show", NULL, "Show records of the journal: one for each transaction",
+      .args = { { "from", "first record; default: all", .kind = BM_WORD_INT },
+                { "to", "last record; default: the first", .kind = BM_WORD_INT } },
+      .options = { JOURNAL },
+      .rows = "records", .columns = "record at log items bytes",
+      .run = bm_cli_journal_show,
+      .notes = "With --json each record comes with its statements and their values." },
+    { "journal", "verify", NULL, "Read the whole journal and check that nothing is missing or damaged",
+      .options = { JOURNAL },
+      .rows = "chains", .columns = "chain first last records cut_off_bytes=CUT-OFF",
+      .run = bm_cli_journal_verify },
+    { "journal", "prune", NULL, "Remove the segments that a backup and later ones do not need",
+      .options = { { "backup", "the oldest backup that is to be restored with the journal", .needed = true, .value = "DIR" }, JOURNAL },
+      .run = bm_cli_journal_prune,
+      .notes = "The backup is checked from end to end first." },
     { "migrate", "", NULL, "Move the registry into another database; the server must not run",
       .options = { { "to", "sqlite:PATH or postgres:...", .needed = true, .value = "ADDRESS" } },
       .run = bm_cli_migrate,

@@ -37,6 +37,8 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
     { "crl.show", JOIN, bm_admin_crl_show, "name", STAFF },
     { "crl.export", JOIN, bm_admin_crl_export, "name | delta", STAFF },
+    { "journal.show", READ, bm_admin_journal_show, "" },
+    { "journal.rotate", READ, bm_admin_journal_rotate, "" },
     { "service.create", WRITE, bm_admin_service_create, "name kind | title profile endpoints org" },
     { "service.set", WRITE, bm_admin_service_set, "name | title kind profile endpoints org" },
     { "service.list", READ, bm_admin_service_list, "| after limit", STAFF | ROLE(SERVICE), BM_REACH_LIST },

@@ -10,6 +10,7 @@
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
  *   ca.compromise   name [default]                            revoked with cACompromise; a job revokes all it issued -> {"job": id}
  *   ca.default      name                                      the issuing CA for products and batches that name none
+ *   journal.show    -> {"dir", "chain", "record", "segment"}     journal.rotate    -> the same; the next record begins a segment
  *   service.create  name kind [title profile endpoints org]   endpoints: array of URIs; org: who runs it
  *   service.set     name [title kind profile endpoints org]   service.list, service.show name
  *   product.create  name org [title policy]                   policy: keeper/policy.h

@@ -78,6 +78,8 @@ enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t n
     snprintf(ca.name, sizeof ca.name, "%s", s->name);
     rc = make_key(k, s, &ca, &key, e);
     if (rc == BM_OK)
+        rc = bm_keeper_journal_key(k, ca.key_uri, e);
+    if (rc == BM_OK)
         rc = certify(k, s, key, parent, now, &ca, e);
     if (rc == BM_OK)
         rc = bm_ca_put(k->store, &ca, e);

@@ -12,6 +12,7 @@
 #include "keeper/state.h"
 #include "keeper/wire.h"
 #include "pki/cert.h"
+#include "store/journal.h"
 
 /* An issuing CA ready for use: its certificate parsed, its key open, its chain at hand. */
 struct bm_issuer {
@@ -63,6 +64,7 @@ struct bm_keeper {
     int lock_fd;
     struct bm_store *store;
     struct bm_audit audit;
+    struct bm_journal *journal; /* NULL: none */
     struct bm_keyring ring;
     struct bm_buf secret;
     struct bm_key *log_key;
@@ -103,6 +105,10 @@ BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b,
                                   struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e);
 void bm_cache_drop(struct bm_keeper *k);
+
+/* journal.c: opens the one that is configured; and puts the sealed file of a new key into it, within the transaction that needs it */
+BM_MUST_USE enum bm_rc bm_keeper_open_journal(struct bm_keeper *k, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_keeper_journal_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
 
 /* challenge.c */
 void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENGE_LEN]);
@@ -311,6 +317,8 @@ BM_ADMIN_HANDLER(bm_admin_bulk_show);
 BM_ADMIN_HANDLER(bm_admin_rental_list);
 BM_ADMIN_HANDLER(bm_admin_crl_show);
 BM_ADMIN_HANDLER(bm_admin_crl_export);
+BM_ADMIN_HANDLER(bm_admin_journal_show);
+BM_ADMIN_HANDLER(bm_admin_journal_rotate);
 BM_ADMIN_HANDLER(bm_admin_cert_list);
 BM_ADMIN_HANDLER(bm_admin_cert_show);
 BM_ADMIN_HANDLER(bm_admin_cert_revoke);

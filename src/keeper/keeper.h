@@ -13,6 +13,7 @@ struct bm_keeper;
 struct bm_keeper_options {
     const char *data_dir;
     const char *secret_file;                  /* what seals the keys; NULL: DATA/secret */
+    const char *journal;                      /* folder of the journal (store/journal.h); NULL or empty: none */
     const char *tls_cert_file, *tls_key_file; /* PEM; NULL: the certificate that our own CA issued and renews */
     const char *tls_hosts;                    /* comma-separated names and addresses for that certificate */
     const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "store/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -186,6 +187,8 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
     if (rc == BM_OK)
         rc = open_log(k, e);
     if (rc == BM_OK)
+        rc = bm_keeper_open_journal(k, e);
+    if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
     if (rc == BM_OK)
         rc = bm_key_marks_tidy(k, e);
@@ -210,6 +213,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_revocation_drop(k);
     bm_attempts_drop(k);
     bm_key_free(k->log_key);
+    bm_journal_close(k->journal);
     bm_store_close(k->store);
     bm_wipe(k->challenge_key, sizeof k->challenge_key);
     bm_wipe(k->handshake_key, sizeof k->handshake_key);

@@ -191,8 +191,12 @@ static void lose(struct loop *l, const struct bm_error *why)
     if (!l->lost)
         bm_log(BM_LOG_ERROR, "storage", "%s", why->what);
     l->lost = true;
-    bm_refuse(&l->why_lost, BM_IO, "storage-unavailable",
-              "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
+    if (strcmp(bm_error_code(why), "journal-unavailable") == 0)
+        bm_refuse(&l->why_lost, BM_IO, "journal-unavailable",
+                  "the server cannot write to its journal right now, so nothing was issued or changed; try again later");
+    else
+        bm_refuse(&l->why_lost, BM_IO, "storage-unavailable",
+                  "the server cannot write to its registry right now, so nothing was issued or changed; try again later");
 }
 
 static void begin_batch(struct loop *l)
@@ -498,7 +502,7 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
 {
     const char *const files[] = { o->tls_cert_file, o->tls_key_file };
     char named[BM_COUNT(files)][PATH_MAX] = { "" }, real[BM_COUNT(files)][PATH_MAX] = { "" };
-    struct bm_confine_path paths[4 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
+    struct bm_confine_path paths[5 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
                                                               { "/etc/localtime", false },
                                                               { "/dev/urandom", false } };
     bool on_server = o->store != NULL && strncmp(o->store, "postgres:", 9) == 0;
@@ -513,6 +517,8 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
         paths[n++].path = folder_of(named[i]);
         paths[n++].path = folder_of(real[i]);
     }
+    if (o->journal != NULL)
+        paths[n++] = (struct bm_confine_path){ o->journal, true };
     if (on_server)
         paths[n++].path = "/etc"; /* host and user names are looked up there */
     return bm_confine(o->confine, on_server ? BM_ROLE_KEEPER_DB : BM_ROLE_KEEPER, paths, n, e);

@@ -95,6 +95,8 @@ static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, str
     if (rc != BM_OK)
         return rc;
     rc = bm_credential_put(k->store, c, e);
+    if (rc == BM_OK) /* each time: the key was made outside a transaction */
+        rc = bm_keeper_journal_key(k, tls_key_uri, e);
     if (rc == BM_OK)
         rc = bm_meta_set(k->store, "tls-cert", bm_buf_rd(&c->cert), e);
     if (rc == BM_OK)

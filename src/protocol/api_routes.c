@@ -120,8 +120,9 @@ const struct bm_api_route bm_api_routes[] = {
 };
 /* clang-format on */
 
-/* bulk.work: a step for a registry that no server has open; the server takes its own. */
-const char *const bm_api_local_only[] = { "bulk.work", NULL };
+/* bulk.work: a step for a registry that no server has open; the server takes its own. journal.*: of the machine's disks, for who makes its
+ * backups. */
+const char *const bm_api_local_only[] = { "bulk.work", "journal.show", "journal.rotate", NULL };
 
 const struct bm_operation bm_api_description = {
     .name = "api-description",

@@ -59,6 +59,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
     const struct bm_keeper_options o = {
         .data_dir = s->config.data_dir,
         .store = s->config.store,
+        .journal = or_null(s->config.journal),
         .secret_file = or_null(s->config.secret_file),
         .tls_cert_file = or_null(s->config.tls_cert_file),
         .tls_key_file = or_null(s->config.tls_key_file),

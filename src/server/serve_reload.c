@@ -19,6 +19,7 @@ static void tell_what_waits(const struct bm_config *was, const struct bm_config 
     put_if(&list, strcmp(was->tls_hosts, is->tls_hosts) != 0, "tls_hosts");
     put_if(&list, strcmp(was->tls_cert_file, is->tls_cert_file) != 0, "tls_cert_file");
     put_if(&list, strcmp(was->tls_key_file, is->tls_key_file) != 0, "tls_key_file");
+    put_if(&list, strcmp(was->journal, is->journal) != 0, "journal");
     put_if(&list, strcmp(was->secret_file, is->secret_file) != 0, "secret_file");
     put_if(&list, was->confine != is->confine, "confine");
     put_if(&list, strcmp(was->keeper_user, is->keeper_user) != 0, "keeper_user");

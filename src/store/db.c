@@ -1,4 +1,4 @@
-#include "store/db.h"
+#include "store/journal_format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,6 +30,7 @@ struct bm_store {
     struct slot slots[SLOTS];
     struct tally tallies[TALLIES];
     size_t n_tallies;
+    struct bm_journal *journal; /* borrowed; NULL: none */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------ */
@@ -80,6 +81,8 @@ static enum bm_rc migrate(struct bm_store *s, struct bm_store_options how, struc
         return bm_fail(e, BM_CONFLICT, "there is a registry already");
     if (!how.create && have == 0)
         return bm_fail(e, BM_MALFORMED, "is empty: not a registry");
+    if (how.as_is)
+        return BM_OK;
     if (how.read_only && have != newest)
         return bm_refuse(e, BM_CONFLICT, "older-schema",
                          "the registry has schema %" PRId64 ", this program reads %" PRId64 ": start the server once to migrate it",
@@ -220,10 +223,14 @@ enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e)
     if (s->doomed)
         return bm_fail(e, BM_IO, "store: the transaction failed before and must be rolled back");
     rc = tell_tallies(s, e);
+    if (rc == BM_OK && s->journal != NULL)
+        rc = bm_journal_write(s->journal, e);
     if (rc == BM_OK)
         rc = s->driver->commit(s->db, e);
     s->in_transaction = rc != BM_OK;
     s->doomed = rc != BM_OK;
+    if (rc == BM_OK && s->journal != NULL)
+        bm_journal_committed(s->journal);
     return rc;
 }
 
@@ -233,6 +240,25 @@ void bm_store_rollback(struct bm_store *s)
         s->driver->rollback(s->db);
     s->in_transaction = s->doomed = s->snapshot = false;
     s->n_tallies = 0;
+    if (s->journal != NULL)
+        bm_journal_rolled_back(s->journal);
+}
+
+enum bm_rc bm_store_migrate(struct bm_store *s, int64_t upto, struct bm_error *e)
+{
+    const struct bm_db_driver *d = s->driver;
+    int64_t have;
+    enum bm_rc rc = d->schema(s->db, &have, e);
+
+    for (size_t i = 0; rc == BM_OK && i < d->n_migrations; i++)
+        if (d->migrations[i].number > have && d->migrations[i].number <= upto)
+            rc = migrate_one(s, &d->migrations[i], e);
+    return rc;
+}
+
+void bm_store_set_journal(struct bm_store *s, struct bm_journal *j)
+{
+    s->journal = j;
 }
 
 void bm_store_tidy(struct bm_store *s)
@@ -350,6 +376,10 @@ enum bm_rc bm_db_run(struct bm_store *s, const struct bm_sql *sql, struct bm_arg
         return rc;
     rc = s->driver->step(q.st, &row, e);
     note_failure(s, rc);
+    if (rc == BM_OK && s->journal != NULL) {
+        rc = bm_journal_noted(s->journal, sql, args, s->driver->changes(s->db), s->driver->last_id(s->db), e);
+        s->doomed = rc != BM_OK; /* the statement was run, and the journal does not know of it */
+    }
     return rc;
 }
 

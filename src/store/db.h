@@ -108,6 +108,9 @@ extern const struct bm_db_driver bm_db_sqlite, bm_db_postgres;
 
 struct bm_db *bm_store_db(struct bm_store *s, const struct bm_db_driver **ret_driver);
 
+struct bm_journal; /* journal.h: told of every statement that changes something, and of commits; NULL: nobody is */
+void bm_store_set_journal(struct bm_store *s, struct bm_journal *j);
+
 /* --- for the typed functions -------------------------------------------------------------------------------------------------- */
 /* A statement in use. Ends with bm_query_done(), which frees its row; safe on the zero state. */
 struct bm_query {

@@ -2,15 +2,18 @@
 #include "store/db.h"
 
 /* --- profiles ----------------------------------------------------------------------------------------------------------------- */
-static const struct bm_sql profile_put = {
-    "INSERT INTO profile (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json"
-};
+static const struct bm_sql profile_set = { "UPDATE profile SET json = ? WHERE name = ?" };
+static const struct bm_sql profile_add = { "INSERT INTO profile (name, json) VALUES (?, ?)" };
 static const struct bm_sql profile_get = { "SELECT json FROM profile WHERE name = ?" };
 static const struct bm_sql profile_each = { "SELECT name, json FROM profile ORDER BY id" };
 
 enum bm_rc bm_profile_put(struct bm_store *s, const char *name, struct bm_rd json, struct bm_error *e)
 {
-    return bm_db_run(s, &profile_put, BM_ARGS(bm_arg_text(name), bm_arg_blob(json.p, json.n)), e);
+    enum bm_rc rc = bm_db_run(s, &profile_set, BM_ARGS(bm_arg_blob(json.p, json.n), bm_arg_text(name)), e);
+
+    if (rc != BM_OK || bm_db_changes(s) != 0)
+        return rc;
+    return bm_db_run(s, &profile_add, BM_ARGS(bm_arg_text(name), bm_arg_blob(json.p, json.n)), e);
 }
 
 enum bm_rc bm_profile_get(struct bm_store *s, const char *name, struct bm_buf *ret_json, struct bm_error *e)

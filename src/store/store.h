@@ -24,6 +24,7 @@ struct bm_store;
  * read_only. BM_CONFLICT when its schema is newer than this program. */
 struct bm_store_options {
     bool create, read_only;
+    bool as_is; /* whatever its schema is, none at all with create: for copies, and bm_store_migrate() */
 };
 BM_MUST_USE enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e);
 void bm_store_close(struct bm_store *s); /* NULL is fine; rolls back what is open */
@@ -60,6 +61,8 @@ BM_MUST_USE enum bm_rc bm_store_move(struct bm_store *from, const char *dsn, bm_
                                      struct bm_content *ret, struct bm_error *e);
 /* All as of one moment, while others write, into a new SQLite file. Not inside a snapshot or transaction. */
 BM_MUST_USE enum bm_rc bm_store_backup(struct bm_store *s, const char *path, struct bm_error *e);
+/* Up to that schema, of one that was opened as it is and that nobody else has. */
+BM_MUST_USE enum bm_rc bm_store_migrate(struct bm_store *s, int64_t upto, struct bm_error *e);
 
 /* Small named values: "schema", "clock", "log-id" ... */
 BM_MUST_USE enum bm_rc bm_meta_get(struct bm_store *s, const char *key, struct bm_buf *ret, struct bm_error *e);

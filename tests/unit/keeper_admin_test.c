@@ -82,6 +82,8 @@ static const struct good {
     { "{\"op\":\"ca.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"ca.show\",\"name\":\"ca-2\"}", NOTHING },
     { "{\"op\":\"ca.default\",\"name\":\"issuing\"}", NOTHING },
+    { "{\"op\":\"journal.show\"}", NOTHING },
+    { "{\"op\":\"journal.rotate\"}", NOTHING },
     { "{\"op\":\"crl.show\",\"name\":\"issuing\"}", NOTHING },
     { "{\"op\":\"crl.export\",\"name\":\"root\",\"delta\":true}", NOTHING },
     { "{\"op\":\"ca.revoke\",\"name\":\"ca-2\",\"reason\":\"superseded\"}", NOTHING },

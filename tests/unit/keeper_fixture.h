@@ -4,6 +4,7 @@
 #define BM_TESTS_KEEPER_FIXTURE_H
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "factory/manifest.h"
 #include "keeper/internal.h"
@@ -165,6 +166,8 @@ struct world {
     struct bm_keeper *k;
     struct party signer; /* of manifests, pinned for the organisation "chips" */
     unsigned manifests, correlations;
+    char journal[80];
+    bool rewritten; /* the test wrote to the database behind the keeper's back: its journal does not tell of that */
 };
 
 static UNUSED void remove_folder(const char *dir)
@@ -248,6 +251,17 @@ static UNUSED void pin(struct world *w, const char *org, const char *purpose, st
     json_decref(admin_blob(w, bm_buf_rd(&pem), text));
 }
 
+static UNUSED void world_backup(struct world *w)
+{
+    BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
+    char dsn[100], path[100];
+
+    snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", w->dir);
+    snprintf(path, sizeof path, "%s/then.db", w->dir);
+    assert_ok(bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, &s, &err));
+    assert_ok(bm_store_backup(s, path, &err));
+}
+
 /* org chips (its signer pinned), org acme, product meter, batch lot of 100 */
 static UNUSED void world_open(struct world *w)
 {
@@ -258,7 +272,11 @@ static UNUSED void world_open(struct world *w)
     assert_non_null(mkdtemp(w->dir));
     w->options = (struct bm_keeper_options){ .data_dir = w->dir, .tls_hosts = "localhost" };
     assert_ok(bm_keeper_init(&init, &err));
+    snprintf(w->journal, sizeof w->journal, "%s/journal", w->dir);
+    assert_ok(bm_dir_make(w->journal, 0700, &err));
+    w->options.journal = w->journal;
     assert_ok(bm_keeper_open(&w->options, &w->k, &err));
+    world_backup(w);
     party_keys(&w->signer, "P-256");
     party_certify(&w->signer, "Chips signer", NULL, false, 86400 * 365L);
     admin_ok(w, "{\"op\":\"org.create\",\"name\":\"chips\",\"role\":\"chip-maker\"}");
@@ -268,9 +286,30 @@ static UNUSED void world_open(struct world *w)
     pin(w, "chips", "manifest", bm_buf_rd(&w->signer.cert));
 }
 
+/* Whatever a test did: the registry of its beginning and the journal give the registry of its end, row by row. */
+static UNUSED void world_check_journal(struct world *w)
+{
+    BM_CLEANUP(bm_store_closep) struct bm_store *was = NULL, *is = NULL;
+    struct bm_content a, b;
+    struct bm_replayed done;
+    char dsn[100];
+
+    snprintf(dsn, sizeof dsn, "sqlite:%s/then.db", w->dir);
+    assert_ok(bm_store_open(dsn, (struct bm_store_options){ .as_is = true }, &was, &err));
+    assert_ok(bm_journal_replay(was, w->journal, UINT64_MAX, NULL, NULL, &done, &err));
+    snprintf(dsn, sizeof dsn, "sqlite:%s/registry.db", w->dir);
+    assert_ok(bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, &is, &err));
+    assert_ok(bm_store_content(was, &a, &err));
+    assert_ok(bm_store_content(is, &b, &err));
+    assert_int_equal(a.rows, b.rows);
+    assert_memory_equal(a.sha256, b.sha256, sizeof a.sha256);
+}
+
 static UNUSED void world_close(struct world *w)
 {
     bm_keeper_close(BM_MOVE(w->k));
+    if (!w->rewritten)
+        world_check_journal(w);
     party_done(&w->signer);
     remove_folder(w->dir);
 }
