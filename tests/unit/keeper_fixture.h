@@ -526,7 +526,8 @@ static UNUSED bool shake_with(const struct bm_view *v, struct bm_rd cert, int ve
 
 static UNUSED bool wants_proof(const struct bm_evidence *v)
 {
-    return (v->kind == BM_EVIDENCE_TLS || v->kind == BM_EVIDENCE_CODE) && v->cert.n != 0 && v->challenge.n == 0 && v->handshake.n == 0;
+    return (v->kind == BM_EVIDENCE_TLS || v->kind == BM_EVIDENCE_CODE) && v->cert.n != 0 && v->challenge.n == 0 &&
+           v->handshake.n == 0;
 }
 
 /* Gives TLS evidence its proof: what a worker would have seen of a handshake with evidence.cert. Nothing for other evidence, or when there is
