@@ -28,16 +28,31 @@ bool bm_log_level_parse(const char *word, enum bm_log_level *ret)
     return false;
 }
 
+bool bm_log_on(enum bm_log_level level)
+{
+    return level <= log_level;
+}
+
+/* RFC 3339 with milliseconds: so long after another is what somebody asks who follows a request through it. */
+static const char *now_text(char ret[28])
+{
+    int64_t ms = bm_clock_ms();
+
+    bm_time_text(ms / 1000, ret);
+    snprintf(ret + strlen(ret) - 1, 6, ".%03uZ", (unsigned)(ms % 1000) % 1000); /* over its Z */
+    return ret;
+}
+
 /* One write per line, so that lines of several processes never mix. */
 void bm_log(enum bm_log_level level, const char *event, const char *fmt, ...)
 {
-    char at[24], line[1024];
+    char at[28], line[1024];
     va_list ap;
     int n, m;
 
-    if (level > log_level)
+    if (!bm_log_on(level))
         return;
-    n = snprintf(line, sizeof line, "%s %s %s[%ld] %s ", bm_time_text(bm_clock_s(), at), level_names[level], log_program,
+    n = snprintf(line, sizeof line, "%s %s %s[%ld] %s ", now_text(at), level_names[level], log_program,
                  (long)getpid(), event);
     va_start(ap, fmt);
     m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);

@@ -37,6 +37,7 @@ struct conn {
 struct waiting {
     struct conn *conn;
     uint64_t id;
+    char correlation[17]; /* of a device's request, when the log is to tell of its commit; or "" */
 };
 
 struct loop {
@@ -209,12 +210,24 @@ static void begin_batch(struct loop *l)
     l->batch_began_ms = bm_clock_steady_ms();
 }
 
+/* Together with the worker's lines and "judged", the trace of a request. */
+static void log_committed(const struct loop *l)
+{
+    for (size_t i = 0; i < l->n_batch; i++)
+        if (l->batch[i].correlation[0] != '\0')
+            bm_log(BM_LOG_DEBUG, "committed", "correlation=%s commands=%zu", l->batch[i].correlation, l->n_batch);
+}
+
 static void end_batch(struct loop *l)
 {
     struct bm_error e;
 
-    if (!l->in_transaction || bm_observe_settle(l->k, l->n_batch, l->lost ? BM_IO : BM_OK, &e) == BM_OK)
+    if (!l->in_transaction)
         return;
+    if (bm_observe_settle(l->k, l->n_batch, l->lost ? BM_IO : BM_OK, &e) == BM_OK) {
+        log_committed(l);
+        return;
+    }
     if (!l->lost)
         lose(l, &e);
     for (size_t i = 0; i < l->n_conns; i++)
@@ -244,6 +257,15 @@ static bool open_transaction(struct loop *l)
     return false;
 }
 
+static struct waiting waiting_for(struct conn *c, const struct bm_frame *f)
+{
+    struct waiting w = { .conn = c, .id = f->id };
+
+    if (bm_log_on(BM_LOG_DEBUG) && (f->type == BM_CMD_ENROL || f->type == BM_CMD_STATUS))
+        bm_enrol_correlation(f->payload, w.correlation);
+    return w;
+}
+
 static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
 {
     struct bm_command_in cmd = { .type = f->type, .admin = c->admin, .actor = c->actor, .payload = f->payload };
@@ -251,7 +273,7 @@ static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
     struct bm_error e = { 0 };
     enum bm_rc rc;
 
-    l->batch[l->n_batch++] = (struct waiting){ c, f->id };
+    l->batch[l->n_batch++] = waiting_for(c, f);
     if (!c->admin && l->device_since_ms == 0)
         l->device_since_ms = bm_clock_steady_ms();
     if (bm_command_needs_transaction(l->k, &cmd) && !open_transaction(l))

@@ -113,6 +113,12 @@ static bool correlation_ok(const char *s)
     return strlen(s) == 16 && strspn(s, "0123456789abcdef") == 16;
 }
 
+void bm_enrol_correlation(struct bm_rd in, char ret[17])
+{
+    if (!get_text(&in, ret, 17) || !correlation_ok(ret))
+        ret[0] = '\0';
+}
+
 static bool printable(const char *s)
 {
     for (; *s != '\0'; s++)

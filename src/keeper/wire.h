@@ -56,6 +56,8 @@ struct bm_enrol {
     } requests[BM_SERVICES_MAX];
 };
 void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c);
+/* Its correlation alone, or "" when it has no proper one. */
+void bm_enrol_correlation(struct bm_rd in, char ret[17]);
 BM_MUST_USE enum bm_rc bm_enrol_parse(struct bm_rd in, struct bm_enrol *ret, struct bm_error *e);
 /* The bytes that a signed challenge covers, docs/onboard.md "What is signed". op: BM_CMD_ENROL or BM_CMD_STATUS. */
 void bm_enrol_tbs(struct bm_buf *out, uint8_t op, const struct bm_enrol *c);

@@ -1,6 +1,7 @@
 #include "server/conn_impl.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <openssl/rand.h>
@@ -71,6 +72,15 @@ static void forget(struct bm_buf *payload)
 }
 
 /* The request is whole: answer it here or hand it to the keeper. */
+/* The first line of a request's trace. */
+static void log_asked(const struct conn *c)
+{
+    if (c->x.op != NULL)
+        bm_log(BM_LOG_DEBUG, "asked", "correlation=%s operation=%s tls=%s connected_ms=%lld request=%u peer=%s", c->x.q.correlation,
+               c->x.op->name, c->ssl != NULL ? SSL_get_version(c->ssl) : "none", (long long)(bm_clock_steady_ms() - c->since_ms),
+               c->requests + 1, c->x.q.peer);
+}
+
 static enum next dispatch(struct conn *c)
 {
     struct bm_conns *cs = c->all;
@@ -78,6 +88,7 @@ static enum next dispatch(struct conn *c)
     enum bm_rc rc = bm_route_wants_cert(&c->x) ? fill_certs(c, &e) : BM_OK;
 
     c->asked_us = bm_clock_steady_us();
+    log_asked(c);
     if (rc != BM_OK)
         return bm_conn_refuse(c, &e, 0);
     if (c->x.code[0] != '\0') /* by its header fields already */

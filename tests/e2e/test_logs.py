@@ -42,6 +42,10 @@ def test_one_enrolment_is_traced_through_worker_and_keeper(talkative, tmp_path):
     lines = lines_of(talkative, answer.correlation)
     assert programs(lines) == {"worker", "keeper"}, lines
     assert any(" judged " in line and "outcome=ok" in line for line in lines), lines
+    # in the order in which it happened, whatever the order in which processes wrote; nothing was answered before it was on disk
+    times = {line.split()[3]: line.split()[0] for line in lines}
+    assert sorted(times, key=["asked", "judged", "committed", "answered"].index) == sorted(times, key=times.get), lines
+    assert len(times) == 4, lines
 
 
 def test_one_refusal_is_traced_with_its_code(talkative, tmp_path):
@@ -49,7 +53,7 @@ def test_one_refusal_is_traced_with_its_code(talkative, tmp_path):
     assert answer.code == "unknown-device", answer
     lines = lines_of(talkative, answer.correlation)
     assert programs(lines) == {"worker", "keeper"}, lines
-    assert all("unknown-device" in line for line in lines), lines
+    assert [line.split()[3] for line in sorted(lines) if "unknown-device" in line] == ["judged", "refused"], lines
 
 
 def spellings(raw):
