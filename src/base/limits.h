@@ -76,6 +76,8 @@ enum {
     BM_CODE_TYPED_MAX = 64,         /* longest text that is looked at for a code */
     BM_CODES_AT_ONCE = 1000,        /* made by one act */
     BM_CODE_LIFE_MAX_S = 315360000, /* ten years */
+    BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */
+    BM_MAC_WRONG_WINDOW_S = 60,     /* ... within this time; more are not looked at */
 
     /* manifests */
     BM_MANIFEST_LINE_MAX = 16 * 1024, /* one entry */

@@ -181,6 +181,8 @@ enum bm_rc bm_cli_backup(struct bm_cli *c, struct bm_error *e)
     if (rc == BM_OK)
         rc = take_keys(&m, e);
     if (rc == BM_OK)
+        rc = bm_backup_check_keys(m.out, e);
+    if (rc == BM_OK)
         rc = take_config(&m, e);
     if (rc == BM_OK)
         rc = write_manifest(&m, &proof, e);

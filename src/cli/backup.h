@@ -20,6 +20,8 @@ BM_MUST_USE enum bm_rc bm_file_digest(const char *path, int64_t *ret_size, uint8
 /* Copies a file of any size to one that is not there yet, mode 0600, and fsyncs it. */
 BM_MUST_USE enum bm_rc bm_file_copy(const char *from, const char *to, struct bm_error *e);
 /* fsync of a file or folder that is complete. */
+/* backup_keys.c: are the key-encryption keys that the copied registry needs there? BM_AGAIN backup-keys. */
+BM_MUST_USE enum bm_rc bm_backup_check_keys(const char *out, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_file_sync(const char *path, struct bm_error *e);
 
 /* The configuration with `store = dsn`, or without a store when dsn is NULL; the rest stays. */

@@ -2,7 +2,10 @@
 #include "cli/manifest.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/text.h"
+#include "pki/cert.h"
+#include "pki/jwe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +23,10 @@ struct making {
     FILE *out;
     char path[OUT_PATH_MAX], part[OUT_PATH_MAX + 8]; /* written beside and renamed; part "" for standard output */
     int64_t entries, bad;
-    struct bm_buf spki, birth, attributes; /* what an entry borrows */
+    struct bm_buf spki, birth, attributes, ident, sealed; /* what an entry borrows */
+    struct bm_buf import_key;                             /* SubjectPublicKeyInfo of --encrypt-to */
+    bool from_stdin, exporting;
+    const char *issuer;
 };
 
 /* --- the file ---------------------------------------------------------------------------------------------------------------- */
@@ -80,6 +86,9 @@ static void making_done(struct making *m)
     bm_buf_done(&m->spki);
     bm_buf_done(&m->birth);
     bm_buf_done(&m->attributes);
+    bm_buf_done(&m->ident);
+    bm_buf_done(&m->sealed);
+    bm_buf_done(&m->import_key);
 }
 
 /* --- header ------------------------------------------------------------------------------------------------------------------ */
@@ -116,6 +125,9 @@ static enum bm_rc making_begin(struct making *m, struct bm_cli *c, struct bm_err
     m->spki.max = BM_SPKI_MAX;
     m->birth.max = BM_CERT_MAX;
     m->attributes.max = BM_MANIFEST_LINE_MAX;
+    m->ident.max = BM_MANIFEST_LINE_MAX;
+    m->sealed.max = BM_MANIFEST_LINE_MAX;
+    m->issuer = bm_cli_text(c, "issuer");
     bm_cli_progress_begin(&m->progress, c);
     rc = header_of(c, &header, e);
     if (rc == BM_OK)
@@ -166,12 +178,80 @@ static enum bm_rc take_attributes(const json_t *row, struct bm_buf *ret, struct 
     return bm_refuse(e, BM_LIMIT, "entry-attributes", "\"attributes\" are longer than %zu bytes", ret->max);
 }
 
+/* --- a device without a key pair --------------------------------------------------------------------------------------------- */
+static enum bm_rc copy_word(const json_t *row, const char *member, char *ret, size_t room, const char *code, struct bm_error *e)
+{
+    const json_t *v = json_object_get(row, member);
+
+    if (v == NULL)
+        return BM_OK;
+    if (!json_is_string(v) || (size_t)snprintf(ret, room, "%s", json_string_value(v)) >= room)
+        return bm_refuse(e, BM_MALFORMED, code, "\"%s\" must be text of at most %zu characters", member, room - 1);
+    return BM_OK;
+}
+
+/* A secret in clear is sealed on the spot, and wiped also where the JSON parser has put it. */
+static enum bm_rc seal_secret(struct making *m, const json_t *row, const struct bm_manifest_entry *entry, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf secret = { .max = 2 * BM_MAC_KEY_MAX };
+    const json_t *v = json_object_get(row, "secret");
+    const struct bm_mac_alg *mac = bm_mac_find(bm_rd_str(entry->mac));
+    uint8_t udid[32];
+    char hex[65];
+    enum bm_rc rc;
+
+    if (v == NULL)
+        return BM_OK;
+    if (!m->from_stdin || m->import_key.n == 0 || m->sealed.n != 0 || entry->root[0] != '\0')
+        return bm_refuse(e, BM_MALFORMED, "entry-secret",
+                         "\"secret\" is taken on standard input only, with --encrypt-to, and alone");
+    rc = take_bytes(row, "secret", &secret, e);
+    if (json_is_string(v))
+        bm_wipe((char *)(uintptr_t)json_string_value(v), json_string_length(v));
+    if (rc != BM_OK || mac == NULL || !bm_mac_key_fits(mac, secret.n) || entry->ident.n == 0 || entry->ident.n > BM_MAC_IDENT_MAX)
+        return bm_refuse(e, BM_MALFORMED, "entry-secret", "\"secret\" must be base64url of a key that fits \"mac\"");
+    bm_udid_symmetric(bm_rd_str(m->issuer), bm_rd_str(entry->rot), entry->ident, udid);
+    bm_hex(udid, sizeof udid, hex);
+    return bm_jwe_make(bm_buf_rd(&m->import_key), bm_rd_str(hex), bm_buf_rd(&secret), &m->sealed, e);
+}
+
+static enum bm_rc take_sealed(struct making *m, const json_t *row, struct bm_error *e)
+{
+    const json_t *v = json_object_get(row, "sealed");
+
+    m->sealed.n = 0;
+    if (v == NULL)
+        return BM_OK;
+    if (!json_is_string(v) || json_string_length(v) > BM_JWE_MAX)
+        return bm_refuse(e, BM_MALFORMED, "entry-secret", "\"sealed\" must be a JWE of at most %d characters", BM_JWE_MAX);
+    bm_buf_put(&m->sealed, json_string_value(v), json_string_length(v));
+    return bm_buf_check(&m->sealed, e);
+}
+
+static enum bm_rc take_symmetric(struct making *m, const json_t *row, struct bm_manifest_entry *entry, struct bm_error *e)
+{
+    enum bm_rc rc = take_bytes(row, "id", &m->ident, e);
+
+    entry->ident = bm_buf_rd(&m->ident);
+    if (rc == BM_OK)
+        rc = copy_word(row, "mac", entry->mac, sizeof entry->mac, "entry-mac", e);
+    if (rc == BM_OK)
+        rc = copy_word(row, "root", entry->root, sizeof entry->root, "entry-secret", e);
+    if (rc == BM_OK)
+        rc = take_sealed(m, row, e);
+    if (rc == BM_OK)
+        rc = seal_secret(m, row, entry, e);
+    entry->sealed = bm_buf_rd(&m->sealed);
+    return rc;
+}
+
 static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error *e)
 {
     static const uint8_t zero[sizeof((struct bm_manifest_entry *)0)->udid]; /* the writer's word for "not given" */
     struct bm_manifest_entry entry = { 0 };
     const char *udid = json_string_value(json_object_get(row, "udid")), *rot = json_string_value(json_object_get(row, "rot"));
     enum bm_rc rc = take_bytes(row, "key", &m->spki, e);
+    bool symmetric = !m->exporting && json_object_get(row, "id") != NULL; /* a row of the registry has a number there */
 
     if (rc == BM_OK)
         rc = take_bytes(row, "birth", &m->birth, e);
@@ -179,7 +259,7 @@ static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error
         rc = take_attributes(row, &m->attributes, e);
     if (rc != BM_OK)
         return rc;
-    if (m->spki.n == 0)
+    if (m->spki.n == 0 && !symmetric)
         return bm_refuse(e, BM_MALFORMED, "entry-key", "\"key\" is missing: the device's SubjectPublicKeyInfo as base64url");
     if (rot == NULL || (size_t)snprintf(entry.rot, sizeof entry.rot, "%s", rot) >= sizeof entry.rot)
         return bm_refuse(e, BM_MALFORMED, "entry-rot",
@@ -189,7 +269,9 @@ static enum bm_rc add_entry(struct making *m, const json_t *row, struct bm_error
     entry.spki = bm_buf_rd(&m->spki);
     entry.birth_cert = bm_buf_rd(&m->birth);
     entry.attributes = bm_buf_rd(&m->attributes);
-    rc = bm_manifest_writer_add(m->writer, &entry, e);
+    rc = symmetric ? take_symmetric(m, row, &entry, e) : BM_OK;
+    if (rc == BM_OK)
+        rc = bm_manifest_writer_add(m->writer, &entry, e);
     m->entries += rc == BM_OK;
     return rc;
 }
@@ -220,7 +302,7 @@ static enum bm_rc making_end(struct making *m, struct bm_error *e)
 /* --- make -------------------------------------------------------------------------------------------------------------------- */
 static const char *unknown_member(const json_t *row)
 {
-    static const char *const known[] = { "udid", "key", "rot", "birth", "attributes" };
+    static const char *const known[] = { "udid", "key", "rot", "birth", "attributes", "id", "mac", "sealed", "root", "secret" };
     const char *member;
     const json_t *v;
 
@@ -318,6 +400,33 @@ static enum bm_rc all_lines(struct making *m, FILE *in, struct bm_error *e)
     }
     if (rc == BM_OK && ferror(in))
         rc = bm_fail(e, BM_IO, "cannot read the lines: %s", strerror(errno));
+    bm_wipe(line, BM_MANIFEST_LINE_MAX); /* may have held secrets */
+    return rc;
+}
+
+static enum bm_rc keep_der(void *arg, struct bm_rd der, struct bm_error *e)
+{
+    struct bm_buf *to = arg;
+
+    to->n = 0;
+    bm_buf_put(to, der.p, der.n);
+    return bm_buf_check(to, e);
+}
+
+static enum bm_rc read_import_key(struct making *m, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = 4 * BM_SPKI_MAX };
+    const char *path = bm_cli_text(m->c, "encrypt_to");
+    enum bm_rc rc;
+
+    if (path == NULL)
+        return BM_OK;
+    m->import_key.max = BM_SPKI_MAX;
+    rc = bm_file_read(path, &pem, e);
+    if (rc == BM_OK)
+        rc = bm_pem_parse(bm_buf_rd(&pem), "PUBLIC KEY", keep_der, &m->import_key, e);
+    if (rc == BM_OK && m->import_key.n == 0)
+        rc = bm_fail(e, BM_USAGE, "--encrypt-to %s: no public key in PEM", path);
     return rc;
 }
 
@@ -330,7 +439,10 @@ enum bm_rc bm_cli_manifest_make(struct bm_cli *c, struct bm_error *e)
 
     if (in == NULL)
         return bm_fail(e, errno == ENOENT ? BM_NOTFOUND : BM_IO, "%s: %s", path, strerror(errno));
+    m.from_stdin = in == stdin;
     rc = making_begin(&m, c, e);
+    if (rc == BM_OK)
+        rc = read_import_key(&m, e);
     if (rc == BM_OK)
         rc = all_lines(&m, in, e);
     if (in != stdin)
@@ -339,13 +451,27 @@ enum bm_rc bm_cli_manifest_make(struct bm_cli *c, struct bm_error *e)
 }
 
 /* --- export ------------------------------------------------------------------------------------------------------------------ */
+static bool has_secret(const json_t *row)
+{
+    const char *rot = json_string_value(json_object_get(row, "rot"));
+    const struct bm_rot_kind *kind = rot != NULL ? bm_rot_kind_find(bm_rd_str(rot)) : NULL;
+
+    return kind != NULL && kind->symmetric;
+}
+
 static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error *e)
 {
     const json_t *row;
     size_t i;
 
     json_array_foreach (rows, i, row) {
-        enum bm_rc rc = add_entry(m, row, e);
+        enum bm_rc rc;
+
+        if (has_secret(row)) { /* it stays where it is, sealed: whoever imports this list could not check the device */
+            m->bad++;
+            continue;
+        }
+        rc = add_entry(m, row, e);
 
         if (rc != BM_OK)
             return bm_wrap(e, rc, "device %.64s", json_string_value(json_object_get(row, "udid")));
@@ -356,7 +482,7 @@ static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error
 
 enum bm_rc bm_cli_manifest_export(struct bm_cli *c, struct bm_error *e)
 {
-    BM_CLEANUP(making_done) struct making m = { .c = c };
+    BM_CLEANUP(making_done) struct making m = { .c = c, .exporting = true };
     BM_CLEANUP(bm_cli_unref)
     json_t *request =
         json_pack("{ss,ss,sb,si}", "op", "device.list", "batch", bm_cli_text(c, "batch"), "full", 1, "limit", EXPORT_PAGE);

@@ -6,6 +6,8 @@
 
 #define ALGS "EC:P-256 EC:P-384 ED25519 RSA:3072 RSA:4096"
 #define KINDS "mqtt https aws-iot azure-dps lorawan generic"
+#define MACS "hmac-sha256 hmac-sha256-digest aes-cmac aes-cmac-digest"
+#define KDFS "sp800-108-hmac-sha256 sp800-108-aes-cmac hkdf-sha256"
 #define FORMATS "auto birthmark microchip"
 
 const struct bm_family bm_families[] = {
@@ -17,6 +19,7 @@ const struct bm_family bm_families[] = {
     { "ca", "the certification authorities of the registry" },
     { "device", "the devices of the registry and their states" },
     { "bulk", "acts on many devices: how far they are" },
+    { "key", "secret keys of devices that have no key pair, and what seals them" },
     { "cert", "certificates that devices hold" },
     { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
@@ -276,6 +279,32 @@ const struct bm_verb bm_verbs[] = {
     { "bulk", "resume", "bulk.resume", "Go on with a job, and show how far it is", .args = JOB, .run = bm_cli_bulk_resume },
     { "bulk", "cancel", "bulk.cancel", "Stop a job; what it has done stays done", .args = JOB },
 
+    { "key", "show", "key.show", "Show the key-encryption keys, root keys and the import key; never a secret" },
+    { "key", "import-key", "key.import", "Print the public key that chip makers seal secret keys to",
+      .options = { OUT },
+      .run = bm_cli_import_key,
+      .notes = "Made by the first call. 'birthmark manifest make --encrypt-to FILE' takes it." },
+    { "key", "add", "key.add", "Register one device with a secret key, which comes on standard input",
+      .args = { { "id", "the chip's identifier, hex digits", .needed = true } },
+      .options = { { "org", "who made it", .needed = true },
+                   { "rot", "symmetric-chip or symmetric-software", .needed = true,
+                     .values = "symmetric-chip symmetric-software" },
+                   { "mac", "how it makes its MAC", .needed = true, .values = MACS },
+                   { "root", "the root key that its key is derived from; standard input is not read" },
+                   { "batch", "put it into this batch" } },
+      .run = bm_cli_key_add,
+      .notes = "Standard input holds the secret as hex digits. It is sealed before it leaves this command." },
+    { "key", "add-root", "key.root", "Take in a root key, from which keys of devices are derived; it comes on standard input",
+      .args = NAME("a-z, 0-9, '.', '_' and '-'"),
+      .options = { { "org", "whose devices may use it", .needed = true },
+                   { "kdf", "how keys are derived", .needed = true, .values = KDFS } },
+      .run = bm_cli_key_add_root,
+      .notes = "Standard input holds the root key as hex digits. It is sealed before it leaves this command." },
+    { "key", "rotate", "key.rotate", "Seal all secret keys with a new key-encryption key, and destroy the old one",
+      .options = { { "resume", "go on with a rotation that was interrupted", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_key_rotate,
+      .notes = "The server may run, and serves on. One that was interrupted goes on by itself when a server runs." },
+
     { "cert", "list", "cert.list", "List certificates of devices",
       .options = { { "udid", "only of this device" }, { "state", "active or revoked", .values = "active revoked" },
                    { "service", "only for this service" },
@@ -309,10 +338,13 @@ const struct bm_verb bm_verbs[] = {
 
     { "manifest", "make", NULL, "Sign a list of identities, for whoever imports it",
       .args = { { "file", "lines of JSON, \"-\" for standard input", .needed = true } },
-      .options = { MANIFEST, { "batch", "name of the batch" } },
+      .options = { MANIFEST, { "batch", "name of the batch" },
+                   { "encrypt-to", "the registry's import key, PEM: secrets of devices are sealed to it", .value = "FILE" } },
       .run = bm_cli_manifest_make,
       .notes = "A line holds {\"key\": SubjectPublicKeyInfo as base64url, \"rot\": kind} and may hold \"udid\",\n"
-               "\"birth\" (certificate, base64url) and \"attributes\" (an object). Bad lines are reported\n"
+               "\"birth\" (certificate, base64url) and \"attributes\" (an object). A device without a key pair has \"id\"\n"
+               "(base64url), \"mac\" and, in place of \"key\", one of \"sealed\" (JWE), \"root\" (name of a root key) or, on\n"
+               "standard input only and with --encrypt-to, \"secret\" (base64url). Bad lines are reported\n"
                "and left out; the exit status is then 1." },
     { "manifest", "import", NULL, "Register the devices of a manifest",
       .args = { { "file", "the manifest, \"-\" for standard input", .needed = true } },

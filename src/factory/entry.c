@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "pki/cert.h"
 
-static const char *const members[] = { "udid", "key", "rot", "birth", "attributes", NULL };
+static const char *const members[] = { "udid", "key", "rot", "birth", "attributes", "id", "mac", "sealed", "root", NULL };
 
 /* --- checks ------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc birth_check(const struct bm_manifest_entry *m, struct bm_error *e)
@@ -19,13 +19,16 @@ static enum bm_rc birth_check(const struct bm_manifest_entry *m, struct bm_error
     return BM_OK;
 }
 
-enum bm_rc bm_entry_check(struct bm_keycheck *keys, const struct bm_manifest_entry *m, struct bm_error *e)
+enum bm_rc bm_entry_check(struct bm_keycheck *keys, const char *issuer, const struct bm_manifest_entry *m, struct bm_error *e)
 {
+    const struct bm_rot_kind *kind = bm_rot_kind_find(bm_rd_str(m->rot));
     char rot[BM_ROT_LEN];
     enum bm_rc rc;
 
-    if (bm_rot_kind_find(bm_rd_str(m->rot)) == NULL)
-        return bm_refuse(e, BM_MALFORMED, "entry-rot", "no such kind of root of trust: \"%s\"",
+    if (m->ident.n != 0 || m->mac[0] != '\0')
+        return bm_entry_check_symmetric(issuer, m, e);
+    if (kind == NULL || kind->symmetric)
+        return bm_refuse(e, BM_MALFORMED, "entry-rot", "no such kind of root of trust for a device with a key pair: \"%s\"",
                          bm_text_escape(bm_rd_str(m->rot), rot, sizeof rot));
     rc = bm_keycheck(keys, m->spki, e);
     if (rc != BM_OK || m->birth_cert.n == 0)
@@ -144,7 +147,7 @@ enum bm_rc bm_entry_parse_native(struct bm_manifest_run *run, struct bm_rd line,
     rc = bm_json_object(line, &j, &why);
     if (rc != BM_OK)
         return bm_refuse(e, rc, "entry-format", "%s", why.what);
-    rc = take_key(j, run->r, ret, e);
+    rc = json_object_get(j, "id") != NULL ? bm_entry_take_symmetric(j, run->r, ret, &found, e) : take_key(j, run->r, ret, e);
     if (rc == BM_OK)
         rc = take_rest(j, run->r, ret, &found, e);
     if (rc != BM_OK)
@@ -177,9 +180,15 @@ enum bm_rc bm_entry_write(const struct bm_manifest_entry *m, struct bm_buf *out,
     enum bm_rc rc = BM_OK;
 
     bm_hex(m->udid, sizeof m->udid, hex);
-    bm_buf_printf(out, "{\"udid\":\"%s\",\"key\":\"", hex);
-    bm_base64url(out, m->spki);
-    bm_buf_printf(out, "\",\"rot\":\"%s\"", m->rot);
+    bm_buf_printf(out, "{\"udid\":\"%s\",", hex);
+    if (m->ident.n != 0) {
+        bm_entry_write_symmetric(m, out);
+    } else {
+        bm_buf_str(out, "\"key\":\"");
+        bm_base64url(out, m->spki);
+        bm_buf_str(out, "\"");
+    }
+    bm_buf_printf(out, ",\"rot\":\"%s\"", m->rot);
     if (m->birth_cert.n != 0) {
         bm_buf_str(out, ",\"birth\":\"");
         bm_base64url(out, m->birth_cert);

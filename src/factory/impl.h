@@ -57,6 +57,7 @@ struct bm_manifest_reader {
     struct bm_buf seal;                    /* decoded payloads of seals and entries */
     struct bm_buf spki, birth, attributes; /* what entries borrow from */
     struct bm_buf text;
+    struct bm_buf ident, sealed;
 };
 /* One block under way; what the parsers of lines hand to each other. */
 struct bm_manifest_run {
@@ -64,6 +65,7 @@ struct bm_manifest_run {
     const struct bm_manifest_hooks *h;
     int64_t now;
     struct bm_manifest_summary *s;
+    const char *issuer; /* who vouches for what follows */
 };
 /* Fills *ret from one line; it borrows from line and from the reader's memory. Any refusal of
  * it makes a bad line; bm_rc_is_ours() outcomes stop the block. The checks that all formats share come afterwards. */
@@ -82,11 +84,19 @@ bool bm_rc_is_ours(enum bm_rc rc);
 /* --- entry.c: native entries -------------------------------------------------------------------------------------------------- */
 bm_entry_parse bm_entry_parse_native;
 /* What makes an entry whatever its format: the checks that writer and reader share. m->udid is already the key's. */
-BM_MUST_USE enum bm_rc bm_entry_check(struct bm_keycheck *keys, const struct bm_manifest_entry *m, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_entry_check(struct bm_keycheck *keys, const char *issuer, const struct bm_manifest_entry *m,
+                                      struct bm_error *e);
 /* Compact JSON of an object into out, which is emptied first. Code entry-attributes. */
 BM_MUST_USE enum bm_rc bm_entry_attributes(const json_t *object, struct bm_buf *out, struct bm_error *e);
 /* One line with its LF. m has been checked. */
 BM_MUST_USE enum bm_rc bm_entry_write(const struct bm_manifest_entry *m, struct bm_buf *out, struct bm_error *e);
+
+/* --- symmetric.c: the part of them that devices without a key pair have ------------------------------------------------------- */
+BM_MUST_USE enum bm_rc bm_entry_check_symmetric(const char *issuer, const struct bm_manifest_entry *m, struct bm_error *e);
+/* Adds to *found the members it took, less one. */
+BM_MUST_USE enum bm_rc bm_entry_take_symmetric(const json_t *j, struct bm_manifest_reader *r, struct bm_manifest_entry *m,
+                                               size_t *found, struct bm_error *e);
+void bm_entry_write_symmetric(const struct bm_manifest_entry *m, struct bm_buf *out);
 
 /* --- header.c ----------------------------------------------------------------------------------------------------------------- */
 BM_MUST_USE enum bm_rc bm_header_check(const struct bm_manifest_header *h, struct bm_error *e);

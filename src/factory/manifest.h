@@ -10,13 +10,15 @@
  *   manifest-sequence   a block is missing, repeated or out of place
  *   manifest-digest     the lines are not those that were sealed
  * Codes of refusals that concern one entry, which is skipped:
- *   entry-format entry-udid entry-key entry-rot entry-birth entry-attributes entry-duplicate entry-signer entry-signature */
+ *   entry-format entry-udid entry-key entry-rot entry-birth entry-attributes entry-duplicate entry-signer entry-signature
+ *   entry-id entry-mac entry-secret */
 #ifndef BM_FACTORY_MANIFEST_H
 #define BM_FACTORY_MANIFEST_H
 
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "pki/key.h"
+#include "pki/mac.h"
 
 enum {
     BM_MANIFEST_ID_LEN = 65,   /* with the final NUL */
@@ -28,7 +30,8 @@ enum {
 struct bm_rot_kind {
     const char *name;  /* "atecc608" */
     const char *title; /* "Microchip ATECC608 secure element" */
-    bool hardware;     /* the private key cannot be read out by software */
+    bool hardware;     /* the key cannot be read out by software */
+    bool symmetric;    /* a secret key that the registry has too, and no key pair: docs/symmetric.md */
 };
 /* A row without a name ends the table. */
 extern const struct bm_rot_kind bm_rot_kinds[];
@@ -43,7 +46,12 @@ struct bm_manifest_entry {
     char rot[BM_ROT_LEN];    /* of bm_rot_kinds */
     struct bm_rd birth_cert; /* DER, or empty */
     struct bm_rd attributes; /* JSON object, at most BM_MANIFEST_ATTRIBUTES_MAX bytes, or empty */
-    size_t line;             /* in its file, from 1; in a JSON array the number of the element, from 1 */
+    /* in place of spki and birth_cert where the kind of root of trust is symmetric; udid is then bm_udid_symmetric()'s: */
+    struct bm_rd ident;              /* the chip's identifier, 1 to BM_MAC_IDENT_MAX bytes */
+    char mac[BM_MAC_NAME_LEN];       /* of bm_mac_algs */
+    struct bm_rd sealed;             /* JWE in compact form with its key, well formed; or empty, and */
+    char root[BM_MANIFEST_NAME_LEN]; /* the root key it comes from */
+    size_t line;                     /* in its file, from 1; in a JSON array the number of the element, from 1 */
 };
 
 struct bm_manifest_header {
@@ -67,6 +75,8 @@ struct bm_manifest_state {
     uint64_t entries; /* entries seen so far, bad ones included */
     uint8_t prev[32]; /* digest of the last seal line (foreign formats: of the last block) */
     bool last;        /* the last block is in: nothing may follow */
+    char issuer
+        [BM_MANIFEST_NAME_LEN]; /* as the header said; a registry knows it by the organisation of the signer. "" in foreign formats */
 };
 
 struct bm_manifest_summary {

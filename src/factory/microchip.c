@@ -432,7 +432,7 @@ static bool shape(struct bm_rd raw, size_t *ret_elements, bool *ret_last)
 enum bm_rc bm_microchip_block_parse(struct bm_manifest_reader *r, struct bm_rd raw, const struct bm_manifest_state *at, int64_t now,
                                     const struct bm_manifest_hooks *h, struct bm_manifest_summary *ret, struct bm_error *e)
 {
-    struct bm_manifest_run run = { r, h, now, ret };
+    struct bm_manifest_run run = { r, h, now, ret, "" };
     bool last;
 
     if (raw.n > BM_MICROCHIP_BLOCK_MAX || !shape(raw, &ret->n_lines, &last))
@@ -440,7 +440,7 @@ enum bm_rc bm_microchip_block_parse(struct bm_manifest_reader *r, struct bm_rd r
                          BM_MICROCHIP_BLOCK_ELEMENTS, BM_MICROCHIP_BLOCK_MAX);
     ret->seq = at->seq;
     ret->first_line = (size_t)at->entries + 1;
-    ret->next = (struct bm_manifest_state){ at->seq + 1, at->entries + ret->n_lines, { 0 }, last };
+    ret->next = (struct bm_manifest_state){ .seq = at->seq + 1, .entries = at->entries + ret->n_lines, .last = last };
     bm_udid_of(raw, ret->next.prev);
     if (at->seq == 0)
         name_manifest(raw, &ret->header);

@@ -204,7 +204,7 @@ static enum bm_rc hand_out(struct bm_manifest_run *run, struct bm_rd body, size_
 enum bm_rc bm_native_parse(struct bm_manifest_reader *r, struct bm_rd raw, const struct bm_manifest_state *at, int64_t now,
                            const struct bm_manifest_hooks *h, struct bm_manifest_summary *ret, struct bm_error *e)
 {
-    struct bm_manifest_run run = { r, h, now, ret };
+    struct bm_manifest_run run = { r, h, now, ret, at->issuer };
     struct native n = { 0 };
     enum bm_rc rc;
 
@@ -217,7 +217,9 @@ enum bm_rc bm_native_parse(struct bm_manifest_reader *r, struct bm_rd raw, const
         rc = check(&run, &n, at, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "lines %zu to %zu", ret->first_line, ret->first_line + ret->n_lines - 1);
-    ret->next = (struct bm_manifest_state){ at->seq + 1, n.seal.total, { 0 }, n.seal.last };
+    ret->next = (struct bm_manifest_state){ .seq = at->seq + 1, .entries = n.seal.total, .last = n.seal.last };
+    memcpy(ret->next.issuer, at->seq == 0 ? ret->header.issuer : at->issuer, sizeof ret->next.issuer);
+    run.issuer = ret->next.issuer;
     bm_udid_of(n.seal_line, ret->next.prev);
     return hand_out(&run, n.body, ret->first_line + (at->seq == 0 ? 1 : 0), e);
 }

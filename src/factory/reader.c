@@ -1,6 +1,8 @@
 /* The reader: what all formats share. */
 #include "factory/impl.h"
 
+#include "pki/jwe.h"
+
 #include <stdlib.h>
 
 bool bm_rc_is_ours(enum bm_rc rc)
@@ -19,6 +21,8 @@ void bm_manifest_reader_free(struct bm_manifest_reader *r)
     bm_buf_done(&r->birth);
     bm_buf_done(&r->attributes);
     bm_buf_done(&r->text);
+    bm_buf_done(&r->ident);
+    bm_buf_done(&r->sealed);
     free(r);
 }
 
@@ -38,6 +42,8 @@ enum bm_rc bm_manifest_reader_new(const struct bm_manifest_format *f, struct bm_
     r->format = f;
     r->seal.max = r->text.max = BM_MANIFEST_BLOCK_MAX;
     r->spki.max = BM_SPKI_MAX;
+    r->ident.max = 2 * BM_MAC_IDENT_MAX;
+    r->sealed.max = BM_JWE_MAX;
     r->birth.max = BM_CERT_MAX;
     r->attributes.max = BM_MANIFEST_ATTRIBUTES_MAX;
     rc = bm_keycheck_init(&r->keys, e);
@@ -108,7 +114,7 @@ enum bm_rc bm_manifest_run_line(struct bm_manifest_run *run, struct bm_rd line, 
     enum bm_rc rc = parse(run, line, &m, &why);
 
     if (rc == BM_OK)
-        rc = bm_entry_check(&run->r->keys, &m, &why);
+        rc = bm_entry_check(&run->r->keys, run->issuer, &m, &why);
     if (rc == BM_OK && !bm_seen_add(&run->r->seen, m.udid))
         rc = bm_refuse(&why, BM_CONFLICT, "entry-duplicate", "the same key came before in this block");
     if (bm_rc_is_ours(rc))

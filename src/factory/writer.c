@@ -140,24 +140,27 @@ static enum bm_rc flush(struct bm_manifest_writer *w, bool last, struct bm_error
     return rc;
 }
 
-static enum bm_rc udid_settle(struct bm_manifest_entry *m, struct bm_error *e)
+static enum bm_rc udid_settle(const char *issuer, struct bm_manifest_entry *m, struct bm_error *e)
 {
     static const uint8_t none[32];
     uint8_t udid[32];
 
-    bm_udid_of(m->spki, udid);
+    if (m->ident.n != 0 && m->ident.n <= BM_MAC_IDENT_MAX)
+        bm_udid_symmetric(bm_rd_str(issuer), bm_rd_str(m->rot), m->ident, udid);
+    else
+        bm_udid_of(m->spki, udid);
     if (memcmp(m->udid, none, 32) != 0 && memcmp(m->udid, udid, 32) != 0)
-        return bm_refuse(e, BM_MALFORMED, "entry-udid", "the UDID is not the SHA-256 of the key");
+        return bm_refuse(e, BM_MALFORMED, "entry-udid", "the UDID is not that of the key, or of issuer, kind and identifier");
     memcpy(m->udid, udid, 32);
     return BM_OK;
 }
 
 static enum bm_rc entry_line(struct bm_manifest_writer *w, struct bm_manifest_entry *m, struct bm_buf *line, struct bm_error *e)
 {
-    enum bm_rc rc = udid_settle(m, e);
+    enum bm_rc rc = udid_settle(w->header.issuer, m, e);
 
     if (rc == BM_OK)
-        rc = bm_entry_check(&w->keys, m, e);
+        rc = bm_entry_check(&w->keys, w->header.issuer, m, e);
     if (rc == BM_OK)
         rc = bm_entry_write(m, line, e);
     if (rc == BM_OK && line->n > BM_MANIFEST_LINE_MAX)

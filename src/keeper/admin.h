@@ -36,6 +36,12 @@
  *   bulk.work       job                                       how far it is; takes a step where no server does -> the job's row and "part" (of 1000)
  *   bulk.cancel     job     bulk.resume job                   stop after the step that runs; go on from there
  *   bulk.list       [state after limit]   bulk.show job [after limit] -> row, "refusals": [{"udid","code","what"}], "next"
+ *   key.show        -> {"keks": [{"kek","state","created","ended","sealed"}], "roots": [{"name","org","kdf"}], "import_key": PEM or null}
+ *   key.import      -> {"import_key": PEM, "kid"}              the key that secrets are sealed to; made by the first call
+ *   key.add         org rot id mac [sealed root batch]        one device with a secret key; id: base64url; sealed: JWE for its UDID -> {"udid"}
+ *   key.root        name org kdf sealed                       a root key that devices' keys are derived from; sealed: JWE for its name
+ *   key.rotate      -> {"kek"}                                a new key-encryption key; the server moves rows to it
+ *   key.step        -> {"moved": n, "more": bool}             one step of that, for when no server runs
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)

@@ -1,6 +1,6 @@
 /* Taking in manifests, block by block. The seal is checked here and not by whoever brought the block; an import resumes from the row that
  * each block leaves behind in the transaction that adds its devices. */
-#include "keeper/internal.h"
+#include "keeper/symmetric.h"
 
 #include "base/text.h"
 #include "factory/manifest.h"
@@ -45,6 +45,7 @@ static enum bm_rc import_open(struct bm_keeper *k, const struct bm_manifest_row 
 {
     BM_CLEANUP(import_freep) struct bm_import *i = calloc(1, sizeof *i);
     struct bm_batch b = { 0 };
+    struct bm_org issuer = { 0 }; /* sealed() has compared its name with the header's */
     enum bm_rc rc = i != NULL ? BM_OK : bm_fail(e, BM_NOMEM, "no memory for an import");
 
     if (rc == BM_OK && (i->format = bm_manifest_format_find(row->format)) == NULL)
@@ -53,6 +54,8 @@ static enum bm_rc import_open(struct bm_keeper *k, const struct bm_manifest_row 
         rc = bm_manifest_reader_new(i->format, &i->reader, e);
     if (rc == BM_OK && row->batch_id != 0)
         rc = bm_batch_by_id(k->store, row->batch_id, &b, e);
+    if (rc == BM_OK && row->org_id != 0)
+        rc = bm_org_by_id(k->store, row->org_id, &issuer, e);
     if (rc != BM_OK)
         return rc;
     i->row = *row;
@@ -60,6 +63,7 @@ static enum bm_rc import_open(struct bm_keeper *k, const struct bm_manifest_row 
     i->state =
         (struct bm_manifest_state){ .seq = (uint64_t)row->next_seq, .entries = (uint64_t)row->entries, .last = row->complete };
     memcpy(i->state.prev, row->prev, sizeof i->state.prev);
+    memcpy(i->state.issuer, issuer.name, sizeof i->state.issuer);
     k->next_import = (k->next_import + 1) % BM_IMPORTS_MAX;
     import_free(k->imports[k->next_import]);
     k->imports[k->next_import] = *ret = BM_MOVE(i);
@@ -332,6 +336,38 @@ static struct bm_buf lend(struct bm_rd b)
     return (struct bm_buf){ .p = (uint8_t *)(uintptr_t)b.p, .n = b.n, .cap = b.n, .max = b.n };
 }
 
+static void name_bad(struct taking *t, size_t line, const struct bm_error *why)
+{
+    t->n_bad++;
+    if (json_array_size(t->bad) < NAMED_MAX)
+        json_array_append_new(
+            t->bad, json_pack("{s:I, s:s, s:s}", "line", (json_int_t)line, "code", bm_error_code(why), "reason", why->what));
+}
+
+/* The secret key of a device without a key pair, sealed for the registry's own keeping. What is wrong with it makes a bad entry. */
+static enum bm_rc take_secret(struct taking *t, const struct bm_manifest_entry *m, struct bm_mac_key *ret, struct bm_error *e)
+{
+    const struct bm_mac_given given = { .org_id = t->import->org_id,
+                                        .udid = m->udid,
+                                        .mac = m->mac,
+                                        .ident = m->ident,
+                                        .sealed_b64u = m->sealed,
+                                        .root = m->root,
+                                        .dry = t->dry };
+
+    return m->ident.n == 0 ? BM_OK : bm_mac_take(t->k, &given, t->now, ret, e);
+}
+
+static enum bm_rc put_device(struct taking *t, struct bm_device *d, struct bm_mac_key *secret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_device_put(t->k->store, d, e);
+
+    if (rc != BM_OK || secret->alg[0] == '\0')
+        return rc;
+    secret->device_id = d->id;
+    return bm_mac_key_put(t->k->store, secret, e);
+}
+
 static enum bm_rc hook_entry(void *arg, const struct bm_manifest_entry *m, struct bm_error *e)
 {
     struct taking *t = arg;
@@ -343,16 +379,23 @@ static enum bm_rc hook_entry(void *arg, const struct bm_manifest_entry *m, struc
         .attributes = lend(m->attributes),
         .created_at = t->now,
     };
+    BM_CLEANUP(bm_mac_key_done) struct bm_mac_key secret = { 0 };
     int64_t id, batch_id;
-    enum bm_rc rc;
+    enum bm_rc rc = BM_OK;
 
+    if (t->dry || m->ident.n != 0) /* others are found there by the attempt */
+        rc = bm_device_peek(t->k->store, m->udid, &id, &batch_id, e) == BM_OK ? BM_CONFLICT : BM_OK;
+    if (rc == BM_OK)
+        rc = take_secret(t, m, &secret, e);
+    if (rc == BM_MALFORMED || rc == BM_LIMIT || rc == BM_DENIED || rc == BM_USAGE) {
+        name_bad(t, m->line, e);
+        return BM_OK;
+    }
     memcpy(d.udid, m->udid, sizeof d.udid);
     memcpy(d.rot, m->rot, sizeof d.rot);
     snprintf(d.state, sizeof d.state, "%s", bm_state_name(d.batch_id != 0 ? BM_ALLOCATED : BM_REGISTERED));
-    if (t->dry)
-        rc = bm_device_peek(t->k->store, m->udid, &id, &batch_id, e) == BM_OK ? BM_CONFLICT : BM_OK;
-    else
-        rc = bm_device_put(t->k->store, &d, e);
+    if (rc == BM_OK && !t->dry)
+        rc = put_device(t, &d, &secret, e);
     if (rc == BM_CONFLICT)
         return meet_again(t, m, e);
     t->added += rc == BM_OK;
@@ -361,13 +404,8 @@ static enum bm_rc hook_entry(void *arg, const struct bm_manifest_entry *m, struc
 
 static enum bm_rc hook_bad(void *arg, size_t line, const struct bm_error *why, struct bm_error *e)
 {
-    struct taking *t = arg;
-
     (void)e;
-    t->n_bad++;
-    if (json_array_size(t->bad) < NAMED_MAX)
-        json_array_append_new(
-            t->bad, json_pack("{s:I, s:s, s:s}", "line", (json_int_t)line, "code", bm_error_code(why), "reason", why->what));
+    name_bad(arg, line, why);
     return BM_OK;
 }
 

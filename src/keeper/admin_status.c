@@ -51,6 +51,9 @@ BM_ADMIN_HANDLER(bm_admin_status)
         json_array_append_new(s.warnings, json_string(clock.what));
     j = json_loadb((const char *)counts.p, counts.n, 0, NULL);
     json_object_set_new(out, "counts", j != NULL ? j : json_object());
+    rc = bm_kek_tell(k, out, e);
+    if (rc != BM_OK)
+        return rc;
     json_object_set_new(out, "log_size", json_integer(k->audit.on_disk.size));
     json_object_set_new(out, "clock", json_string(bm_time_text(s.now, at)));
     json_object_set_new(out, "since", json_string(bm_time_text(k->started_at, at)));

@@ -6,5 +6,7 @@ bool bm_chores_step(struct bm_keeper *k, int64_t now)
 {
     bool more = bm_rentals_step(k, now);
 
-    return bm_jobs_step(k, now) || more;
+    more = bm_jobs_step(k, now) || more;
+    bm_kek_work(k);
+    return more || bm_kek_pending(k);
 }

@@ -3,6 +3,7 @@
 #include "keeper/ownership.h"
 
 #include "base/text.h"
+#include "factory/manifest.h"
 
 #include <openssl/rand.h>
 
@@ -69,6 +70,14 @@ static bool is_first(const struct bm_device *d)
     return strcmp(d->state, bm_state_name(BM_ALLOCATED)) == 0 && d->activated_at == 0;
 }
 
+/* Weaker than a key pair, as the registry holds the key too: a product takes them only when its policy names the kind. */
+static bool is_symmetric(const struct bm_device *d)
+{
+    const struct bm_rot_kind *kind = bm_rot_kind_find(bm_rd_str(d->rot));
+
+    return kind != NULL && kind->symmetric;
+}
+
 static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, int64_t now,
                                struct bm_error *e)
 {
@@ -78,6 +87,10 @@ static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven 
     if (c->claimed_batch.n != 0 && !bm_rd_eq(c->claimed_batch, bm_rd_str(l->batch.name)))
         return bm_refuse(e, BM_DENIED, "wrong-batch", "the device says it is of another batch than the registry's '%s'",
                          l->batch.name);
+    if (p->n_rot == 0 && is_symmetric(&who->device))
+        return bm_refuse(e, BM_DENIED, "symmetric-refused",
+                         "product '%s' does not say that it takes devices with a secret key; name '%s' in its --rot",
+                         l->product.name, who->device.rot);
     if (!among(who->device.rot, p->rot[0], sizeof p->rot[0], p->n_rot))
         return bm_refuse(e, BM_DENIED, "root-of-trust-refused", "product '%s' does not take devices with root of trust '%s'",
                          l->product.name, who->device.rot);

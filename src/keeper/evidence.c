@@ -216,6 +216,8 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
         rc = bm_code_judge(k, op, c, now, ret, e);
         return rc == BM_OK ? check_claim(c, ret, e) : rc;
     }
+    if (c->evidence.kind == BM_EVIDENCE_MAC)
+        return bm_evidence_mac(k, op, c, now, ret, e);
     rc = present(&c->evidence, &p, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");

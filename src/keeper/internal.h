@@ -41,7 +41,8 @@ struct bm_line {
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 struct bm_attempts;
 struct bm_guesses;
-struct bm_import; /* admin_manifest.c: an import between two of its blocks */
+struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
+struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
 #define BM_CACHE_SLOTS 256 /* issuers and lines each, direct-mapped by id */
@@ -73,6 +74,8 @@ struct bm_keeper {
     struct bm_import *imports[BM_IMPORTS_MAX];
     struct bm_revocation *revocation;
     struct bm_attempts *attempts; /* attempts.c */
+    struct bm_secrets *secrets;
+    struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
     uint8_t challenge_key[32], handshake_key[32];
@@ -136,6 +139,9 @@ BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const 
 /* Whose key it shows: a signed challenge or a TLS client certificate. BM_NOTFOUND: a key nobody has registered, *ret_spki. */
 BM_MUST_USE enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
                                          struct bm_proven *ret, struct bm_rd *ret_spki, struct bm_error *e);
+/* evidence_mac.c: the same for a MAC with a secret key */
+BM_MUST_USE enum bm_rc bm_evidence_mac(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
+                                       struct bm_proven *ret, struct bm_error *e);
 /* udid that the refusal is about, as far as it is known; for the record. */
 bool bm_evidence_udid(struct bm_keeper *k, const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]);
 
@@ -226,6 +232,13 @@ void bm_keeper_jsonp(json_t **j);
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
 const char *bm_reason_name(int reason);
 
+/* secrets.c, kek_life.c: opened keys that may belong to rows taken back; a rotation under way, one step at a time in its own transaction */
+void bm_secrets_forget(struct bm_keeper *k);
+void bm_secrets_done(struct bm_keeper *k);
+bool bm_kek_pending(struct bm_keeper *k);
+void bm_kek_work(struct bm_keeper *k);
+BM_MUST_USE enum bm_rc bm_kek_tell(struct bm_keeper *k, json_t *out, struct bm_error *e);
+
 /* admin_manifest.c: the batch that an import goes into, 0: none. BM_NOTFOUND. */
 BM_MUST_USE enum bm_rc bm_import_batch(struct bm_keeper *k, int64_t id, int64_t *ret, struct bm_error *e);
 /* forgets where imports stand, as the store may have gone back; dry runs too when `all` */
@@ -315,6 +328,12 @@ BM_ADMIN_HANDLER(bm_admin_bulk_cancel);
 BM_ADMIN_HANDLER(bm_admin_bulk_list);
 BM_ADMIN_HANDLER(bm_admin_bulk_show);
 BM_ADMIN_HANDLER(bm_admin_rental_list);
+BM_ADMIN_HANDLER(bm_admin_key_show);
+BM_ADMIN_HANDLER(bm_admin_key_import);
+BM_ADMIN_HANDLER(bm_admin_key_add);
+BM_ADMIN_HANDLER(bm_admin_key_root);
+BM_ADMIN_HANDLER(bm_admin_key_rotate);
+BM_ADMIN_HANDLER(bm_admin_key_step);
 BM_ADMIN_HANDLER(bm_admin_crl_show);
 BM_ADMIN_HANDLER(bm_admin_crl_export);
 BM_ADMIN_HANDLER(bm_admin_journal_show);

@@ -212,6 +212,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_cache_drop(k);
     bm_revocation_drop(k);
     bm_attempts_drop(k);
+    bm_secrets_done(k);
     bm_key_free(k->log_key);
     bm_journal_close(k->journal);
     bm_store_close(k->store);

@@ -54,12 +54,14 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
                              struct bm_error *e)
 {
     struct bm_refusal r = { .at = now };
+    const struct bm_error truth = k->truth;
 
+    k->truth.rc = BM_OK;
     memcpy(r.correlation, c->correlation, sizeof r.correlation);
     memcpy(r.protocol, c->protocol, sizeof r.protocol);
     memcpy(r.peer, c->peer, sizeof r.peer);
     snprintf(r.code, sizeof r.code, "%s", bm_error_code(why));
-    snprintf(r.what, sizeof r.what, "%s", why->what);
+    snprintf(r.what, sizeof r.what, "%s", truth.rc != BM_OK ? truth.what : why->what);
     r.has_udid = bm_evidence_udid(k, c, r.udid);
     return bm_record_refused(k, now, &r, e);
 }
@@ -79,6 +81,7 @@ enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error 
     bm_imports_drop(k, false);
     bm_revocation_drop(k);
     bm_cache_drop(k);
+    bm_secrets_forget(k);
     return rc;
 }
 

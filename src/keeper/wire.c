@@ -84,11 +84,11 @@ static void put_evidence(struct bm_buf *out, const struct bm_evidence *v)
 
 static bool get_evidence(struct bm_rd *in, struct bm_evidence *v)
 {
-    return bm_rd_u8(in, &v->kind) && (v->kind <= BM_EVIDENCE_CHALLENGE || v->kind == BM_EVIDENCE_CODE) &&
-           bm_rd_vec(in, BM_CERT_MAX, &v->cert) && get_list(in, v->chain, BM_TLS_CLIENT_CERTS_MAX, BM_CERT_MAX, &v->n_chain) &&
-           bm_rd_vec(in, BM_SPKI_MAX, &v->spki) && bm_rd_vec(in, BM_CHALLENGE_LEN, &v->challenge) &&
-           bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature) && bm_rd_vec(in, BM_HANDSHAKE_MAX, &v->handshake) &&
-           bm_rd_vec(in, BM_HANDSHAKE_VERIFY_MAX, &v->verify) && bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code);
+    return bm_rd_u8(in, &v->kind) && v->kind <= BM_EVIDENCE_CODE && bm_rd_vec(in, BM_CERT_MAX, &v->cert) &&
+           get_list(in, v->chain, BM_TLS_CLIENT_CERTS_MAX, BM_CERT_MAX, &v->n_chain) && bm_rd_vec(in, BM_SPKI_MAX, &v->spki) &&
+           bm_rd_vec(in, BM_CHALLENGE_LEN, &v->challenge) && bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature) &&
+           bm_rd_vec(in, BM_HANDSHAKE_MAX, &v->handshake) && bm_rd_vec(in, BM_HANDSHAKE_VERIFY_MAX, &v->verify) &&
+           bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code);
 }
 
 void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c)

@@ -28,6 +28,7 @@ enum bm_evidence_kind {
     BM_EVIDENCE_NONE = 0,
     BM_EVIDENCE_TLS = 1,       /* client certificate, and the TLS handshake that proves it: pki/handshake.h */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
+    BM_EVIDENCE_MAC = 3, /* challenge with a MAC in place of the signature: no key, no certificate, claimed_udid names the device */
     BM_EVIDENCE_CODE = 4, /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
 struct bm_evidence {
@@ -36,7 +37,7 @@ struct bm_evidence {
     struct bm_rd chain[BM_TLS_CLIENT_CERTS_MAX]; /* what came after it */
     size_t n_chain;
     struct bm_rd spki;                 /* public key in place of a certificate */
-    struct bm_rd challenge, signature; /* raw signature form */
+    struct bm_rd challenge, signature; /* raw signature form, or the MAC */
     struct bm_rd handshake, verify;    /* TLS: the handshake's messages, and the client's CertificateVerify */
     struct bm_rd code;                 /* as it was typed */
 };

@@ -7,6 +7,8 @@
 #include "pki/key.h"
 #include "pki/oid.h"
 
+#include <openssl/x509.h>
+
 /* --- digest.c: digests fetched once per process ----------------------------------------------------------------------------- */
 enum bm_digest { BM_SHA256, BM_SHA384, BM_SHA512, BM_DIGEST_NONE };
 enum { BM_DIGEST_MAX = 64 };
@@ -28,6 +30,20 @@ bool bm_ec_has_private(EVP_PKEY *key);
 /* r||s of `size` bytes each, and SEQUENCE { r, s }. */
 bool bm_ec_raw_to_der(struct bm_rd raw, size_t size, struct bm_derw *w);
 bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret);
+
+/* --- key.c, key_file.c: what the key drivers share --------------------------------------------------------------------------- */
+BM_MUST_USE enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name,
+                                          struct bm_error *e);
+extern const struct bm_kek_driver bm_kek_file; /* kek_file.c */
+/* <ring>/<name>.key.pem */
+BM_MUST_USE enum bm_rc bm_key_file_path(const struct bm_keyring *ring, const char *name, char *ret, size_t ret_len,
+                                        struct bm_error *e);
+/* A new file with the key sealed under the secret (PBES2). */
+BM_MUST_USE enum bm_rc bm_key_file_seal(const char *path, PKCS8_PRIV_KEY_INFO *plain, struct bm_rd secret, struct bm_error *e);
+/* The reverse; to be freed with PKCS8_PRIV_KEY_INFO_free(), which cleanses. BM_DENIED wrong-secret. */
+BM_MUST_USE enum bm_rc bm_key_file_unseal(const struct bm_keyring *ring, const char *name, PKCS8_PRIV_KEY_INFO **ret,
+                                          struct bm_error *e);
+enum bm_rc bm_key_file_wrong(const char *name, struct bm_error *e); /* BM_DENIED wrong-secret */
 
 /* --- verify.c --------------------------------------------------------------------------------------------------------------- */
 /* With a digest of the caller's choice (JWS). EC signatures are r||s. */

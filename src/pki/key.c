@@ -19,7 +19,7 @@ struct bm_key {
 
 static const struct bm_key_driver *const drivers[] = { &bm_key_file };
 
-static enum bm_rc driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name, struct bm_error *e)
+enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name, struct bm_error *e)
 {
     const char *colon = strchr(uri, ':');
     char safe[80];
@@ -41,7 +41,7 @@ enum bm_rc bm_key_generate(const struct bm_keyring *ring, const char *uri, const
 {
     const struct bm_key_driver *d;
     const char *name;
-    enum bm_rc rc = driver_find(uri, &d, &name, e);
+    enum bm_rc rc = bm_key_driver_find(uri, &d, &name, e);
 
     return rc != BM_OK ? rc : d->generate(ring, name, alg, e);
 }
@@ -50,7 +50,7 @@ enum bm_rc bm_key_open(const struct bm_keyring *ring, const char *uri, struct bm
 {
     const struct bm_key_driver *d;
     const char *name;
-    enum bm_rc rc = driver_find(uri, &d, &name, e);
+    enum bm_rc rc = bm_key_driver_find(uri, &d, &name, e);
 
     return rc != BM_OK ? rc : d->open(ring, name, ret, e);
 }
@@ -191,6 +191,24 @@ enum bm_rc bm_key_sign_raw(const struct bm_key *k, struct bm_rd msg, uint8_t *re
         return bm_fail(e, BM_BUG, "a signature of our own does not parse");
     *ret_len = 2 * size;
     return BM_OK;
+}
+
+enum bm_rc bm_key_agree(const struct bm_key *k, struct bm_rd point, uint8_t *ret, size_t *ret_len, struct bm_error *e)
+{
+    BM_EVP_FREE EVP_PKEY *peer = NULL;
+    EVP_PKEY_CTX *ctx;
+    bool ok;
+    enum bm_rc rc = k->curve != BM_CURVE_NONE ? bm_ec_open(k->curve, point, &peer, e)
+                                              : bm_fail(e, BM_USAGE, "a key of algorithm %s agrees on nothing", k->spki.alg);
+
+    if (rc != BM_OK)
+        return rc;
+    ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->evp, NULL);
+    ok = ctx != NULL && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, peer) == 1 &&
+         EVP_PKEY_derive(ctx, ret, ret_len) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    ERR_clear_error();
+    return ok ? BM_OK : bm_fail(e, BM_MALFORMED, "key agreement failed: the other side's point is of another curve");
 }
 
 enum bm_rc bm_key_export(const struct bm_key *k, struct bm_buf *ret, struct bm_error *e)

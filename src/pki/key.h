@@ -50,6 +50,7 @@ struct bm_key_driver {
      * if there is one. */
     enum bm_rc (*generate)(const struct bm_keyring *ring, const char *name, const char *alg, struct bm_error *e);
     enum bm_rc (*open)(const struct bm_keyring *ring, const char *name, struct bm_key **ret, struct bm_error *e);
+    const struct bm_kek_driver *kek; /* kek.h; NULL: it keeps no key-encryption keys */
 };
 extern const struct bm_key_driver bm_key_file; /* key_file.c: PKCS#8, PBES2 with AES-256-CBC and PBKDF2-HMAC-SHA256, mode 0600 */
 
@@ -70,6 +71,9 @@ struct bm_rd bm_key_sig_alg(const struct bm_key *k); /* lent: DER AlgorithmIdent
 const char *bm_key_alg(const struct bm_key *k);      /* as in bm_spki.alg */
 /* X.509 signature (ECDSA as DER, SHA-256 or the curve's hash); *ret_len in: room, out: bytes written. */
 BM_MUST_USE enum bm_rc bm_key_sign(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len, struct bm_error *e);
+/* ECDH with a peer's uncompressed point, checked to be on the key's curve: the shared x coordinate, for EC keys only (BM_USAGE).
+ * *ret_len in: room, out: bytes written. The result is a secret. */
+BM_MUST_USE enum bm_rc bm_key_agree(const struct bm_key *k, struct bm_rd point, uint8_t *ret, size_t *ret_len, struct bm_error *e);
 /* The raw form that bm_verify_raw() takes. */
 BM_MUST_USE enum bm_rc bm_key_sign_raw(const struct bm_key *k, struct bm_rd msg, uint8_t *ret, size_t *ret_len, struct bm_error *e);
 

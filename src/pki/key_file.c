@@ -21,7 +21,7 @@ enum {
     KEY_ITERATIONS_PASSPHRASE = 600000, /* OWASP Password Storage Cheat Sheet, PBKDF2-HMAC-SHA256 */
 };
 
-static enum bm_rc key_path(const struct bm_keyring *ring, const char *name, char *ret, size_t ret_len, struct bm_error *e)
+enum bm_rc bm_key_file_path(const struct bm_keyring *ring, const char *name, char *ret, size_t ret_len, struct bm_error *e)
 {
     char file[80];
 
@@ -65,11 +65,10 @@ static EVP_PKEY *key_make(const char *alg)
 }
 
 /* PEM text of the sealed key, in a BIO that wipes nothing: what it holds is ciphertext. */
-static BIO *key_seal(EVP_PKEY *key, struct bm_rd secret)
+static BIO *key_seal(PKCS8_PRIV_KEY_INFO *plain, struct bm_rd secret)
 {
     int iterations = secret.n == KEY_RANDOM_SECRET_LEN ? KEY_ITERATIONS_RANDOM : KEY_ITERATIONS_PASSPHRASE;
     uint8_t salt[KEY_SALT_LEN];
-    PKCS8_PRIV_KEY_INFO *plain = EVP_PKEY2PKCS8(key);
     X509_ALGOR *pbe = NULL;
     X509_SIG *sealed = NULL;
     BIO *out = BIO_new(BIO_s_mem());
@@ -83,16 +82,15 @@ static BIO *key_seal(EVP_PKEY *key, struct bm_rd secret)
         X509_ALGOR_free(pbe);
     ok = sealed != NULL && out != NULL && PEM_write_bio_PKCS8(out, sealed) == 1;
     X509_SIG_free(sealed);
-    PKCS8_PRIV_KEY_INFO_free(plain); /* cleanses */
     if (ok)
         return out;
     BIO_free(out);
     return NULL;
 }
 
-static enum bm_rc key_store(const char *path, EVP_PKEY *key, struct bm_rd secret, struct bm_error *e)
+enum bm_rc bm_key_file_seal(const char *path, PKCS8_PRIV_KEY_INFO *plain, struct bm_rd secret, struct bm_error *e)
 {
-    BIO *pem = key_seal(key, secret);
+    BIO *pem = key_seal(plain, secret);
     char *text;
     long n;
     enum bm_rc rc;
@@ -104,6 +102,15 @@ static enum bm_rc key_store(const char *path, EVP_PKEY *key, struct bm_rd secret
     n = BIO_get_mem_data(pem, &text);
     rc = bm_file_create(path, bm_rd_of(text, (size_t)n), 0600, e);
     BIO_free(pem);
+    return rc;
+}
+
+static enum bm_rc key_store(const char *path, EVP_PKEY *key, struct bm_rd secret, struct bm_error *e)
+{
+    PKCS8_PRIV_KEY_INFO *plain = EVP_PKEY2PKCS8(key);
+    enum bm_rc rc = bm_key_file_seal(path, plain, secret, e);
+
+    PKCS8_PRIV_KEY_INFO_free(plain); /* cleanses */
     return rc;
 }
 
@@ -126,7 +133,7 @@ static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name,
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
     char path[640];
-    enum bm_rc rc = key_path(ring, name, path, sizeof path, e);
+    enum bm_rc rc = bm_key_file_path(ring, name, path, sizeof path, e);
 
     if (rc != BM_OK)
         return rc;
@@ -140,44 +147,56 @@ static enum bm_rc file_generate(const struct bm_keyring *ring, const char *name,
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc key_unseal(struct bm_rd pem, struct bm_rd secret, const char *name, EVP_PKEY **ret, struct bm_error *e)
+enum bm_rc bm_key_file_wrong(const char *name, struct bm_error *e)
+{
+    return bm_refuse(e, BM_DENIED, "wrong-secret", "key '%s' does not open: the secret is another one, or the file is damaged",
+                     name);
+}
+
+static enum bm_rc key_unseal(struct bm_rd pem, struct bm_rd secret, const char *name, PKCS8_PRIV_KEY_INFO **ret, struct bm_error *e)
 {
     BIO *in = BIO_new_mem_buf(pem.p, (int)pem.n);
     X509_SIG *sealed = in != NULL ? PEM_read_bio_PKCS8(in, NULL, NULL, NULL) : NULL;
     PKCS8_PRIV_KEY_INFO *plain = NULL;
-    EVP_PKEY *key = NULL;
     enum bm_rc rc = BM_OK;
 
     if (sealed == NULL)
         rc = bm_fail(e, BM_MALFORMED, "key '%s': its file is no sealed PKCS#8 key", name);
     if (rc == BM_OK)
         plain = PKCS8_decrypt(sealed, (const char *)secret.p, (int)secret.n);
-    if (plain != NULL)
-        key = EVP_PKCS82PKEY(plain);
-    if (rc == BM_OK && key == NULL) /* CBC has no tag: a wrong secret is bad padding or, once in 256, bad DER */
-        rc = bm_refuse(e, BM_DENIED, "wrong-secret", "key '%s' does not open: the secret is another one, or the file is damaged",
-                       name);
-    PKCS8_PRIV_KEY_INFO_free(plain);
+    if (rc == BM_OK && plain == NULL) /* CBC has no tag: a wrong secret is bad padding or, once in 256, bad DER */
+        rc = bm_key_file_wrong(name, e);
     X509_SIG_free(sealed);
     BIO_free(in);
     ERR_clear_error();
     if (rc == BM_OK)
-        *ret = key;
+        *ret = plain;
     return rc;
+}
+
+enum bm_rc bm_key_file_unseal(const struct bm_keyring *ring, const char *name, PKCS8_PRIV_KEY_INFO **ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = KEY_FILE_MAX };
+    char path[640];
+    enum bm_rc rc = bm_key_file_path(ring, name, path, sizeof path, e);
+
+    if (rc == BM_OK)
+        rc = bm_file_read(path, &pem, e);
+    return rc == BM_OK ? key_unseal(bm_buf_rd(&pem), ring->secret, name, ret, e) : rc;
 }
 
 static enum bm_rc file_open(const struct bm_keyring *ring, const char *name, struct bm_key **ret, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = KEY_FILE_MAX };
+    PKCS8_PRIV_KEY_INFO *plain = NULL;
     EVP_PKEY *key;
-    char path[640];
-    enum bm_rc rc = key_path(ring, name, path, sizeof path, e);
+    enum bm_rc rc = bm_key_file_unseal(ring, name, &plain, e);
 
-    if (rc == BM_OK)
-        rc = bm_file_read(path, &pem, e);
-    if (rc == BM_OK)
-        rc = key_unseal(bm_buf_rd(&pem), ring->secret, name, &key, e);
-    return rc == BM_OK ? bm_key_of_evp(key, ret, e) : rc;
+    if (rc != BM_OK)
+        return rc;
+    key = EVP_PKCS82PKEY(plain);
+    PKCS8_PRIV_KEY_INFO_free(plain);
+    ERR_clear_error();
+    return key != NULL ? bm_key_of_evp(key, ret, e) : bm_key_file_wrong(name, e);
 }
 
-const struct bm_key_driver bm_key_file = { .scheme = "file", .generate = file_generate, .open = file_open };
+const struct bm_key_driver bm_key_file = { .scheme = "file", .generate = file_generate, .open = file_open, .kek = &bm_kek_file };

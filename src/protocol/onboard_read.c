@@ -13,14 +13,22 @@ struct member {
     size_t at;
 };
 
+/* A command, and a proof that comes under a name of its own. */
+struct asked {
+    struct bm_enrol enrol;
+    struct bm_rd mac;
+};
+
+#define AT(member) offsetof(struct asked, member)
 static const struct member enrol_members[] = {
-    { "udid", BYTES, offsetof(struct bm_enrol, claimed_udid) },
-    { "challenge", BYTES, offsetof(struct bm_enrol, evidence.challenge) },
-    { "key", BYTES, offsetof(struct bm_enrol, evidence.spki) },
-    { "certificate", BYTES, offsetof(struct bm_enrol, evidence.cert) },
-    { "signature", BYTES, offsetof(struct bm_enrol, evidence.signature) },
-    { "code", TEXT, offsetof(struct bm_enrol, evidence.code) },
-    { "batch", TEXT, offsetof(struct bm_enrol, claimed_batch) },
+    { "mac", BYTES, AT(mac) },
+    { "udid", BYTES, AT(enrol.claimed_udid) },
+    { "challenge", BYTES, AT(enrol.evidence.challenge) },
+    { "key", BYTES, AT(enrol.evidence.spki) },
+    { "certificate", BYTES, AT(enrol.evidence.cert) },
+    { "signature", BYTES, AT(enrol.evidence.signature) },
+    { "code", TEXT, AT(enrol.evidence.code) },
+    { "batch", TEXT, AT(enrol.claimed_batch) },
 };
 
 static const struct member request_members[] = {
@@ -98,10 +106,28 @@ static enum bm_rc check_sizes(const struct bm_enrol *c, struct bm_error *e)
     return BM_OK;
 }
 
+/* A MAC takes the place of key or certificate and signature. */
+static enum bm_rc take_mac(struct asked *a, struct bm_error *e)
+{
+    struct bm_evidence *v = &a->enrol.evidence;
+
+    if (a->mac.n == 0)
+        return BM_OK;
+    if (v->challenge.n == 0 || v->spki.n != 0 || v->cert.n != 0 || v->signature.n != 0 || v->code.n != 0 ||
+        a->mac.n > BM_SIGNATURE_MAX)
+        return bm_refuse(e, BM_MALFORMED, "evidence-ambiguous",
+                         "'mac' goes with 'challenge', and without key, certificate and signature");
+    v->kind = BM_EVIDENCE_MAC;
+    v->signature = a->mac;
+    return BM_OK;
+}
+
 static void take_evidence(const struct bm_request *q, struct bm_enrol *c)
 {
     struct bm_rd code = c->evidence.code;
 
+    if (c->evidence.kind == BM_EVIDENCE_MAC)
+        return;
     if (c->evidence.challenge.n != 0) {
         c->evidence.kind = code.n != 0 ? BM_EVIDENCE_CODE : BM_EVIDENCE_CHALLENGE;
         return;
@@ -143,11 +169,12 @@ static enum bm_rc prepare(const struct bm_request *q, bool with_requests, struct
 {
     BM_CLEANUP(tree_done) struct tree t = { 0 };
     BM_CLEANUP(bm_buf_done) struct bm_buf arena = { .max = 2 * BM_HTTP_BODY_MAX };
-    struct bm_enrol c = { .protocol = "onboard" };
+    struct asked a = { .enrol = { .protocol = "onboard" } };
+    struct bm_enrol *c = &a.enrol;
     struct reading r = { .arena = &arena,
-                         .enrol = &c,
+                         .enrol = c,
                          .with_requests = with_requests,
-                         .target = &c,
+                         .target = &a,
                          .members = enrol_members,
                          .n_members = BM_COUNT(enrol_members) };
     enum bm_rc rc = load(q, &t, e);
@@ -159,13 +186,15 @@ static enum bm_rc prepare(const struct bm_request *q, bool with_requests, struct
     r.form = t.form;
     if (!t.form->each(t.root, take_enrol_member, &r))
         return bm_fail(e, BM_MALFORMED, "a member is unknown, given twice or of the wrong kind; see docs/onboard.md");
-    rc = check_sizes(&c, e);
+    rc = check_sizes(c, e);
+    if (rc == BM_OK)
+        rc = take_mac(&a, e);
     if (rc != BM_OK)
         return rc;
-    take_evidence(q, &c);
-    memcpy(c.correlation, q->correlation, sizeof c.correlation);
-    memcpy(c.peer, q->peer, sizeof c.peer);
-    bm_enrol_write(payload, &c);
+    take_evidence(q, c);
+    memcpy(c->correlation, q->correlation, sizeof c->correlation);
+    memcpy(c->peer, q->peer, sizeof c->peer);
+    bm_enrol_write(payload, c);
     return bm_buf_check(payload, e);
 }
 

@@ -8,6 +8,7 @@ import pytest
 import kit
 from kit import Device, est_enrol
 from test_onboard import ENROL, Json, ask, post, signed
+from test_symmetric import Chip, proven
 
 PASSPHRASE = "planted-passphrase-4c1d9e"
 
@@ -77,11 +78,23 @@ def test_no_secret_is_written_down(talkative, tmp_path):
     bad = signed(talkative, ENROL, device, ask(key=fresh), key=fresh, form=Json)
     assert post(talkative, Json, "enrol", bad).code == "bad-signature"
     est_enrol(talkative, device, tmp_path)
+    chip, root = Chip(), b"planted-root-key-77d0c2e1"
+    talkative.run("product", "set", "sensor", "--rot", "software,symmetric-chip")
+    talkative.run("key", "add", chip.ident.hex(), "--org", "chips", "--rot", chip.rot, "--mac", chip.mac, "--batch", "reel-1",
+                  input=chip.secret.hex())
+    talkative.run("key", "add-root", "lot", "--org", "chips", "--kdf", "hkdf-sha256", input=root.hex())
+    proof = proven(talkative, ENROL, chip, ask(key=fresh), form=Json)
+    assert post(talkative, Json, "enrol", proof).status == 200
+    assert post(talkative, Json, "enrol", {**proof, "mac": bytes(32)}).code == "challenge-used"
+    wrong = proven(talkative, ENROL, Chip(ident=chip.ident), ask(key=fresh), form=Json)
+    assert post(talkative, Json, "enrol", wrong).code == "mac-refused"
+    talkative.run("key", "rotate")
     talkative.stop()
 
     scalars = [key.private_numbers().private_value.to_bytes(32, "big") for key in (device.key, fresh)]
     secrets = {"passphrase": [PASSPHRASE.encode()], "private key": scalars,
-               "challenge": [good["challenge"], bad["challenge"]], "signature": [good["signature"], bad["signature"]]}
+               "challenge": [good["challenge"], bad["challenge"]], "signature": [good["signature"], bad["signature"]],
+               "secret key": [chip.secret, root], "MAC": [proof["mac"], wrong["mac"]]}
     wrote = written(talkative)
     assert b" judged " in wrote[talkative.log]  # the log was on
     assert any(device.spki in text for text in wrote.values())  # the search does find what is there

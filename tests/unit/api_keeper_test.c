@@ -593,7 +593,7 @@ static void acts_are_recorded_and_reads_are_not(void **state)
     assert_string_equal(member_text(leaf, "actor"), "token:t-administrator");
     json_decref(leaf);
     for (const struct bm_admin_op *op = bm_admin_ops; op->name != NULL; op++) {
-        BM_CLEANUP(said_done) struct said r;
+        BM_CLEANUP(said_done) struct said r = { 0 };
         char request[64];
 
         if (op->writes)

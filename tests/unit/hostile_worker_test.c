@@ -17,7 +17,7 @@
 #define WAIT_MS 20000
 
 static struct world w;
-static struct dev good, other, stranger, suspended, compromised, spare[2], honest[8];
+static struct dev good, other, stranger, suspended, compromised, spare[2], honest[10];
 static struct party twin; /* another certificate over good's key */
 static size_t n_honest, n_rows;
 static struct bm_buf ldevid, revoked; /* certificates of `good` and `other` */
@@ -598,6 +598,76 @@ static void challenge_rows(int fd)
         challenge_row(fd, (int)i, rows[i].name, rows[i].code);
 }
 
+/* --- a secret key that no worker has ---------------------------------------------------------------------------------------------------- */
+static struct chip chip;
+
+/* MACs made of everything that a worker does know. */
+static void mac_row(int fd, size_t i, struct bm_rd key, const char *want)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf in = { 0 }, tbs = { .max = BM_COMMAND_MAX };
+    uint8_t nonce[BM_CHALLENGE_LEN], mac[BM_MAC_MAX];
+    struct bm_enrol c;
+
+    challenge(fd, nonce);
+    ask_tls(&c, &good);
+    snprintf(c.peer, sizeof c.peer, "192.0.2.%zu:1", i); /* a worker may say so, to get round the limit */
+    c.claimed_udid = bm_rd_of(chip.udid, BM_UDID_LEN);
+    c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_MAC, .challenge = bm_rd_of(nonce, sizeof nonce) };
+    bm_enrol_tbs(&tbs, BM_CMD_ENROL, &c);
+    if (key.n != 0) {
+        assert_ok(bm_mac_make(bm_mac_find(bm_rd_str("hmac-sha256")), key, bm_buf_rd(&tbs), mac, &err));
+        c.evidence.signature = bm_rd_of(mac, sizeof mac);
+    }
+    payload_of(&c, &in);
+    refused(fd, "a MAC of the worker's own", i, BM_CMD_ENROL, bm_buf_rd(&in), want);
+}
+
+/* Other proofs in the name of a device that has only a MAC. */
+static void mac_name_rows(int fd)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf in = { 0 };
+    uint8_t nonce[BM_CHALLENGE_LEN];
+    struct bm_enrol c;
+
+    ask_tls(&c, &good);
+    c.claimed_udid = bm_rd_of(chip.udid, BM_UDID_LEN);
+    payload_of(&c, &in);
+    refused(fd, "another device's certificate under its name", 0, BM_CMD_ENROL, bm_buf_rd(&in), "udid-mismatch");
+    c.evidence.kind = BM_EVIDENCE_MAC;
+    payload_of(&c, &in);
+    refused(fd, "a certificate beside a MAC", 1, BM_CMD_ENROL, bm_buf_rd(&in), "evidence-ambiguous");
+    c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_MAC };
+    payload_of(&c, &in);
+    refused(fd, "no challenge", 2, BM_CMD_ENROL, bm_buf_rd(&in), "challenge-malformed");
+    challenge(fd, nonce);
+    c.evidence.challenge = bm_rd_of(nonce, sizeof nonce);
+    c.claimed_udid = NO_BLOB;
+    payload_of(&c, &in);
+    refused(fd, "no name", 3, BM_CMD_ENROL, bm_buf_rd(&in), "no-evidence");
+}
+
+/* What a keeper tells every worker holds no secret of a device. */
+static void view_holds_no_secret(int fd)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf in = { .max = BM_FRAME_MAX };
+    struct bm_frame f;
+
+    put_frame(fd, 9, BM_CMD_VIEW, NO_BLOB);
+    assert_true(get(fd, &in, &f) && f.type == (BM_CMD_VIEW | BM_ANSWER) && f.payload.n > 1000);
+    assert_null(memmem(f.payload.p, f.payload.n, chip.secret, sizeof chip.secret));
+}
+
+static void mac_rows(int fd)
+{
+    static const uint8_t zeros[32], short_key[16] = { 0 };
+    struct bm_rd known[] = { { 0 }, bm_rd_of(zeros, 32), bm_rd_of(short_key, 16), bm_rd_of(chip.udid, 32), bm_rd_of(ldevid.p, 64) };
+
+    for (size_t i = 0; i < BM_COUNT(known); i++)
+        mac_row(fd, i, known[i], "mac-refused");
+    mac_name_rows(fd);
+    view_holds_no_secret(fd);
+}
+
 /* --- types, and an administrator's words from a worker --------------------------------------------------------------------------------- */
 static void type_rows(int fd)
 {
@@ -836,6 +906,11 @@ static void challenges_are_refused(void **state)
     (void)state;
     group(challenge_rows);
 }
+static void macs_are_refused(void **state)
+{
+    (void)state;
+    group(mac_rows);
+}
 static void types_are_refused(void **state)
 {
     (void)state;
@@ -898,6 +973,8 @@ static int open_world(void **state)
         dev_make(&honest[i]);
         register_device(&w, "lot", &honest[i]);
     }
+    admin_ok(&w, "{\"op\":\"product.set\",\"name\":\"meter\",\"policy\":{\"rot\":[\"symmetric-chip\",\"atecc608\"]}}");
+    chip_add(&w, &chip, "lot");
     admin_ok(&w, "{\"op\":\"batch.create\",\"name\":\"one\",\"product\":\"meter\",\"quota\":1}");
     for (size_t i = 0; i < BM_COUNT(spare); i++) {
         dev_make(&spare[i]);
@@ -940,9 +1017,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(minting_is_refused), cmocka_unit_test(handshakes_are_refused), cmocka_unit_test(challenges_are_refused),
-        cmocka_unit_test(types_are_refused),  cmocka_unit_test(lengths_are_refused),    cmocka_unit_test(texts_are_refused),
-        cmocka_unit_test(frames_are_refused), cmocka_unit_test(a_flood_is_answered),    cmocka_unit_test(one_place_left),
-        cmocka_unit_test(refusals_are_kept),
+        cmocka_unit_test(macs_are_refused),   cmocka_unit_test(types_are_refused),      cmocka_unit_test(lengths_are_refused),
+        cmocka_unit_test(texts_are_refused),  cmocka_unit_test(frames_are_refused),     cmocka_unit_test(a_flood_is_answered),
+        cmocka_unit_test(one_place_left),     cmocka_unit_test(refusals_are_kept),
     };
 
     return cmocka_run_group_tests(tests, open_world, close_world);

@@ -38,10 +38,25 @@ static void enrol_ok(const struct dev *d, char ret_serial[2 * BM_SERIAL_LEN + 1]
     bm_hex(cert.serial.p, BM_SERIAL_LEN, ret_serial);
 }
 
+static char jwe[BM_JWE_MAX]; /* a root key, sealed for the registry of the test */
+
+static void make_jwe(void)
+{
+    static const uint8_t secret[32] = { 1, 2, 3 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = sizeof jwe - 1 };
+    BM_CLEANUP(bm_key_freep) struct bm_key *k = NULL;
+
+    admin_ok(&w, "{\"op\":\"key.import\"}");
+    assert_ok(bm_key_open(&w.k->ring, "file:import", &k, &err));
+    assert_ok(bm_jwe_make(bm_key_spki(k), bm_rd_str("root-1"), bm_rd_of(secret, sizeof secret), &out, &err));
+    memcpy(jwe, out.p, out.n);
+}
+
 static int open_world(void **state)
 {
     (void)state;
     world_open(&w);
+    make_jwe();
     dev_make(&dev_a);
     dev_make(&dev_b);
     register_device(&w, "lot", &dev_a);
@@ -165,6 +180,14 @@ static const struct good {
     { "{\"op\":\"why\",\"id\":\"@A\",\"limit\":10}", NOTHING },
     { "{\"op\":\"refusal.list\",\"udid\":\"@A\",\"code\":\"unknown-device\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"clock.accept\"}", NOTHING },
+    { "{\"op\":\"key.import\"}", NOTHING },
+    { "{\"op\":\"key.root\",\"name\":\"root-1\",\"org\":\"chips\",\"kdf\":\"hkdf-sha256\",\"sealed\":\"@J\"}", NOTHING },
+    { "{\"op\":\"key.add\",\"org\":\"chips\",\"rot\":\"symmetric-chip\",\"id\":\"AQID\",\"mac\":\"aes-cmac\",\"root\":\"root-1\","
+      "\"batch\":\"lot\"}",
+      NOTHING },
+    { "{\"op\":\"key.rotate\"}", NOTHING },
+    { "{\"op\":\"key.step\"}", NOTHING },
+    { "{\"op\":\"key.show\"}", NOTHING },
 };
 
 static void expand(const char *from, char *to, size_t to_len)
@@ -172,7 +195,7 @@ static void expand(const char *from, char *to, size_t to_len)
     static const struct {
         char name;
         const char *value;
-    } words[] = { { 'A', dev_a.hex }, { 'B', dev_b.hex }, { 'S', serial } };
+    } words[] = { { 'A', dev_a.hex }, { 'B', dev_b.hex }, { 'S', serial }, { 'J', jwe } };
     struct bm_wr out = bm_wr_of(to, to_len - 1);
 
     for (; *from != '\0'; from++) {

@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "factory/manifest.h"
 #include "keeper/internal.h"
+#include "pki/jwe.h"
+#include "pki/mac.h"
 #include "server/tls.h"
 
 #include <stdarg.h>
@@ -17,6 +19,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
@@ -434,6 +437,32 @@ static UNUSED void register_devices(struct world *w, const char *batch, const ch
 static UNUSED void register_device(struct world *w, const char *batch, const struct dev *d)
 {
     register_devices(w, batch, NULL, &d, 1);
+}
+
+/* --- devices with a secret key ------------------------------------------------------------------------------------------------------ */
+struct chip {
+    uint8_t secret[32], ident[4], udid[BM_UDID_LEN];
+};
+
+/* Registers it the way 'birthmark key add' does: HMAC-SHA-256, key sealed to the import key. */
+static UNUSED void chip_add(struct world *w, struct chip *c, const char *batch)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf jwe = { .max = BM_JWE_MAX }, id = { .max = 64 };
+    BM_CLEANUP(bm_key_freep) struct bm_key *k = NULL;
+    char hex[2 * BM_UDID_LEN + 1];
+
+    assert_true(RAND_bytes(c->secret, sizeof c->secret) == 1 && RAND_bytes(c->ident, sizeof c->ident) == 1);
+    bm_udid_symmetric(bm_rd_str("chips"), bm_rd_str("symmetric-chip"), bm_rd_of(c->ident, sizeof c->ident), c->udid);
+    bm_hex(c->udid, BM_UDID_LEN, hex);
+    admin_ok(w, "{\"op\":\"key.import\"}");
+    assert_ok(bm_key_open(&w->k->ring, "file:import", &k, &err));
+    assert_ok(bm_jwe_make(bm_key_spki(k), bm_rd_str(hex), bm_rd_of(c->secret, sizeof c->secret), &jwe, &err));
+    bm_base64url(&id, bm_rd_of(c->ident, sizeof c->ident));
+    admin_ok(w,
+             "{\"op\":\"key.add\",\"org\":\"chips\",\"rot\":\"symmetric-chip\",\"id\":\"%.*s\",\"mac\":\"hmac-sha256\",\"sealed\":"
+             "\"%.*s\","
+             "\"batch\":\"%s\"}",
+             (int)id.n, (const char *)id.p, (int)jwe.n, (const char *)jwe.p, batch);
 }
 
 /* --- commands --------------------------------------------------------------------------------------------------------------------- */

@@ -276,7 +276,6 @@ static void enrol_limits(void **state)
     enrol_refused(c->peer[0] = '\n');
     enrol_refused(c->peer[0] = 0x7f);
     enrol_refused(c->peer[0] = (char)0x80);
-    enrol_refused(c->evidence.kind = BM_EVIDENCE_CHALLENGE + 1);
     enrol_refused(c->evidence.kind = BM_EVIDENCE_CODE + 1);
     enrol_refused(c->evidence.kind = 255);
     enrol_refused(c->evidence.cert = bytes(BM_CERT_MAX + 1));
