@@ -62,5 +62,12 @@ struct bm_audit_report {
     uint8_t root[32];
 };
 BM_MUST_USE enum bm_rc bm_audit_verify(struct bm_store *s, struct bm_rd spki, struct bm_audit_report *ret, struct bm_error *e);
+/* The same of one host's log (verify_all.c), with the key in *ret_spki, or when that is empty with the one the registry has, which goes there.
+ * Leaves the store with that log in use. */
+BM_MUST_USE enum bm_rc bm_audit_verify_host(struct bm_store *s, const struct bm_host *h, struct bm_buf *ret_spki,
+                                            struct bm_audit_report *ret, struct bm_error *e);
+/* Of every host that has one; and that there are no entries of others. */
+typedef enum bm_rc bm_audit_verified_fn(void *arg, const struct bm_host *h, const struct bm_audit_report *r, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_audit_verify_all(struct bm_store *s, bm_audit_verified_fn *fn, void *arg, struct bm_error *e);
 
 #endif

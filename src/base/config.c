@@ -49,6 +49,8 @@ static const struct row rows[] = {
       "Where the registry is: sqlite:PATH, or postgres: and what libpq takes (postgres:host=db1 dbname=birthmark passfile=FILE); "
       "empty: "
       "`registry.db` in the data folder. `birthmark init --store` writes it." },
+    { "host", TEXT, MEMBER(host), "", 0, 0,
+      "Which of the hosts of a registry in PostgreSQL this is; empty: the one that made it. `birthmark join` writes it." },
     { "secret_file", TEXT, MEMBER(secret_file), "", 0, 0,
       "What seals the keys on disk; empty: the file `secret` in the data folder." },
     { "connections", NUMBER, MEMBER(connections), "10240", 1, 1000000,

@@ -23,6 +23,7 @@ struct bm_config {
     enum bm_log_level log_level;
     char tls_hosts[512];
     char tls_cert_file[BM_CONFIG_PATH_MAX], tls_key_file[BM_CONFIG_PATH_MAX]; /* "": our own CA's certificate */
+    char host[72];                                                            /* "": the one that made the registry */
     char store[BM_CONFIG_PATH_MAX];                                           /* "": sqlite:DATA/registry.db */
     char secret_file[BM_CONFIG_PATH_MAX];                                     /* "": DATA/secret */
     unsigned connections, connections_per_address;

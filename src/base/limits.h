@@ -79,6 +79,11 @@ enum {
     BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */
     BM_MAC_WRONG_WINDOW_S = 60,     /* ... within this time; more are not looked at */
 
+    /* several hosts */
+    BM_HOSTS_MAX = 1000,           /* in the life of a registry; a challenge has room for 65,535 */
+    BM_SEALED_KEY_MAX = 64 * 1024, /* a private key as it is on disk */
+    BM_COLLISIONS_MS = 5000,       /* how long a batch that other hosts' changes undo is tried again */
+
     /* manifests */
     BM_MANIFEST_LINE_MAX = 16 * 1024, /* one entry */
     BM_MANIFEST_BLOCK_ENTRIES = 1024, /* entries under one seal */

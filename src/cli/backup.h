@@ -27,7 +27,10 @@ BM_MUST_USE enum bm_rc bm_file_sync(const char *path, struct bm_error *e);
 /* The configuration with `store = dsn`, or without a store when dsn is NULL; the rest stays. */
 BM_MUST_USE enum bm_rc bm_cli_config_store(const char *path, const char *dsn, struct bm_error *e);
 
-/* The audit log of a registry that stands still, computed again and checked against its own key. */
+/* The same for any key of it. */
+BM_MUST_USE enum bm_rc bm_cli_config_line(const char *path, const char *key, const char *value, struct bm_error *e);
+
+/* The audit logs of a registry that stands still, computed again and checked against its own key. */
 struct bm_proof {
     int64_t leaves, heads;
     char root[65];

@@ -93,27 +93,26 @@ enum bm_rc bm_file_sync(const char *path, struct bm_error *e)
 }
 
 /* --- the configuration -------------------------------------------------------------------------------------------------------- */
-static bool says_store(struct bm_rd line)
+static bool says(struct bm_rd line, const char *key)
 {
-    static const char key[] = "store";
-    size_t n = 0;
+    size_t len = strlen(key), n = 0;
 
     while (n < line.n && (line.p[n] == ' ' || line.p[n] == '\t'))
         n++;
-    if (line.n - n < sizeof key || memcmp(line.p + n, key, sizeof key - 1) != 0)
+    if (line.n - n <= len || memcmp(line.p + n, key, len) != 0)
         return false;
-    for (n += sizeof key - 1; n < line.n && (line.p[n] == ' ' || line.p[n] == '\t'); n++)
+    for (n += len; n < line.n && (line.p[n] == ' ' || line.p[n] == '\t'); n++)
         ;
     return n < line.n && line.p[n] == '=';
 }
 
-static void without_store(struct bm_rd text, struct bm_buf *out)
+static void without(struct bm_rd text, const char *key, struct bm_buf *out)
 {
     while (text.n != 0) {
         const uint8_t *end = memchr(text.p, '\n', text.n);
         size_t n = end != NULL ? (size_t)(end - text.p) + 1 : text.n;
 
-        if (!says_store(bm_rd_of(text.p, n))) {
+        if (!says(bm_rd_of(text.p, n), key)) {
             bm_buf_put(out, text.p, n);
             if (end == NULL)
                 bm_buf_str(out, "\n");
@@ -122,40 +121,52 @@ static void without_store(struct bm_rd text, struct bm_buf *out)
     }
 }
 
-enum bm_rc bm_cli_config_store(const char *path, const char *dsn, struct bm_error *e)
+enum bm_rc bm_cli_config_line(const char *path, const char *key, const char *value, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = BM_CONFIG_FILE_MAX }, out = { .max = BM_CONFIG_FILE_MAX };
     enum bm_rc rc = bm_file_read(path, &text, e);
 
-    if (rc == BM_NOTFOUND && dsn == NULL)
+    if (rc == BM_NOTFOUND && value == NULL)
         return BM_OK;
     if (rc != BM_OK && rc != BM_NOTFOUND)
         return rc;
-    if (dsn != NULL && strpbrk(dsn, "#\n") != NULL)
+    if (value != NULL && strpbrk(value, "#\n") != NULL)
         return bm_fail(e, BM_USAGE, "'#' and line ends do not go into the configuration");
-    without_store(bm_buf_rd(&text), &out);
-    if (dsn != NULL)
-        bm_buf_printf(&out, "store = %s\n", dsn);
+    without(bm_buf_rd(&text), key, &out);
+    if (value != NULL)
+        bm_buf_printf(&out, "%s = %s\n", key, value);
     rc = bm_buf_check(&out, e);
     return rc == BM_OK ? bm_file_write(path, bm_buf_rd(&out), 0600, e) : rc;
 }
 
+enum bm_rc bm_cli_config_store(const char *path, const char *dsn, struct bm_error *e)
+{
+    return bm_cli_config_line(path, "store", dsn, e);
+}
+
 /* --- proofs ------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc add_log(void *arg, const struct bm_host *h, const struct bm_audit_report *r, struct bm_error *e)
+{
+    struct bm_proof *p = arg;
+
+    (void)e;
+    p->leaves += r->leaves;
+    p->heads += r->heads;
+    if (h->id == 1)
+        bm_hex(r->root, sizeof r->root, p->root);
+    return BM_OK;
+}
+
 enum bm_rc bm_cli_prove(struct bm_store *s, struct bm_proof *ret, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf spki = { .max = BM_SPKI_MAX };
-    struct bm_audit_report report;
-    enum bm_rc rc = bm_meta_get(s, "log-spki", &spki, e);
+    enum bm_rc rc;
 
-    if (rc == BM_OK)
-        rc = bm_audit_verify(s, bm_buf_rd(&spki), &report, e);
+    *ret = (struct bm_proof){ 0 };
+    rc = bm_audit_verify_all(s, add_log, ret, e);
     if (rc == BM_OK)
         rc = bm_store_content(s, &ret->content, e);
     if (rc != BM_OK)
         return rc;
-    ret->leaves = report.leaves;
-    ret->heads = report.heads;
-    bm_hex(report.root, sizeof report.root, ret->root);
     bm_hex(ret->content.sha256, sizeof ret->content.sha256, ret->sha256);
     return BM_OK;
 }

@@ -144,6 +144,7 @@ enum bm_exit bm_cli_exit_of(enum bm_rc rc);
 void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark: <sentence> (code)" and what to do next */
 
 /* --- verbs with code of their own -------------------------------------------------------------------------------------------- */
+bm_verb_fn bm_cli_join;
 bm_verb_fn bm_cli_backup, bm_cli_restore, bm_cli_migrate;
 bm_verb_fn bm_cli_journal_list, bm_cli_journal_show, bm_cli_journal_verify, bm_cli_journal_prune;
 bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cli_config_show, bm_cli_config_keys;

@@ -261,9 +261,11 @@ static enum bm_rc check_against(struct bm_store *s, const char *path, struct bm_
     return rc;
 }
 
-static enum bm_rc open_store(const struct bm_cli *c, struct bm_store **ret, struct bm_error *e)
+/* ret: the host whose log is meant. */
+static enum bm_rc open_store(const struct bm_cli *c, struct bm_store **ret, struct bm_host *ret_host, struct bm_error *e)
 {
     struct bm_config config = { 0 };
+    const char *name = bm_cli_text(c, "log");
     char dsn[1024];
     enum bm_rc rc = bm_config_load(&config, c->data_dir, NULL, e);
 
@@ -271,7 +273,12 @@ static enum bm_rc open_store(const struct bm_cli *c, struct bm_store **ret, stru
         rc = bm_keeper_dsn(c->data_dir, config.store, dsn, sizeof dsn, e);
     if (rc == BM_OK)
         rc = bm_store_open(dsn, (struct bm_store_options){ .read_only = true }, ret, e);
-    return rc == BM_OK ? bm_store_snapshot(*ret, e) : rc; /* the server may be writing on */
+    if (rc == BM_OK)
+        rc = bm_store_snapshot(*ret, e); /* the server may be writing on */
+    if (rc != BM_OK)
+        return rc;
+    name = name != NULL ? name : config.host;
+    return name[0] != '\0' ? bm_host_get(*ret, name, ret_host, e) : bm_host_by_id(*ret, 1, ret_host, e);
 }
 
 static enum bm_rc tell_report(struct bm_cli *c, const struct bm_audit_report *r, bool against, struct bm_error *e)
@@ -291,18 +298,52 @@ static enum bm_rc tell_report(struct bm_cli *c, const struct bm_audit_report *r,
     return BM_OK;
 }
 
+static enum bm_rc add_log(void *arg, const struct bm_host *h, const struct bm_audit_report *r, struct bm_error *e)
+{
+    char root[65];
+    json_t *row;
+
+    bm_hex(r->root, 32, root);
+    row = json_pack("{ss,sI,sI,sI,ss}", "log", h->name, "entries", (json_int_t)r->leaves, "signed", (json_int_t)r->covered, "heads",
+                    (json_int_t)r->heads, "root", root);
+    return row != NULL && json_array_append_new(arg, row) == 0 ? BM_OK : bm_fail(e, BM_NOMEM, "out of memory");
+}
+
+static enum bm_rc verify_all(struct bm_cli *c, struct bm_store *s, struct bm_error *e)
+{
+    BM_CLEANUP(bm_cli_unref) json_t *out = json_object();
+    struct bm_cli_table t = { .c = c, .rows = "logs", .columns = "log entries signed heads root" };
+    json_t *logs = json_array();
+    enum bm_rc rc;
+
+    json_object_set_new(out, "logs", logs);
+    rc = bm_audit_verify_all(s, add_log, logs, e);
+    if (rc != BM_OK)
+        return rc;
+    if (c->json) {
+        bm_cli_print_json(c, out);
+    } else if (!c->quiet) {
+        bm_cli_table_rows(&t, logs);
+        bm_cli_table_end(&t, NULL);
+    }
+    return BM_OK;
+}
+
 enum bm_rc bm_cli_log_verify(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_store_closep) struct bm_store *s = NULL;
+    BM_CLEANUP(bm_host_done) struct bm_host h = { 0 };
     BM_CLEANUP(bm_buf_done) struct bm_buf spki = { .max = BM_SPKI_MAX };
     const char *key = bm_cli_text(c, "key"), *against = bm_cli_text(c, "against");
     struct bm_audit_report report;
-    enum bm_rc rc = open_store(c, &s, e);
+    enum bm_rc rc = open_store(c, &s, &h, e);
 
+    if (rc == BM_OK && bm_cli_flag(c, "all"))
+        return key == NULL && against == NULL ? verify_all(c, s, e) : bm_fail(e, BM_USAGE, "--key and --against are for one log");
+    if (rc == BM_OK && key != NULL)
+        rc = key_of_file(key, &spki, e);
     if (rc == BM_OK)
-        rc = key != NULL ? key_of_file(key, &spki, e) : bm_meta_get(s, "log-spki", &spki, e);
-    if (rc == BM_OK)
-        rc = bm_audit_verify(s, bm_buf_rd(&spki), &report, e);
+        rc = bm_audit_verify_host(s, &h, &spki, &report, e);
     if (rc == BM_OK && against != NULL)
         rc = check_against(s, against, bm_buf_rd(&spki), report.leaves, e);
     return rc == BM_OK ? tell_report(c, &report, against != NULL, e) : rc;

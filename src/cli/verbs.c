@@ -28,6 +28,7 @@ const struct bm_family bm_families[] = {
     { "log", "the audit log and its proofs" },
     { "token", "the tokens of the Admin API" },
     { "api", "the Admin API over HTTPS" },
+    { "host", "the hosts that share a registry in PostgreSQL" },
     { "config", "the server's configuration" },
     { "clock", "what to do about a clock that was set back" },
     { "refusals", "what was refused to devices" },
@@ -42,6 +43,7 @@ const struct bm_family bm_families[] = {
 #define REASON                                                                                                                     \
     { "reason", "why, for the record and the revocation list: keyCompromise, superseded, cessationOfOperation ...",                \
       .values = "unspecified keyCompromise affiliationChanged superseded cessationOfOperation privilegeWithdrawn" }
+#define LOG { "log", "the log of this host; default: the own one", .value = "HOST" }
 #define AFTER { "after", "go on after this id", .kind = BM_WORD_INT }
 #define LIMIT { "limit", "at most this many rows", .kind = BM_WORD_INT }
 #define NAME(help) { { "name", help, .needed = true } }
@@ -370,28 +372,47 @@ const struct bm_verb bm_verbs[] = {
       .rows = "rows", .columns = "id org batch format entries bad complete created_at=STARTED" },
 
     { "log", "head", "log.head", "Show the audit log's signed head",
+      .options = { LOG },
       .notes = "Keep it ('birthmark log head --json > head.json') somewhere else: 'birthmark log verify --against head.json'\n"
                "then proves that nothing was taken out or changed since." },
     { "log", "entries", "log.entries", "Print entries of the audit log",
       .args = { { "from", "first entry; default 0", .kind = BM_WORD_INT },
                 { "to", "the entry after the last", .kind = BM_WORD_INT } },
+      .options = { LOG },
       .rows = "entries", .columns = "index at data",
       .run = bm_cli_log_entries },
     { "log", "inclusion", "log.inclusion", "Prove that an entry is in the log, and check the proof",
       .args = { { "index", "the entry", .kind = BM_WORD_INT, .needed = true } },
-      .options = { { "size", "of the log; default: now", .kind = BM_WORD_INT } },
+      .options = { { "size", "of the log; default: now", .kind = BM_WORD_INT }, LOG },
       .run = bm_cli_log_proof },
     { "log", "consistency", "log.consistency", "Prove that a smaller log is the beginning of a larger one, and check the proof",
       .args = { { "from", "size of the smaller log", .kind = BM_WORD_INT, .needed = true },
                 { "to", "size of the larger log", .kind = BM_WORD_INT, .needed = true } },
+      .options = { LOG },
       .run = bm_cli_log_proof },
     { "log", "verify", NULL, "Compute the whole log again and check every signed head",
       .options = { { "key", "the log's public key, PEM; default: the one in the registry", .value = "FILE" },
                    { "against", "a head kept from earlier ('birthmark log head --json'), which must be part of the log",
-                     .value = "FILE" } },
+                     .value = "FILE" },
+                   LOG, { "all", "the logs of all hosts, those removed too", .kind = BM_WORD_FLAG } },
       .run = bm_cli_log_verify,
       .notes = "Reads the registry's database itself, whether or not a server runs. With --key the check does not\n"
                "depend on what the registry says about its own key." },
+
+    { "host", "add", "host.add", "Expect one more host: it may join",
+      .args = NAME("of the new host: a-z, 0-9, '.', '_' and '-'"),
+      .next = "copy the secret to the new host's data folder; there: birthmark join {} --store postgres:..." },
+    { "host", "list", "host.list", "List the hosts of the registry",
+      .rows = "rows", .columns = "number name state this joined_at=JOINED log_signed=SIGNED log_key=KEY" },
+    { "host", "remove", "host.remove", "Let a host write no more: it is gone for good",
+      .args = NAME("the host"),
+      .notes = "What it had leased of quotas is used by the others. Its audit log stays and is verified with the rest." },
+    { "join", "", NULL, "Make the data folder of one more host of a registry in PostgreSQL",
+      .args = { { "name", "this host, as 'birthmark host add' said it", .needed = true } },
+      .options = { { "store", "the registry: postgres:...", .needed = true, .value = "ADDRESS" },
+                   { "tls-host", "name or address devices reach this server by", .kind = BM_WORD_LIST, .value = "HOST" } },
+      .run = bm_cli_join,
+      .notes = "The secret of the registry must be in the folder already, as DIR/secret (mode 0400), or --secret-file names it." },
 
     { "backup", "", NULL, "Copy the registry, its audit log and its sealed keys; the server may run",
       .options = { { "out", "a new folder", .needed = true, .value = "DIR" } },

@@ -50,12 +50,15 @@
  *   manifest.begin  format [batch dry_run]  blob: header line or first element   -> {"manifest": id, "next_seq": n, "complete": bool}
  *   manifest.block  manifest [dry_run]      blob: one block   -> {"seq", "entries", "added", "known", "bad": [{"line","reason"}], "conflicts": [...], "last"}
  *   manifest.list   [after limit]
- *   log.head        -> {"size", "root", "at", "signature", "tree_head" (TreeHeadDataV2, hex), "spki"}   signs a fresh head when the last is old
+ *   log.head        [log] -> {"size", "root", "at", "signature", "tree_head" (TreeHeadDataV2, hex), "spki"}   signs a fresh head when the last is old
  *   log.entries     from [to]       -> {"entries": [{"index","at","leaf_hash","data"}]}   at most 1000
  *   log.inclusion   index [size]    -> {"index","size","leaf_hash","root","path":[hex]}
  *   log.consistency from to         -> {"from","to","root_from","root_to","path":[hex]}
  *   token.create    name role [org expires]  -> {"token": shown this once, "expires_at"}; role: bm_api_roles[]; expires: RFC 3339, "90d" or "never"
  *   token.list      [after limit]   token.show name   token.revoke name
+ *   log.* take "log": the name of the host whose log is meant; default: this host's. Another host's head is the last it signed
+ *   host.add        name            -> {"name","number"}: expects one more host; puts the CAs' sealed keys into the database for it
+ *   host.list       -> rows {"number","name","state","this","joined_at","log_signed","log_key"}    host.remove name: it writes no more
  *   status          -> counts, CAs with their expiry, log size, store size, clock, warnings: [sentences]
  *   why             id [limit]      id: correlation id, UDID or serial -> {"id","what","story":[{"at","event","text"}]}
  *   refusal.list    [udid code after limit]

@@ -28,8 +28,44 @@ static void put_path(json_t *out, const uint8_t (*path)[32], size_t n)
     json_object_set_new(out, "path", a);
 }
 
+/* --- whose log ------------------------------------------------------------------------------------------------------------------- */
+/* While a handler reads another host's log. */
+struct reading {
+    struct bm_keeper *k;
+    bool own;
+    int64_t size;
+    struct bm_buf spki;
+};
+
+static void reading_done(struct reading *r)
+{
+    if (r->k != NULL)
+        bm_store_use_log(r->k->store, r->k->host.id);
+    bm_buf_done(&r->spki);
+}
+
+static enum bm_rc reading_start(struct bm_keeper *k, const json_t *in, struct reading *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_host_done) struct bm_host h = { 0 };
+    const char *name = NULL;
+    enum bm_rc rc = json_object_get(in, "log") != NULL ? bm_arg_name(in, "log", &name, e) : BM_OK;
+
+    if (rc == BM_OK)
+        rc = name != NULL ? bm_host_get(k->store, name, &h, e) : bm_host_by_id(k->store, k->host.id, &h, e);
+    if (rc != BM_OK)
+        return rc;
+    ret->k = k;
+    ret->own = h.id == k->host.id;
+    ret->size = k->audit.on_disk.size;
+    ret->spki = h.log_spki;
+    h.log_spki = (struct bm_buf){ 0 };
+    bm_store_use_log(k->store, h.id);
+    return ret->own ? BM_OK : bm_audit_leaf_count(k->store, &ret->size, e);
+}
+
 BM_ADMIN_HANDLER(bm_admin_log_head)
 {
+    BM_CLEANUP(reading_done) struct reading log = { 0 };
     BM_CLEANUP(bm_tree_head_done) struct bm_tree_head h = { 0 };
     uint8_t tbs[TBS_MAX];
     struct bm_wr w = bm_wr_of(tbs, sizeof tbs);
@@ -37,8 +73,10 @@ BM_ADMIN_HANDLER(bm_admin_log_head)
     int64_t now;
     enum bm_rc rc = bm_keeper_now(k, &now, e);
 
-    (void)in, (void)blob;
+    (void)blob;
     if (rc == BM_OK)
+        rc = reading_start(k, in, &log, e);
+    if (rc == BM_OK && log.own)
         rc = bm_audit_sign_head(&k->audit, k->log_key, now * 1000, e);
     if (rc == BM_OK)
         rc = bm_tree_head_last(k->store, &h, e);
@@ -50,7 +88,7 @@ BM_ADMIN_HANDLER(bm_admin_log_head)
     put_hex(out, "root", h.root, sizeof h.root);
     put_hex(out, "tree_head", tbs, w.n);
     put_hex(out, "signature", h.signature.p, h.signature.n);
-    put_hex(out, "spki", bm_key_spki(k->log_key).p, bm_key_spki(k->log_key).n);
+    put_hex(out, "spki", log.spki.p, log.spki.n);
     return BM_OK;
 }
 
@@ -71,14 +109,18 @@ static enum bm_rc add_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd
 
 BM_ADMIN_HANDLER(bm_admin_log_entries)
 {
-    int64_t from = bm_arg_int(in, "from", 0), to = bm_arg_int(in, "to", k->audit.on_disk.size);
+    BM_CLEANUP(reading_done) struct reading log = { 0 };
+    int64_t from = bm_arg_int(in, "from", 0), to = bm_arg_int(in, "to", INT64_MAX);
     json_t *entries = json_array();
+    enum bm_rc rc = reading_start(k, in, &log, e);
 
     (void)blob;
     json_object_set_new(out, "entries", entries);
-    to = to > k->audit.on_disk.size ? k->audit.on_disk.size : to;
+    if (rc != BM_OK)
+        return rc;
+    to = to > log.size ? log.size : to;
     if (from < 0 || from > to)
-        return bm_fail(e, BM_USAGE, "the log has entries 0 to %lld", (long long)k->audit.on_disk.size - 1);
+        return bm_fail(e, BM_USAGE, "the log has entries 0 to %lld", (long long)log.size - 1);
     to = to - from > ENTRIES_MAX ? from + ENTRIES_MAX : to;
     return bm_audit_leaf_each(k->store, from, to, add_leaf, entries, e);
 }
@@ -98,15 +140,19 @@ static enum bm_rc hash_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_r
 
 BM_ADMIN_HANDLER(bm_admin_log_inclusion)
 {
-    int64_t index = bm_arg_int(in, "index", -1), size = bm_arg_int(in, "size", k->audit.on_disk.size);
+    BM_CLEANUP(reading_done) struct reading log = { 0 };
     uint8_t path[64][32], root[32];
+    int64_t index = bm_arg_int(in, "index", -1), size;
     struct one_leaf leaf;
     size_t n = 0;
-    enum bm_rc rc = BM_OK;
+    enum bm_rc rc = reading_start(k, in, &log, e);
 
     (void)blob;
-    if (index < 0 || index >= size || size > k->audit.on_disk.size)
-        return bm_fail(e, BM_USAGE, "the log has %lld entries; 'index' must be below 'size'", (long long)k->audit.on_disk.size);
+    if (rc != BM_OK)
+        return rc;
+    size = bm_arg_int(in, "size", log.size);
+    if (index < 0 || index >= size || size > log.size)
+        return bm_fail(e, BM_USAGE, "the log has %lld entries; 'index' must be below 'size'", (long long)log.size);
     rc = bm_audit_prove_inclusion(k->store, index, size, path, &n, e);
     if (rc == BM_OK)
         rc = bm_audit_root_at(k->store, size, root, e);
@@ -124,14 +170,17 @@ BM_ADMIN_HANDLER(bm_admin_log_inclusion)
 
 BM_ADMIN_HANDLER(bm_admin_log_consistency)
 {
+    BM_CLEANUP(reading_done) struct reading log = { 0 };
     int64_t from = bm_arg_int(in, "from", -1), to = bm_arg_int(in, "to", -1);
     uint8_t path[64][32], root_from[32], root_to[32];
     size_t n = 0;
-    enum bm_rc rc;
+    enum bm_rc rc = reading_start(k, in, &log, e);
 
     (void)blob;
-    if (from < 1 || from > to || to > k->audit.on_disk.size)
-        return bm_fail(e, BM_USAGE, "needs 1 <= from <= to <= %lld", (long long)k->audit.on_disk.size);
+    if (rc != BM_OK)
+        return rc;
+    if (from < 1 || from > to || to > log.size)
+        return bm_fail(e, BM_USAGE, "needs 1 <= from <= to <= %lld", (long long)log.size);
     rc = bm_audit_prove_consistency(k->store, from, to, path, &n, e);
     if (rc == BM_OK)
         rc = bm_audit_root_at(k->store, from, root_from, e);

@@ -148,8 +148,9 @@ static enum bm_rc tell_device(struct bm_keeper *k, const char *udid, json_t *sto
 
 /* Administrators' acts on this UDID or serial, from the audit log's newest end. */
 struct search {
+    struct bm_keeper *k;
     json_t *story;
-    const char *id;
+    const char *id, *log; /* log: of another host, by its name; NULL: ours */
 };
 
 static enum bm_rc match_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e)
@@ -163,17 +164,31 @@ static enum bm_rc match_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_
         return BM_OK;
     leaf = json_loadb((const char *)data.p, data.n, 0, NULL);
     tell(s->story, bm_time_text(at_ms / 1000, at), text_of(leaf, "event"),
-         json_sprintf("%s by %s (audit log entry %lld)", text_of(leaf, "event"), text_of(leaf, "actor"), (long long)index));
+         json_sprintf("%s by %s (audit log%s%s, entry %lld)", text_of(leaf, "event"), text_of(leaf, "actor"),
+                      s->log != NULL ? " of " : "", s->log != NULL ? s->log : "", (long long)index));
     return BM_OK;
+}
+
+static enum bm_rc search_log(void *arg, const struct bm_host *h, struct bm_error *e)
+{
+    enum { LOOK_BACK = 20000 };
+    struct search *s = arg;
+    int64_t size = 0;
+    enum bm_rc rc;
+
+    bm_store_use_log(s->k->store, h->id);
+    s->log = h->id != s->k->host.id ? h->name : NULL;
+    rc = bm_audit_leaf_count(s->k->store, &size, e);
+    return rc == BM_OK ? bm_audit_leaf_each(s->k->store, size > LOOK_BACK ? size - LOOK_BACK : 0, size, match_leaf, s, e) : rc;
 }
 
 static enum bm_rc tell_acts(struct bm_keeper *k, const char *id, json_t *story, struct bm_error *e)
 {
-    enum { LOOK_BACK = 20000 };
-    struct search s = { story, id };
-    int64_t size = k->audit.on_disk.size;
+    struct search s = { .k = k, .story = story, .id = id };
+    enum bm_rc rc = bm_host_each(k->store, search_log, &s, e);
 
-    return bm_audit_leaf_each(k->store, size > LOOK_BACK ? size - LOOK_BACK : 0, size, match_leaf, &s, e);
+    bm_store_use_log(k->store, k->host.id);
+    return rc;
 }
 
 static int by_time(const void *a, const void *b)

@@ -282,7 +282,8 @@ static enum bm_rc note_use(struct bm_keeper *k, const struct call *c, struct bm_
     rc = bm_store_begin(k->store, e);
     if (rc == BM_OK)
         rc = bm_token_set_used(k->store, c->token.id, c->now, e);
-    return bm_keeper_settle(k, rc, e);
+    rc = bm_keeper_settle(k, rc, e);
+    return rc != BM_OK && bm_store_collided(k->store) ? BM_OK : rc; /* another host has just noted it */
 }
 
 static void log_call(const struct call *c, const char *outcome)

@@ -49,7 +49,7 @@ static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, stru
     enum bm_rc rc;
 
     snprintf(name, sizeof name, "%s", s->name);
-    rc = generate(k, name, s->alg, e);
+    rc = k->host.n > 1 ? BM_CONFLICT : generate(k, name, s->alg, e); /* two hosts never use one name */
     if (rc == BM_CONFLICT && RAND_bytes(r, sizeof r) == 1) {
         snprintf(name, sizeof name, "%.55s-%02x%02x%02x%02x", s->name, r[0], r[1], r[2], r[3]);
         rc = generate(k, name, s->alg, e);
@@ -83,6 +83,8 @@ enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t n
         rc = certify(k, s, key, parent, now, &ca, e);
     if (rc == BM_OK)
         rc = bm_ca_put(k->store, &ca, e);
+    if (rc == BM_OK && k->host.n > 1)
+        rc = bm_host_publish_key(k, ca.key_uri, e);
     if (rc != BM_OK)
         return rc;
     *ret = ca;

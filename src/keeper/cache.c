@@ -110,6 +110,14 @@ enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_err
 {
     enum bm_rc rc = i->key != NULL ? BM_OK : bm_key_open(&k->ring, i->row.key_uri, &i->key, e);
 
+    if (rc == BM_NOTFOUND && k->host.n > 1) { /* made on another host */
+        rc = bm_host_fetch_key(k, i->row.key_uri, e);
+        rc = rc == BM_OK ? bm_key_open(&k->ring, i->row.key_uri, &i->key, e) : rc;
+    }
+    if (rc == BM_OK && !bm_rd_eq(bm_key_spki(i->key), i->cert.spki)) {
+        bm_key_free(BM_MOVE(i->key));
+        rc = bm_refuse(e, BM_DENIED, "wrong-key", "the key on disk is not the one its certificate is for");
+    }
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "key of CA '%s'", i->row.name);
 }
 

@@ -1,4 +1,4 @@
-/* Challenges carry their own proof: random, expiry and a MAC under a key that lives as long as this process. Nothing is stored until one has
+/* Challenges carry their own proof: random, host and expiry, and a MAC under a key that lives as long as this process. Nothing is stored until one has
  * been answered with a good signature; from then on it is remembered until it expires. A restart makes a new key, so no challenge
  * of before is good after. */
 #include "keeper/internal.h"
@@ -26,7 +26,8 @@ void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENG
 
     if (RAND_bytes(ret, RANDOM_LEN) != 1)
         abort();
-    bm_wr_uint(&w, 8, (uint64_t)(now + BM_CHALLENGE_TTL_S));
+    bm_wr_uint(&w, 2, (uint64_t)k->host.id);
+    bm_wr_uint(&w, 6, (uint64_t)(now + BM_CHALLENGE_TTL_S));
     mac(k, ret, ret + HEAD_LEN);
 }
 
@@ -40,12 +41,29 @@ static struct bm_used_challenge *slot_of(struct bm_used_challenge *table, size_t
     return &table[i];
 }
 
-static int64_t expiry_of(struct bm_rd challenge)
+static uint64_t number_at(struct bm_rd challenge, size_t at, size_t n)
 {
-    struct bm_rd r = bm_rd_of(challenge.p + RANDOM_LEN, 8);
+    struct bm_rd r = bm_rd_of(challenge.p + at, n);
     uint64_t v = 0;
 
-    return bm_rd_u64(&r, &v) ? (int64_t)v : 0;
+    return bm_rd_uint(&r, n, &v) ? v : 0;
+}
+
+static int64_t host_of(struct bm_rd challenge)
+{
+    return (int64_t)number_at(challenge, RANDOM_LEN, 2);
+}
+
+static int64_t expiry_of(struct bm_rd challenge)
+{
+    return (int64_t)number_at(challenge, RANDOM_LEN + 2, 6);
+}
+
+static bool is_used(const struct bm_keeper *k, const uint8_t random[RANDOM_LEN])
+{
+    const struct bm_used_challenge *u = k->used_cap != 0 ? slot_of(k->used, k->used_cap, random) : NULL;
+
+    return u != NULL && u->expires_at != 0 && !u->undone;
 }
 
 enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e)
@@ -55,6 +73,9 @@ enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64
     if (challenge.n != BM_CHALLENGE_LEN)
         return bm_refuse(e, BM_MALFORMED, "challenge-malformed", "a challenge has %d bytes, this one %zu", BM_CHALLENGE_LEN,
                          challenge.n);
+    if (k->host.n > 1 && host_of(challenge) != k->host.id)
+        return bm_refuse(e, BM_DENIED, "challenge-elsewhere",
+                         "another host of this registry made this challenge; ask this one for a new one");
     mac(k, challenge.p, want);
     if (!bm_secret_eq(want, challenge.p + HEAD_LEN, MAC_LEN))
         return bm_refuse(e, BM_DENIED, "challenge-unknown",
@@ -62,7 +83,7 @@ enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64
     if (expiry_of(challenge) < now)
         return bm_refuse(e, BM_DENIED, "challenge-expired", "the challenge is older than %d seconds; ask for a new one",
                          BM_CHALLENGE_TTL_S);
-    if (k->used_cap != 0 && slot_of(k->used, k->used_cap, challenge.p)->expires_at != 0)
+    if (is_used(k, challenge.p))
         return bm_refuse(e, BM_DENIED, "challenge-used", "this challenge has been answered before; ask for a new one");
     return BM_OK;
 }
@@ -92,6 +113,31 @@ static enum bm_rc rehash(struct bm_keeper *k, int64_t now, struct bm_error *e)
     return BM_OK;
 }
 
+/* Only where hosts collide are commands run twice. */
+static enum bm_rc note_fresh(struct bm_keeper *k, const uint8_t random[RANDOM_LEN], struct bm_error *e)
+{
+    void *more;
+
+    if (k->host.n <= 1)
+        return BM_OK;
+    if (k->n_fresh == k->fresh_cap) {
+        more = reallocarray(k->fresh, k->fresh_cap + BM_BATCH_COMMANDS, sizeof *k->fresh);
+        if (more == NULL)
+            return bm_fail(e, BM_NOMEM, "no memory for challenges");
+        k->fresh = more;
+        k->fresh_cap += BM_BATCH_COMMANDS;
+    }
+    memcpy(k->fresh[k->n_fresh++], random, RANDOM_LEN);
+    return BM_OK;
+}
+
+void bm_challenges_settled(struct bm_keeper *k, bool undo)
+{
+    for (size_t i = 0; undo && i < k->n_fresh; i++)
+        slot_of(k->used, k->used_cap, k->fresh[i])->undone = true;
+    k->n_fresh = 0;
+}
+
 enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e)
 {
     struct bm_used_challenge *u;
@@ -103,8 +149,9 @@ enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t
             return rc;
     }
     u = slot_of(k->used, k->used_cap, challenge.p);
+    k->used_n += u->expires_at == 0;
     memcpy(u->random, challenge.p, RANDOM_LEN);
     u->expires_at = expiry_of(challenge);
-    k->used_n++;
-    return BM_OK;
+    u->undone = false;
+    return note_fresh(k, challenge.p, e);
 }

@@ -105,7 +105,7 @@ static enum bm_rc run_op(struct bm_keeper *k, const json_t *in, struct bm_rd blo
     rc = op->run(k, in, blob, out, e);
     k->actor = NULL;
     if (op->writes && !op->joins)
-        k->view_changed = true;
+        k->view_changed = k->host.touched = true;
     if (rc == BM_OK)
         *ret = BM_MOVE(out);
     return rc;
@@ -116,16 +116,13 @@ static const struct bm_admin_op *op_of(const json_t *in)
     return bm_admin_op_find(bm_arg_text(in, "op"));
 }
 
-enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor, json_t **ret_reply,
-                           struct bm_error *e)
-{
-    const struct bm_admin_op *op = op_of(request);
-    enum bm_rc rc;
+enum { ADMIN_TRIES = 20 }; /* when another host changes the same at the same time */
 
-    *ret_reply = NULL;
-    if (op == NULL || !op->writes)
-        return run_op(k, request, blob, actor, ret_reply, e);
-    rc = bm_store_begin(k->store, e);
+static enum bm_rc write_once(struct bm_keeper *k, const struct bm_admin_op *op, const json_t *request, struct bm_rd blob,
+                             const char *actor, json_t **ret_reply, struct bm_error *e)
+{
+    enum bm_rc rc = bm_keeper_begin(k, e);
+
     if (rc == BM_OK)
         rc = run_op(k, request, blob, actor, ret_reply, e);
     rc = bm_keeper_settle(k, rc, e);
@@ -135,6 +132,22 @@ enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm
         json_decref(*ret_reply);
         *ret_reply = NULL;
     }
+    return rc;
+}
+
+enum bm_rc bm_keeper_admin(struct bm_keeper *k, const json_t *request, struct bm_rd blob, const char *actor, json_t **ret_reply,
+                           struct bm_error *e)
+{
+    const struct bm_admin_op *op = op_of(request);
+    int tries = 0;
+    enum bm_rc rc;
+
+    *ret_reply = NULL;
+    if (op == NULL || !op->writes)
+        return run_op(k, request, blob, actor, ret_reply, e);
+    do
+        rc = write_once(k, op, request, blob, actor, ret_reply, e);
+    while (rc != BM_OK && bm_store_collided(k->store) && ++tries < ADMIN_TRIES);
     return rc;
 }
 

@@ -258,11 +258,14 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
 
 static enum bm_rc use_quota(struct bm_keeper *k, struct bm_line *l, struct bm_error *e)
 {
-    enum bm_rc rc = bm_batch_use(k->store, l->batch.id, 1, e);
+    enum bm_rc rc =
+        k->host.n > 1 ? bm_lease_use(k->store, k->host.id, k->host.n, l->batch.id, e) : bm_batch_use(k->store, l->batch.id, 1, e);
 
-    if (rc == BM_LIMIT)
+    if (rc == BM_LIMIT) {
+        l->batch.used = l->batch.quota; /* whoever used them: the next is refused before anything is signed */
         return bm_refuse(e, BM_LIMIT, "quota-exceeded", "batch '%s' has had all %lld devices it was allowed", l->batch.name,
                          (long long)l->batch.quota);
+    }
     if (rc == BM_OK)
         l->batch.used++; /* the cache is dropped when the transaction is lost */
     return rc;

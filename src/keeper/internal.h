@@ -50,6 +50,17 @@ struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
 struct bm_used_challenge {
     uint8_t random[16];
     int64_t expires_at; /* 0: free */
+    bool undone;        /* what it was used for was taken back: it is as good as new */
+};
+
+/* Which host we are among those that share the registry (host.c). */
+struct bm_host_self {
+    int64_t id;      /* 1: the first */
+    int64_t n;       /* how many there are */
+    int64_t version; /* of what we remember of the registry */
+    bool look;       /* see again how many there are */
+    bool touched;    /* this transaction changes what others remember */
+    bool removed;
 };
 
 /* A handshake that has been verified: the next request on its connection costs no signature check. */
@@ -82,6 +93,9 @@ struct bm_keeper {
     struct bm_seen_handshake *seen; /* BM_HANDSHAKES_SEEN of them */
     struct bm_used_challenge *used; /* open addressing, power of two */
     size_t used_cap, used_n;
+    uint8_t (*fresh)[16]; /* those used in the open transaction */
+    size_t n_fresh, fresh_cap;
+    struct bm_host_self host;
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
@@ -97,6 +111,24 @@ struct bm_keeper {
 
 /* open.c */
 BM_MUST_USE enum bm_rc bm_keeper_now(struct bm_keeper *k, int64_t *ret, struct bm_error *e); /* BM_AGAIN "clock-went-back" */
+
+BM_MUST_USE enum bm_rc bm_keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_keeper_read_secret(struct bm_keeper *k, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_keeper_open_store(struct bm_keeper *k, bool create, struct bm_error *e);
+
+/* host.c */
+BM_MUST_USE enum bm_rc bm_host_open(struct bm_keeper *k, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_check_key(struct bm_keeper *k, struct bm_error *e);
+/* Begins a transaction, and forgets what other hosts have changed since the last one. What the caches lent before is gone. */
+BM_MUST_USE enum bm_rc bm_keeper_begin(struct bm_keeper *k, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_poll(struct bm_keeper *k, struct bm_error *e); /* the same without a transaction */
+BM_MUST_USE enum bm_rc bm_host_tell(struct bm_keeper *k, struct bm_error *e); /* before a commit */
+void bm_host_told(struct bm_keeper *k, bool committed);
+/* The key under which meta holds this host's own value. */
+const char *bm_host_meta(const struct bm_keeper *k, const char *what, char ret[BM_NAME_LEN]);
+/* A key file of ours, sealed, for the other hosts; one of theirs into our folder. */
+BM_MUST_USE enum bm_rc bm_host_publish_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_fetch_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
 
 /* cache.c: lent until the next bm_cache_drop() */
 BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e);
@@ -118,6 +150,8 @@ void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENG
 BM_MUST_USE enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
 /* Remembers it, after the signature over it has been verified. */
 BM_MUST_USE enum bm_rc bm_challenge_use(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
+/* The transaction that they were used in is done. undo: its commands run once more. */
+void bm_challenges_settled(struct bm_keeper *k, bool undo);
 
 /* handshake.c: the nonce that workers put into handshakes now, and the check that the certificate's key took part in one that holds it.
  * BM_DENIED "handshake-unproven" or "bad-signature", BM_AGAIN "handshake-stale", BM_MALFORMED. */
@@ -250,6 +284,7 @@ BM_MUST_USE enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason,
 BM_MUST_USE enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out,
                                    struct bm_error *e); /* ocsp.c */
+void bm_revocation_outdated(struct bm_keeper *k);       /* another host has revoked something, or may have */
 void bm_revocation_look_again(struct bm_keeper *k);     /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
@@ -352,6 +387,9 @@ BM_ADMIN_HANDLER(bm_admin_token_create);
 BM_ADMIN_HANDLER(bm_admin_token_list);
 BM_ADMIN_HANDLER(bm_admin_token_show);
 BM_ADMIN_HANDLER(bm_admin_token_revoke);
+BM_ADMIN_HANDLER(bm_admin_host_add);
+BM_ADMIN_HANDLER(bm_admin_host_list);
+BM_ADMIN_HANDLER(bm_admin_host_remove);
 BM_ADMIN_HANDLER(bm_admin_status);
 BM_ADMIN_HANDLER(bm_admin_why);
 BM_ADMIN_HANDLER(bm_admin_refusal_list);

@@ -193,10 +193,12 @@ bool bm_jobs_step(struct bm_keeper *k, int64_t now)
     if (rc == BM_NOTFOUND)
         return false;
     if (rc == BM_OK)
-        rc = bm_store_begin(k->store, &e);
-    if (rc == BM_OK)
-        rc = bm_keeper_settle(k, bm_job_step(k, &j, now, &e), &e);
-    if (rc != BM_OK)
+        rc = bm_keeper_begin(k, &e);
+    if (rc == BM_OK) { /* another host may have taken a step since: what counts is the row as of now */
+        rc = bm_job_running(k->store, &j, &e);
+        rc = bm_keeper_settle(k, rc == BM_OK ? bm_job_step(k, &j, now, &e) : rc, &e);
+    }
+    if (rc != BM_OK && rc != BM_NOTFOUND && !bm_store_collided(k->store))
         bm_log(BM_LOG_ERROR, "job", "%s", e.what);
     return rc == BM_OK;
 }

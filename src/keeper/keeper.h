@@ -17,6 +17,7 @@ struct bm_keeper_options {
     const char *tls_cert_file, *tls_key_file; /* PEM; NULL: the certificate that our own CA issued and renews */
     const char *tls_hosts;                    /* comma-separated names and addresses for that certificate */
     const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
+    const char *host;                         /* which of a registry's hosts; NULL or empty: the one that made it */
     enum bm_confine_mode confine;             /* bm_keeper_run() only: how it locks itself in once all is open */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */
@@ -40,6 +41,15 @@ struct bm_init_options {
     const char *store; /* as above */
 };
 BM_MUST_USE enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e);
+
+/* Makes DATA for one more host of a registry in PostgreSQL: it must be expected ("host.add"), and the secret is there already. BM_NOTFOUND
+ * "no-host", BM_CONFLICT "host-taken", "already-there", BM_DENIED "wrong-secret". */
+struct bm_join_options {
+    const char *data_dir, *secret_file, *store; /* as above */
+    const char *name;                           /* of the host */
+    const char *tls_hosts;
+};
+BM_MUST_USE enum bm_rc bm_keeper_join(const struct bm_join_options *o, struct bm_error *e);
 
 /* Runs one administrator's act in a transaction of its own: request {"op": "product.create", ...} (keeper/admin.h lists them), blob for those
  * that take one. ret_reply: a new reference. */

@@ -23,6 +23,10 @@ static enum bm_rc open_row(struct bm_keeper *k, const struct bm_kek_row *r, cons
 
     if (rc == BM_OK && s->keks[i].id != r->id) {
         rc = bm_kek_open(&k->ring, r->key_uri, &kek, e);
+        if (rc == BM_NOTFOUND && k->host.n > 1) { /* made on another host */
+            rc = bm_host_fetch_key(k, r->key_uri, e);
+            rc = rc == BM_OK ? bm_kek_open(&k->ring, r->key_uri, &kek, e) : rc;
+        }
         if (rc != BM_OK)
             return bm_wrap(e, rc, "the key-encryption key '%s'", r->key_uri);
         bm_kek_close(s->keks[i].kek);
@@ -75,6 +79,8 @@ static enum bm_rc make(struct bm_keeper *k, int64_t now, struct bm_kek_row *ret,
     rc = bm_kek_generate(&k->ring, r.key_uri, e);
     if (rc == BM_OK)
         rc = bm_kek_put(k->store, &r, e);
+    if (rc == BM_OK && k->host.n > 1)
+        rc = bm_host_publish_key(k, r.key_uri, e);
     if (rc == BM_OK)
         rc = bm_keeper_journal_key(k, r.key_uri, e);
     if (rc == BM_OK)
@@ -121,6 +127,9 @@ enum bm_rc bm_kek_rotate(struct bm_keeper *k, int64_t now, int64_t *ret_id, stru
 
     if (rc != BM_OK)
         return rc;
+    if (k->host.n > 1) /* an old key is destroyed once nothing is sealed with it: that is for one host alone to know */
+        return bm_refuse(e, BM_CONFLICT, "one-host",
+                         "a rotation is for one host alone; remove the others first, they may join again");
     rc = bm_kek_in(k->store, BM_KEK_RETIRING, &other, e);
     if (rc == BM_OK)
         return bm_refuse(e, BM_CONFLICT, "rotation-running",

@@ -52,6 +52,8 @@ enum bm_rc bm_observe_settle(struct bm_keeper *k, size_t n, enum bm_rc rc, struc
 
     rc = bm_keeper_settle(k, rc, e);
     count_issued(&k->watch, rc == BM_OK);
+    if (rc != BM_OK && bm_store_collided(k->store)) /* says nothing about the disk */
+        return rc;
     written(&k->watch, rc == BM_OK);
     if (rc != BM_OK)
         return rc;
@@ -63,7 +65,7 @@ enum bm_rc bm_observe_settle(struct bm_keeper *k, size_t n, enum bm_rc rc, struc
 /* A full disk is noticed before a device comes; and once it has room again, a balancer that sends us no devices must learn of that. */
 static void try_to_write(struct bm_keeper *k, int64_t now_ms)
 {
-    char at[24];
+    char at[24], key[BM_NAME_LEN];
     struct bm_error e;
     enum bm_rc rc;
 
@@ -71,7 +73,7 @@ static void try_to_write(struct bm_keeper *k, int64_t now_ms)
         return;
     rc = bm_store_begin(k->store, &e);
     if (rc == BM_OK)
-        rc = bm_meta_set(k->store, "last-seen", bm_rd_str(bm_time_text(bm_clock_s(), at)), &e);
+        rc = bm_meta_set(k->store, bm_host_meta(k, "last-seen", key), bm_rd_str(bm_time_text(bm_clock_s(), at)), &e);
     written(&k->watch, bm_keeper_settle(k, rc, &e) == BM_OK);
 }
 

@@ -79,7 +79,7 @@ enum bm_rc bm_data_lock(const char *data_dir, int *ret_fd, struct bm_error *e)
     return BM_OK;
 }
 
-static enum bm_rc read_secret(struct bm_keeper *k, struct bm_error *e)
+enum bm_rc bm_keeper_read_secret(struct bm_keeper *k, struct bm_error *e)
 {
     char path[PATH_LEN];
     const char *file = k->options.secret_file != NULL && k->options.secret_file[0] != '\0' ? k->options.secret_file : path;
@@ -135,12 +135,12 @@ enum bm_rc bm_keeper_dsn(const char *data_dir, const char *store, char *ret, siz
     return n >= 0 && (size_t)n < ret_len ? BM_OK : bm_fail(e, BM_LIMIT, "%s: too long", given ? store : data_dir);
 }
 
-static enum bm_rc open_store(struct bm_keeper *k, bool create, struct bm_error *e)
+enum bm_rc bm_keeper_open_store(struct bm_keeper *k, bool create, struct bm_error *e)
 {
     char dsn[PATH_LEN];
     enum bm_rc rc = bm_keeper_dsn(k->options.data_dir, k->options.store, dsn, sizeof dsn, e);
 
-    return rc == BM_OK ? bm_store_open(dsn, (struct bm_store_options){ .create = create }, &k->store, e) : rc;
+    return rc == BM_OK ? bm_store_open(dsn, (struct bm_store_options){ .create = create, .shared = !create }, &k->store, e) : rc;
 }
 
 /* Where the registry is our file, its absence has a plain answer. */
@@ -155,7 +155,7 @@ static enum bm_rc check_there(const struct bm_keeper_options *o, struct bm_error
                      o->data_dir);
 }
 
-static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
+enum bm_rc bm_keeper_new(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
 {
     struct bm_keeper *k = calloc(1, sizeof *k);
 
@@ -165,6 +165,7 @@ static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper
     k->lock_fd = -1;
     k->started_at = bm_clock_s();
     k->view_version = 1;
+    k->host = (struct bm_host_self){ .id = 1, .n = 1 };
     *ret = k;
     return BM_OK;
 }
@@ -172,7 +173,7 @@ static enum bm_rc keeper_new(const struct bm_keeper_options *o, struct bm_keeper
 enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_closep) struct bm_keeper *k = NULL;
-    enum bm_rc rc = keeper_new(o, &k, e);
+    enum bm_rc rc = bm_keeper_new(o, &k, e);
 
     if (rc == BM_OK)
         rc = check_there(o, e);
@@ -181,15 +182,19 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
     if (rc == BM_OK && init_cut_off(o->data_dir))
         rc = bm_refuse(e, BM_NOTFOUND, "no-registry", "a 'birthmark init' was cut off in %s; run it again", o->data_dir);
     if (rc == BM_OK)
-        rc = read_secret(k, e);
+        rc = bm_keeper_read_secret(k, e);
     if (rc == BM_OK)
-        rc = open_store(k, false, e);
+        rc = bm_keeper_open_store(k, false, e);
+    if (rc == BM_OK)
+        rc = bm_host_open(k, e);
     if (rc == BM_OK)
         rc = open_log(k, e);
     if (rc == BM_OK)
         rc = bm_keeper_open_journal(k, e);
     if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
+    if (rc == BM_OK)
+        rc = bm_host_check_key(k, e);
     if (rc == BM_OK)
         rc = bm_key_marks_tidy(k, e);
     if (rc == BM_OK)
@@ -222,6 +227,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_buf_done(&k->secret);
     free(k->used);
     free(k->guesses);
+    free(k->fresh);
     if (k->lock_fd >= 0)
         close(k->lock_fd);
     free(k);
@@ -283,13 +289,17 @@ static enum bm_rc make_folders(const struct bm_init_options *o, struct bm_error 
     return rc == BM_OK ? bm_dir_make(path, 0700, e) : rc;
 }
 
-static enum bm_rc make_log_key(struct bm_keeper *k, struct bm_error *e)
+static enum bm_rc make_log_key(struct bm_keeper *k, int64_t now, struct bm_error *e)
 {
     enum bm_rc rc = bm_key_generate(&k->ring, "file:log", "EC:P-256", e);
 
     if (rc == BM_OK)
         rc = bm_key_open(&k->ring, "file:log", &k->log_key, e);
-    return rc == BM_OK ? bm_meta_set(k->store, "log-spki", bm_key_spki(k->log_key), e) : rc;
+    if (rc == BM_OK)
+        rc = bm_meta_set(k->store, "log-spki", bm_key_spki(k->log_key), e);
+    if (rc == BM_OK)
+        rc = bm_host_put(k->store, "host-1", now, e);
+    return rc == BM_OK ? bm_host_set_joined(k->store, 1, now, bm_key_spki(k->log_key), e) : rc;
 }
 
 static enum bm_rc make_cas(struct bm_keeper *k, const struct bm_init_options *o, int64_t now, struct bm_error *e)
@@ -323,7 +333,7 @@ static enum bm_rc fill(struct bm_keeper *k, const struct bm_init_options *o, str
     if (rc == BM_OK && o->tls_hosts != NULL && o->tls_hosts[0] != '\0')
         rc = bm_meta_set(k->store, "tls-hosts", bm_rd_str(o->tls_hosts), e);
     if (rc == BM_OK)
-        rc = make_log_key(k, e);
+        rc = make_log_key(k, now, e);
     if (rc == BM_OK)
         rc = make_cas(k, o, now, e);
     if (rc == BM_OK)
@@ -351,9 +361,9 @@ static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_option
     enum bm_rc rc = make_secret(o, e);
 
     if (rc == BM_OK)
-        rc = read_secret(k, e);
+        rc = bm_keeper_read_secret(k, e);
     if (rc == BM_OK)
-        rc = open_store(k, true, e);
+        rc = bm_keeper_open_store(k, true, e);
     if (rc == BM_OK)
         rc = open_log(k, e);
     return rc == BM_OK ? fill(k, o, e) : rc;
@@ -387,7 +397,7 @@ enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
     enum bm_rc rc = bm_dir_make(o->data_dir, 0700, e);
 
     if (rc == BM_OK)
-        rc = keeper_new(&ko, &k, e);
+        rc = bm_keeper_new(&ko, &k, e);
     if (rc == BM_OK)
         rc = bm_data_lock(k->options.data_dir, &k->lock_fd,
                           e); /* before the look around: two at once must not take each other's away */

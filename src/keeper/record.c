@@ -69,7 +69,11 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
 enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error *e)
 {
     if (rc == BM_OK)
+        rc = bm_host_tell(k, e);
+    if (rc == BM_OK)
         rc = bm_store_commit(k->store, e);
+    bm_host_told(k, rc == BM_OK);
+    bm_challenges_settled(k, rc != BM_OK && bm_store_collided(k->store));
     if (rc == BM_OK) {
         bm_audit_committed(&k->audit);
         bm_key_marks_committed(k);

@@ -72,10 +72,10 @@ bool bm_rentals_step(struct bm_keeper *k, int64_t now)
     if (rc == BM_NOTFOUND)
         return false;
     if (rc == BM_OK)
-        rc = bm_store_begin(k->store, &e);
+        rc = bm_keeper_begin(k, &e);
     if (rc == BM_OK)
         rc = bm_keeper_settle(k, finish_due(k, now, &more, &e), &e);
-    if (rc != BM_OK)
+    if (rc != BM_OK && !bm_store_collided(k->store)) /* another host is at it too */
         bm_log(BM_LOG_ERROR, "rental", "cannot end the rentals that are over: %s", e.what);
     return rc == BM_OK && more;
 }

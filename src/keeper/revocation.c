@@ -46,10 +46,16 @@ void bm_revocation_look_again(struct bm_keeper *k)
         k->revocation->look_again = true;
 }
 
-static void next_epoch(struct bm_keeper *k)
+void bm_revocation_outdated(struct bm_keeper *k)
 {
     if (k->revocation != NULL)
         k->revocation->epoch++;
+}
+
+static void next_epoch(struct bm_keeper *k)
+{
+    bm_revocation_outdated(k);
+    k->host.touched = true;
 }
 
 enum bm_rc bm_revoke_credential(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e)

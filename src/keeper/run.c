@@ -31,7 +31,9 @@ struct conn {
     bool admin, gone;
     char actor[32];
     struct bm_buf in, out;
-    size_t mark; /* length of out before this batch */
+    size_t mark;  /* length of out before this batch */
+    bool secret;  /* what was taken is not for keeping */
+    size_t taken; /* of `in`, by this batch, which may have to give it back */
 };
 
 struct waiting {
@@ -51,6 +53,8 @@ struct loop {
     bool in_transaction, lost;
     bool alone; /* a command that stands alone has run: what it did is committed, so no later failure may be told as its own */
     struct bm_error why_lost;
+    int64_t collides_since_ms;               /* batches have been lost to other hosts' since then; 0: the last one was not */
+    unsigned halved;                         /* a batch is smaller by that power of two, until one gets through */
     int64_t batch_began_ms, device_since_ms; /* 0: no device waits */
     int64_t head_at_ms, busy_at_ms, view_at_ms;
     int64_t head_size;
@@ -186,10 +190,49 @@ static void put_refusal(struct conn *c, uint64_t id, const struct bm_error *why)
     bm_frame_end(&c->out, at);
 }
 
+/* Another host has changed what this batch changes: its commands go back into the queue and run again, on what there is now. They come in
+ * smaller and smaller batches, down to one command, where nobody can deadlock. */
+static bool give_back(struct loop *l)
+{
+    int64_t now = bm_clock_steady_ms();
+
+    if (!bm_store_collided(l->k->store))
+        return false;
+    if (l->collides_since_ms != 0 && now - l->collides_since_ms > BM_COLLISIONS_MS) {
+        bm_log(BM_LOG_WARN, "hosts", "other hosts' changes have undone what was asked here for %d ms", BM_COLLISIONS_MS);
+        return false;
+    }
+    l->collides_since_ms = l->collides_since_ms != 0 ? l->collides_since_ms : now;
+    l->halved += BM_BATCH_COMMANDS >> l->halved > 1;
+    for (size_t i = 0; i < l->n_conns; i++) {
+        l->conns[i]->taken = 0;
+        l->conns[i]->out.n = l->conns[i]->mark;
+    }
+    return true;
+}
+
+/* Nobody will ask for these commands again. */
+static void drop_taken(struct conn *c)
+{
+    if (c->secret)
+        bm_wipe(c->in.p, c->taken);
+    c->secret = false;
+    bm_buf_drop(&c->in, c->taken);
+    c->taken = 0;
+    if (c->in.n == 0 && !c->admin && c->in.cap > BM_COMMAND_MAX + READ_STEP)
+        bm_buf_done(&c->in); /* manifests come seldom */
+}
+
+static void take_for_good(struct loop *l)
+{
+    for (size_t i = 0; i < l->n_conns; i++)
+        drop_taken(l->conns[i]);
+}
+
 /* The operator reads the cause in the log; the device learns only that nothing was stored. */
 static void lose(struct loop *l, const struct bm_error *why)
 {
-    if (!l->lost)
+    if (!l->lost && !bm_store_collided(l->k->store))
         bm_log(BM_LOG_ERROR, "storage", "%s", why->what);
     l->lost = true;
     if (strcmp(bm_error_code(why), "journal-unavailable") == 0)
@@ -218,29 +261,39 @@ static void log_committed(const struct loop *l)
             bm_log(BM_LOG_DEBUG, "committed", "correlation=%s commands=%zu", l->batch[i].correlation, l->n_batch);
 }
 
-static void end_batch(struct loop *l)
+static void refuse_all(struct loop *l, const struct bm_error *why)
 {
-    struct bm_error e;
-
-    if (!l->in_transaction)
-        return;
-    if (bm_observe_settle(l->k, l->n_batch, l->lost ? BM_IO : BM_OK, &e) == BM_OK) {
-        log_committed(l);
-        return;
-    }
     if (!l->lost)
-        lose(l, &e);
+        lose(l, why);
     for (size_t i = 0; i < l->n_conns; i++)
         l->conns[i]->out.n = l->conns[i]->mark < l->conns[i]->out.n ? l->conns[i]->mark : l->conns[i]->out.n;
     for (size_t i = 0; i < l->n_batch; i++)
         put_refusal(l->batch[i].conn, l->batch[i].id, &l->why_lost);
 }
 
+static void end_batch(struct loop *l)
+{
+    struct bm_error e;
+    enum bm_rc rc = l->in_transaction ? bm_observe_settle(l->k, l->n_batch, l->lost ? BM_IO : BM_OK, &e) : BM_OK;
+
+    if (rc != BM_OK && give_back(l))
+        return;
+    take_for_good(l);
+    if (l->in_transaction) {
+        l->collides_since_ms = 0;
+        l->halved = 0;
+    }
+    if (rc != BM_OK)
+        refuse_all(l, &e);
+    else if (l->in_transaction)
+        log_committed(l);
+}
+
 static bool batch_full(const struct loop *l)
 {
     int64_t now = bm_clock_steady_ms();
 
-    return l->n_batch == BM_BATCH_COMMANDS || l->lost || l->alone ||
+    return l->n_batch == (size_t)BM_BATCH_COMMANDS >> l->halved || l->lost || l->alone ||
            (l->device_since_ms != 0 && now - l->device_since_ms >= BM_BATCH_MS) || now - l->batch_began_ms >= BM_IMPORT_BATCH_MS;
 }
 
@@ -251,7 +304,7 @@ static bool open_transaction(struct loop *l)
     if (l->in_transaction)
         return true;
     l->in_transaction = true; /* also when it fails: end_batch() then rolls back what may be half begun */
-    if (bm_store_begin(l->k->store, &e) == BM_OK)
+    if (bm_keeper_begin(l->k, &e) == BM_OK)
         return true;
     lose(l, &e);
     return false;
@@ -300,10 +353,15 @@ static size_t frame_max(const struct conn *c, struct bm_rd in)
     return in.n < BM_FRAME_HEAD || in.p[BM_FRAME_HEAD - 1] == BM_CMD_API ? BM_API_COMMAND_MAX : BM_COMMAND_MAX;
 }
 
+static struct bm_rd untaken(const struct conn *c)
+{
+    return c->taken != 0 ? bm_rd_of(c->in.p + c->taken, c->in.n - c->taken) : bm_buf_rd(&c->in);
+}
+
 /* Runs frames of one connection until it has none, the batch is full, or a command comes up that wants the store for itself. */
 static bool run_conn(struct loop *l, struct conn *c)
 {
-    struct bm_rd in = bm_buf_rd(&c->in);
+    struct bm_rd in = untaken(c);
     struct bm_error e;
     struct bm_frame f;
     enum bm_rc rc = BM_OK;
@@ -323,8 +381,7 @@ static bool run_conn(struct loop *l, struct conn *c)
             break;
         }
         run_frame(l, c, &f);
-        if (f.type == BM_CMD_API)
-            bm_wipe((void *)(uintptr_t)f.payload.p, f.payload.n); /* there is a token in it */
+        c->secret = c->secret || f.type == BM_CMD_API; /* there is a token in it */
         l->alone = alone;
         any = true;
     }
@@ -332,9 +389,9 @@ static bool run_conn(struct loop *l, struct conn *c)
         bm_log(BM_LOG_ERROR, "frame", "%s from a %s; hanging up", e.what, c->admin ? "administrator" : "worker");
         c->gone = true;
     }
-    bm_buf_drop(&c->in, c->in.n - in.n);
-    if (c->in.n == 0 && !c->admin && c->in.cap > BM_COMMAND_MAX + READ_STEP)
-        bm_buf_done(&c->in); /* manifests come seldom */
+    c->taken = c->in.n - in.n;
+    if (l->k->host.n <= 1) /* nobody to collide with: room for more right away */
+        drop_taken(c);
     return any;
 }
 
@@ -388,12 +445,21 @@ static void sign_head(struct loop *l)
         bm_log(BM_LOG_WARN, "log.head", "%s", e.what);
 }
 
+static void look_at_others(struct loop *l)
+{
+    struct bm_error e;
+
+    if (bm_host_poll(l->k, &e) != BM_OK)
+        bm_log(BM_LOG_WARN, "hosts", "%s", e.what);
+}
+
 static void housekeeping(struct loop *l)
 {
     int64_t now = bm_clock_steady_ms();
 
     if (now - l->head_at_ms >= BM_HEAD_EVERY_MS) {
         l->head_at_ms = now;
+        look_at_others(l);
         sign_head(l);
     }
     if (now - l->view_at_ms >= VIEW_EVERY_MS) {

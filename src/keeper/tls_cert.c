@@ -90,6 +90,7 @@ static enum bm_rc issue(struct bm_keeper *k, struct bm_issuer *by, const struct 
 static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, struct bm_rd memo, int64_t now, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_object();
+    char key[BM_NAME_LEN];
     enum bm_rc rc = bm_store_begin(k->store, e);
 
     if (rc != BM_OK)
@@ -98,9 +99,9 @@ static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, str
     if (rc == BM_OK) /* each time: the key was made outside a transaction */
         rc = bm_keeper_journal_key(k, tls_key_uri, e);
     if (rc == BM_OK)
-        rc = bm_meta_set(k->store, "tls-cert", bm_buf_rd(&c->cert), e);
+        rc = bm_meta_set(k->store, bm_host_meta(k, "tls-cert", key), bm_buf_rd(&c->cert), e);
     if (rc == BM_OK)
-        rc = bm_meta_set(k->store, "tls-memo", memo, e);
+        rc = bm_meta_set(k->store, bm_host_meta(k, "tls-memo", key), memo, e);
     if (rc == BM_OK && (bm_json_pem(fields, "certificate", bm_buf_rd(&c->cert)) != 0))
         rc = bm_fail(e, BM_NOMEM, "no memory");
     if (rc == BM_OK)
@@ -112,10 +113,12 @@ static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, str
 static bool still_good(struct bm_keeper *k, struct bm_rd memo, int64_t now, struct bm_buf *cert)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf was = { .max = 2048 };
+    char key[BM_NAME_LEN];
     struct bm_cert c;
 
-    if (bm_meta_get(k->store, "tls-memo", &was, NULL) != BM_OK || !bm_rd_eq(bm_buf_rd(&was), memo) ||
-        bm_meta_get(k->store, "tls-cert", cert, NULL) != BM_OK || bm_cert_parse(bm_buf_rd(cert), &c, NULL) != BM_OK)
+    if (bm_meta_get(k->store, bm_host_meta(k, "tls-memo", key), &was, NULL) != BM_OK || !bm_rd_eq(bm_buf_rd(&was), memo) ||
+        bm_meta_get(k->store, bm_host_meta(k, "tls-cert", key), cert, NULL) != BM_OK ||
+        bm_cert_parse(bm_buf_rd(cert), &c, NULL) != BM_OK)
         return false;
     return c.not_after - now > (c.not_after - c.not_before) / 3;
 }
@@ -124,8 +127,9 @@ static bool still_good(struct bm_keeper *k, struct bm_rd memo, int64_t now, stru
 static enum bm_rc hosts_of(struct bm_keeper *k, char ret[TLS_HOSTS_LEN], struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf given = { .max = TLS_HOSTS_LEN - 1 };
+    char key[BM_NAME_LEN];
     struct bm_rd hosts = bm_rd_str(k->options.tls_hosts != NULL ? k->options.tls_hosts : "");
-    enum bm_rc rc = hosts.n == 0 ? bm_meta_get(k->store, "tls-hosts", &given, e) : BM_OK;
+    enum bm_rc rc = hosts.n == 0 ? bm_meta_get(k->store, bm_host_meta(k, "tls-hosts", key), &given, e) : BM_OK;
 
     if (rc != BM_OK && rc != BM_NOTFOUND)
         return rc;

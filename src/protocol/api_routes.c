@@ -121,9 +121,10 @@ const struct bm_api_route bm_api_routes[] = {
 /* clang-format on */
 
 /* bulk.work: a step for a registry that no server has open; the server takes its own. journal.*: of the machine's disks, for who makes its
- * backups. */
+ * backups. host.*: part of setting up machines, by who has one. */
 const char *const bm_api_local_only[] = { "bulk.work", "journal.show", "journal.rotate", "key.show", "key.import",
-                                          "key.add",   "key.root",     "key.rotate",     "key.step", NULL };
+                                          "key.add",   "key.root",     "key.rotate",     "key.step", "host.add",
+                                          "host.list", "host.remove",  NULL };
 
 const struct bm_operation bm_api_description = {
     .name = "api-description",

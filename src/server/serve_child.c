@@ -64,6 +64,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .tls_cert_file = or_null(s->config.tls_cert_file),
         .tls_key_file = or_null(s->config.tls_key_file),
         .tls_hosts = or_null(s->config.tls_hosts),
+        .host = or_null(s->config.host),
         .confine = s->config.confine,
     };
     char admin[BM_CONFIG_PATH_MAX + 16];

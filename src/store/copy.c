@@ -137,7 +137,7 @@ typedef enum bm_rc row_fn(void *arg, const struct table *t, const struct bm_arg 
 static bool of_database(const struct table *t, const struct bm_arg *values)
 {
     return strcmp(t->name, "meta") == 0 && strcmp(t->columns[0], "key") == 0 &&
-           (bm_rd_eq(values[0].b, bm_rd_str("schema")) || bm_rd_eq(values[0].b, bm_rd_str("writer")));
+           (bm_rd_eq(values[0].b, bm_rd_str("schema")) || (values[0].b.n >= 6 && memcmp(values[0].b.p, "writer", 6) == 0));
 }
 
 static enum bm_rc each_row(struct bm_store *s, const struct table *t, row_fn *fn, void *arg, struct bm_error *e)

@@ -26,7 +26,8 @@ struct tally {
 struct bm_store {
     const struct bm_db_driver *driver;
     struct bm_db *db;
-    bool in_transaction, doomed, read_only, snapshot, created;
+    bool in_transaction, doomed, read_only, snapshot, created, shared;
+    int64_t host, log; /* which we write as; whose log is meant */
     struct slot slots[SLOTS];
     struct tally tallies[TALLIES];
     size_t n_tallies;
@@ -65,6 +66,19 @@ static enum bm_rc migrate_one(struct bm_store *s, const struct bm_migration *m, 
     return rc;
 }
 
+/* No other host may be at work meanwhile, least of all with an older program. */
+static enum bm_rc migrate_all(struct bm_store *s, int64_t have, struct bm_error *e)
+{
+    const struct bm_db_driver *d = s->driver;
+    bool alone = s->shared && d->alone != NULL;
+    enum bm_rc rc = alone ? d->alone(s->db, true, e) : BM_OK;
+
+    for (size_t i = 0; rc == BM_OK && i < d->n_migrations; i++)
+        if (d->migrations[i].number > have)
+            rc = migrate_one(s, &d->migrations[i], e);
+    return rc == BM_OK && alone ? d->alone(s->db, false, e) : rc;
+}
+
 static enum bm_rc migrate(struct bm_store *s, struct bm_store_options how, struct bm_error *e)
 {
     const struct bm_db_driver *d = s->driver;
@@ -87,10 +101,7 @@ static enum bm_rc migrate(struct bm_store *s, struct bm_store_options how, struc
         return bm_refuse(e, BM_CONFLICT, "older-schema",
                          "the registry has schema %" PRId64 ", this program reads %" PRId64 ": start the server once to migrate it",
                          have, newest);
-    for (size_t i = 0; rc == BM_OK && i < d->n_migrations; i++)
-        if (d->migrations[i].number > have)
-            rc = migrate_one(s, &d->migrations[i], e);
-    return rc;
+    return rc == BM_OK && have != newest ? migrate_all(s, have, e) : rc;
 }
 
 enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e)
@@ -110,6 +121,8 @@ enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm
     s->driver = d;
     s->read_only = how.read_only;
     s->created = how.create;
+    s->shared = how.shared;
+    s->host = s->log = 1;
     rc = d->open(where, how, &s->db, e);
     if (rc == BM_OK)
         rc = migrate(s, how, e);
@@ -147,6 +160,76 @@ void bm_store_discard(struct bm_store *s)
     bm_store_close(s);
 }
 
+/* --- hosts -------------------------------------------------------------------------------------------------------------------- */
+enum { LOG_BITS = 40 }; /* of a leaf's row; above them stands whose log it is in */
+
+enum bm_rc bm_store_claim(struct bm_store *s, int64_t host_id, struct bm_error *e)
+{
+    enum bm_rc rc = s->driver->claim != NULL ? s->driver->claim(s->db, host_id, e) : BM_OK;
+
+    if (rc == BM_OK)
+        s->host = s->log = host_id;
+    return rc;
+}
+
+bool bm_store_can_share(const struct bm_store *s)
+{
+    return s->driver->claim != NULL;
+}
+
+void bm_store_use_log(struct bm_store *s, int64_t host_id)
+{
+    s->log = host_id;
+}
+
+int64_t bm_db_log_base(const struct bm_store *s)
+{
+    return (s->log - 1) * ((int64_t)1 << LOG_BITS);
+}
+
+int64_t bm_db_log_end(const struct bm_store *s)
+{
+    return s->log * ((int64_t)1 << LOG_BITS);
+}
+
+int64_t bm_db_log_of(int64_t row)
+{
+    return row / ((int64_t)1 << LOG_BITS) + 1;
+}
+
+bool bm_store_collided(const struct bm_store *s)
+{
+    return s->driver->collided != NULL && s->driver->collided(s->db);
+}
+
+int64_t bm_store_version(const struct bm_store *s)
+{
+    return s->driver->version != NULL ? s->driver->version(s->db) : 0;
+}
+
+enum bm_rc bm_store_version_now(struct bm_store *s, int64_t *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 24 };
+    enum bm_rc rc = bm_meta_get(s, "version", &text, e);
+
+    bm_buf_put(&text, "", 1);
+    if (rc == BM_NOTFOUND)
+        rc = BM_OK;
+    if (rc == BM_OK)
+        rc = bm_buf_check(&text, e);
+    if (rc == BM_OK)
+        *ret = strtoll((const char *)text.p, NULL, 10);
+    return rc;
+}
+
+enum bm_rc bm_store_version_set(struct bm_store *s, int64_t version, struct bm_error *e)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRId64, version);
+    return bm_meta_set(s, "version", bm_rd_str(text), e);
+}
+
 /* --- tallies ------------------------------------------------------------------------------------------------------------------ */
 static const struct bm_sql add_tally = {
     "INSERT INTO tally (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = tally.n + excluded.n"
@@ -163,10 +246,17 @@ static enum bm_rc tell_tallies(struct bm_store *s, struct bm_error *e)
     return rc;
 }
 
-enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct bm_error *e)
+/* Each host counts in rows of its own, so that no two wait for each other: "device:active", "device:active@2". */
+enum bm_rc bm_db_tally(struct bm_store *s, const char *what, int64_t n, struct bm_error *e)
 {
+    char name[sizeof s->tallies[0].name];
     enum bm_rc rc = BM_OK;
     size_t i = 0;
+
+    if (s->host == 1)
+        snprintf(name, sizeof name, "%s", what);
+    else
+        snprintf(name, sizeof name, "%s@%" PRId64, what, s->host);
 
     while (i < s->n_tallies && strcmp(s->tallies[i].name, name) != 0)
         i++;

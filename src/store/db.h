@@ -74,6 +74,12 @@ struct bm_migration {
  * BM_CONFLICT, BM_NOTFOUND or BM_LIMIT has changed nothing, and the transaction goes on. */
 struct bm_db_driver {
     const char *scheme; /* of the dsn: "sqlite" */
+    /* For several hosts on one database; a driver has all of these or none. alone: nobody else has it open, until the opposite is said.
+     * claim: this session is that host. version: meta("version") as begin found it. */
+    enum bm_rc (*alone)(struct bm_db *db, bool on, struct bm_error *e);
+    enum bm_rc (*claim)(struct bm_db *db, int64_t host_id, struct bm_error *e);
+    bool (*collided)(const struct bm_db *db);
+    int64_t (*version)(const struct bm_db *db);
     const struct bm_migration *migrations;
     size_t n_migrations;
     enum bm_rc (*open)(const char *where, struct bm_store_options how, struct bm_db **ret, struct bm_error *e);
@@ -140,6 +146,10 @@ BM_MUST_USE enum bm_rc bm_db_insert(struct bm_store *s, const struct bm_sql *q, 
 BM_MUST_USE enum bm_rc bm_db_update(struct bm_store *s, const struct bm_sql *q, struct bm_args args, const char *what,
                                     struct bm_error *e);
 int64_t bm_db_changes(struct bm_store *s);
+/* The rows of the log in use: from base (a leaf's index is added to it) to end, where the next host's begin. */
+int64_t bm_db_log_base(const struct bm_store *s);
+int64_t bm_db_log_end(const struct bm_store *s);
+int64_t bm_db_log_of(int64_t row); /* whose log it is in */
 /* Counts n rows more (or fewer) of a large table under a name, so that nobody has to count them: bm_store_counts(). Inside a
  * transaction. */
 BM_MUST_USE enum bm_rc bm_db_tally(struct bm_store *s, const char *name, int64_t n, struct bm_error *e);
@@ -169,6 +179,9 @@ BM_MUST_USE enum bm_rc bm_cols_check(const struct bm_cols *c, const char *what, 
 #define BM_CREDENTIALS_OF(which)                                                                                                   \
     "WITH RECURSIVE chain (id) AS (SELECT last_credential FROM device WHERE " which " UNION ALL"                                   \
     " SELECT k.prev_id FROM chain JOIN credential k ON k.id = chain.id WHERE k.prev_id < k.id) SELECT id FROM chain"
+
+/* What of a batch's quota is used: handed out, less what hosts have left of it (lease.c). */
+#define BM_BATCH_USED(b) b ".used - CAST(coalesce((SELECT sum(n) FROM lease WHERE lease.batch_id = " b ".id), 0) AS BIGINT)"
 
 /* The column of a short index over random bytes (migrations/0001_registry.sql): signed, so that it always takes four bytes. */
 static inline int64_t bm_short_key(const uint8_t p[4])

@@ -85,9 +85,10 @@ static const struct kind kinds[] = {
       { { "name", "p.name = ?", BY_TEXT }, { "org", "o.name = ?", BY_TEXT } },
       { [BM_SCOPE_OEM] = "p.org_id = ?" } },
     { "batch",
-      "SELECT b.id, b.name, p.name, c.name, m.name, b.state, b.quota, b.used, b.created_at FROM batch b JOIN product p ON p.id = "
-      "b.product_id"
-      " LEFT JOIN ca c ON c.id = b.ca_id LEFT JOIN org m ON m.id = b.maker_id",
+      "SELECT b.id, b.name, p.name, c.name, m.name, b.state, b.quota, " BM_BATCH_USED(
+          "b") ", b.created_at FROM batch b JOIN product p ON p.id = "
+               "b.product_id"
+               " LEFT JOIN ca c ON c.id = b.ca_id LEFT JOIN org m ON m.id = b.maker_id",
       "b.id",
       { { "name", AS_TEXT },
         { "product", AS_TEXT },
@@ -471,12 +472,34 @@ static const struct bm_sql count_rows = {
     " UNION ALL SELECT 'profile', count(*) FROM profile UNION ALL SELECT 'service', count(*) FROM service"
     " UNION ALL SELECT 'product', count(*) FROM product UNION ALL SELECT 'batch', count(*) FROM batch"
     " UNION ALL SELECT 'device', CAST(COALESCE(sum(n), 0) AS BIGINT) FROM tally WHERE name LIKE 'device:%'"
-    " UNION ALL SELECT 'credential', CAST(COALESCE(sum(n), 0) AS BIGINT) FROM tally WHERE name = 'credential'"
+    " UNION ALL SELECT 'credential', CAST(COALESCE(sum(n), 0) AS BIGINT) FROM tally WHERE name = 'credential' OR name LIKE "
+    "'credential@%'"
     " UNION ALL SELECT 'manifest', count(*) FROM manifest UNION ALL SELECT 'refusal', count(*) FROM refusal"
 };
-static const struct bm_sql count_states = {
-    "SELECT substr(name, 8), n FROM tally WHERE name LIKE 'device:%' AND n <> 0 ORDER BY name"
-};
+static const struct bm_sql count_states = { "SELECT substr(name, 8), n FROM tally WHERE name LIKE 'device:%' ORDER BY name" };
+
+/* Of each host a row: "active", "active@2". */
+static void count_one(json_t *to, char *name, int64_t n)
+{
+    json_int_t sum;
+
+    name[strcspn(name, "@")] = '\0';
+    sum = json_integer_value(json_object_get(to, name)) + n;
+    json_object_set_new(to, name, json_integer(sum));
+}
+
+static void drop_zeros(json_t *counts)
+{
+    const char *name;
+    json_t *n;
+    void *next;
+
+    json_object_foreach_safe(counts, next, name, n)
+    {
+        if (json_integer_value(n) == 0)
+            json_object_del(counts, name);
+    }
+}
 
 static enum bm_rc count_into(struct bm_store *s, const struct bm_sql *sql, json_t *to, struct bm_error *e)
 {
@@ -490,7 +513,7 @@ static enum bm_rc count_into(struct bm_store *s, const struct bm_sql *sql, json_
         BM_COL_TEXT(&c, name);
         rc = bm_cols_check(&c, "count", e);
         if (rc == BM_OK)
-            json_object_set_new(to, name, json_integer(bm_col_int(&c)));
+            count_one(to, name, bm_col_int(&c));
     }
     return rc == BM_NOTFOUND ? BM_OK : rc;
 }
@@ -506,6 +529,7 @@ enum bm_rc bm_store_device_states(struct bm_store *s, bm_tally_fn *fn, void *arg
 
         BM_COL_TEXT(&c, name);
         rc = bm_cols_check(&c, "count", e);
+        name[strcspn(name, "@")] = '\0'; /* each host has a row of its own */
         if (rc == BM_OK)
             fn(arg, name, bm_col_int(&c));
     }
@@ -521,6 +545,7 @@ enum bm_rc bm_store_counts(struct bm_store *s, struct bm_buf *ret_json, struct b
 
     if (rc == BM_OK)
         rc = count_into(s, &count_states, states, e);
+    drop_zeros(states);
     json_object_set_new(counts, "device_states", states);
     if (rc != BM_OK)
         return rc;

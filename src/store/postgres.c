@@ -4,8 +4,10 @@
  *   BM_NOTFOUND. Statements that can fail so run between SAVEPOINT and RELEASE, all three in one trip (pipeline mode).
  * - The connection can go away. Inside a transaction that is BM_IO and the transaction is lost; the next one connects again, with
  *   waits that grow up to BACKOFF_MAX_MS.
- * - Nobody else may write meanwhile: a writer holds an advisory lock, and leaves its mark in meta("writer"), so that one that comes
- *   back after somebody else has written finds out and refuses to go on with what it remembers. */
+ * - Nobody else may write meanwhile as the same host: a writer holds advisory locks, and leaves its mark in meta("writer:HOST"), so that one
+ *   that comes back after somebody else has written in its name finds out and refuses to go on with what it remembers.
+ * - Other hosts may write meanwhile. A transaction sees the registry as of its begin (REPEATABLE READ), and fails as a whole when a row it
+ *   changes was changed by another one since: `collided`. The keeper then does the same again. */
 #include "store/postgres.h"
 
 #include "base/text.h"
@@ -21,23 +23,28 @@ enum { LOCK_WAIT_MS = 5000 };
 /* --- transactions ------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc leave_mark(struct bm_db *db, struct bm_error *e)
 {
-    char sql[200];
+    char sql[220], key[32];
 
-    db->marking = db->has_meta && !db->marked;
+    db->marking = db->has_meta && !db->marked && (!db->shared || db->host != 0);
     if (!db->marking)
         return BM_OK;
     snprintf(sql, sizeof sql,
-             "INSERT INTO meta (key, value) VALUES ('writer', decode('%s', 'escape')) ON CONFLICT (key) DO UPDATE SET value = "
+             "INSERT INTO meta (key, value) VALUES ('%s', decode('%s', 'escape')) ON CONFLICT (key) DO UPDATE SET value = "
              "excluded.value",
-             db->mark);
+             bm_pg_mark_key(db, key), db->mark);
     return bm_pg_command(db, sql, e);
 }
 
 static enum bm_rc begin_once(struct bm_db *db, const char *sql, struct bm_error *e)
 {
+    char version[24] = "";
     enum bm_rc rc = bm_pg_ready(db, e);
 
-    return rc == BM_OK ? bm_pg_command(db, sql, e) : rc;
+    if (rc == BM_OK)
+        rc = bm_pg_ask(db, sql, version, sizeof version, e);
+    if (rc == BM_OK)
+        db->version = strtoll(version, NULL, 10);
+    return rc;
 }
 
 static enum bm_rc begin_as(struct bm_db *db, const char *sql, struct bm_error *e)
@@ -58,10 +65,16 @@ static void rollback(struct bm_db *db)
     db->in_transaction = db->snapshot = db->marking = db->bulk = false;
 }
 
+/* One trip: the version comes along. */
 static enum bm_rc begin(struct bm_db *db, struct bm_error *e)
 {
-    enum bm_rc rc = begin_as(db, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", e);
+    static const char alone[] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE";
+    static const char shared[] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE;"
+                                 " SELECT encode(value, 'escape') FROM meta WHERE key = 'version'";
+    enum bm_rc rc;
 
+    db->collided = false;
+    rc = begin_as(db, db->shared && db->has_meta ? shared : alone, e);
     if (rc == BM_OK)
         rc = leave_mark(db, e);
     db->in_transaction = rc == BM_OK;
@@ -202,6 +215,7 @@ static enum bm_rc db_new(const char *where, struct bm_store_options how, struct 
         return bm_fail(e, BM_BUG, "no random numbers");
     bm_hex(mark, sizeof mark, db->mark);
     db->read_only = how.read_only;
+    db->shared = how.shared;
     *ret = BM_MOVE(db);
     return BM_OK;
 }
@@ -218,6 +232,28 @@ static enum bm_rc open_db(const char *where, struct bm_store_options how, struct
     if (rc == BM_OK)
         *ret = BM_MOVE(db);
     return rc;
+}
+
+/* --- hosts -------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc claim(struct bm_db *db, int64_t host_id, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    db->host = host_id;
+    rc = bm_pg_claim_now(db, LOCK_WAIT_MS, e);
+    if (rc != BM_OK)
+        db->host = 0;
+    return rc;
+}
+
+static bool collided(const struct bm_db *db)
+{
+    return db->collided;
+}
+
+static int64_t version(const struct bm_db *db)
+{
+    return db->version;
 }
 
 /* --- copying ------------------------------------------------------------------------------------------------------------------ */
@@ -256,6 +292,10 @@ const struct bm_db_driver bm_db_postgres = {
     .scheme = "postgres",
     .migrations = bm_migrations_postgres,
     .n_migrations = BM_MIGRATIONS_POSTGRES,
+    .alone = bm_pg_alone,
+    .claim = claim,
+    .collided = collided,
+    .version = version,
     .open = open_db,
     .close = close_db,
     .discard = discard,

@@ -12,8 +12,11 @@ enum { OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 2
 struct bm_db {
     PGconn *c;
     char *where; /* conninfo or URI */
-    bool read_only;
-    bool broken; /* libpq may notice later than we do */
+    bool read_only, shared;
+    int64_t host;    /* claimed; 0: none */
+    bool collided;   /* this transaction was lost to another host's */
+    int64_t version; /* meta("version") at begin */
+    bool broken;     /* libpq may notice later than we do */
     bool in_transaction, snapshot;
     bool bulk;       /* rows are copied in: whatever fails fails the whole */
     unsigned queued; /* of them on their way, in pipeline mode */
@@ -64,6 +67,10 @@ enum bm_rc bm_pg_command(struct bm_db *db, const char *sql, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_pg_ask(struct bm_db *db, const char *sql, char *ret, size_t room, struct bm_error *e);
 /* A new connection; patience_ms: how long to wait for one who is just leaving. */
 BM_MUST_USE enum bm_rc bm_pg_connect(struct bm_db *db, int64_t patience_ms, struct bm_error *e);
+/* Takes the lock on a host, or on the whole registry; patience_ms as above. */
+BM_MUST_USE enum bm_rc bm_pg_claim_now(struct bm_db *db, int64_t patience_ms, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_pg_alone(struct bm_db *db, bool on, struct bm_error *e);
+const char *bm_pg_mark_key(const struct bm_db *db, char ret[32]); /* of meta: where this writer leaves its mark */
 /* A connection to work on: the one there is, or outside a transaction a new one. */
 BM_MUST_USE enum bm_rc bm_pg_ready(struct bm_db *db, struct bm_error *e);
 

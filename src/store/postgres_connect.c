@@ -56,6 +56,12 @@ static enum bm_rc check_server(struct bm_db *db, struct bm_error *e)
     return BM_OK;
 }
 
+/* Among several hosts: who waits for a row of another's transaction gives up soon and tries again, which also ends deadlocks; and who stops in
+ * the middle of a transaction, or loses its power there, does not hold the others up for long. */
+static const char manners[] =
+    "SET lock_timeout = '250ms'; SET idle_in_transaction_session_timeout = '20s'; SET tcp_keepalives_idle = 10;"
+    " SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2";
+
 /* A commit that returned must survive a power loss, and backslashes are just characters, whatever the server's settings say. */
 static enum bm_rc set_up(struct bm_db *db, struct bm_error *e)
 {
@@ -67,14 +73,17 @@ static enum bm_rc set_up(struct bm_db *db, struct bm_error *e)
         rc = bm_pg_ask(db, "SHOW synchronous_commit", commits, sizeof commits, e);
     if (rc == BM_OK && strcmp(commits, "off") == 0)
         rc = bm_pg_command(db, "SET synchronous_commit = on", e);
+    if (rc == BM_OK && db->shared)
+        rc = bm_pg_command(db, manners, e);
     return rc;
 }
 
-/* One writer per schema of a database. The lock ends with its session; that of one killed just now may need a moment. */
-static enum bm_rc lock_out_others(struct bm_db *db, int64_t patience_ms, struct bm_error *e)
+#define SCHEMA "coalesce(current_schema()::text, '')"
+#define REGISTRY "1112363595, hashtext(" SCHEMA ")" /* "BMRK" */
+
+/* A lock ends with its session; that of one killed just now may need a moment. */
+static enum bm_rc lock(struct bm_db *db, const char *sql, int64_t patience_ms, struct bm_error *e)
 {
-    static const char sql[] =
-        "SELECT pg_try_advisory_lock(1112363595, hashtext(coalesce(current_schema()::text, '')))"; /* "BMRK" */
     int64_t until = bm_clock_steady_ms() + patience_ms;
     char got[8] = "";
 
@@ -89,12 +98,44 @@ static enum bm_rc lock_out_others(struct bm_db *db, int64_t patience_ms, struct 
     }
 }
 
+/* One writer per schema of a database, or several that all know of each other. */
+static enum bm_rc lock_registry(struct bm_db *db, int64_t patience_ms, struct bm_error *e)
+{
+    return lock(db, db->shared ? "SELECT pg_try_advisory_lock_shared(" REGISTRY ")" : "SELECT pg_try_advisory_lock(" REGISTRY ")",
+                patience_ms, e);
+}
+
+enum bm_rc bm_pg_claim_now(struct bm_db *db, int64_t patience_ms, struct bm_error *e)
+{
+    char sql[160];
+
+    snprintf(sql, sizeof sql, "SELECT pg_try_advisory_lock(1112363596, hashtext(" SCHEMA " || '/%lld'))", (long long)db->host);
+    return db->host != 0 ? lock(db, sql, patience_ms, e) : BM_OK;
+}
+
+/* A session's own locks do not stand in its way. */
+enum bm_rc bm_pg_alone(struct bm_db *db, bool on, struct bm_error *e)
+{
+    char got[8] = "";
+
+    return on ? lock(db, "SELECT pg_try_advisory_lock(" REGISTRY ")", 0, e)
+              : bm_pg_ask(db, "SELECT pg_advisory_unlock(" REGISTRY ")", got, sizeof got, e);
+}
+
+const char *bm_pg_mark_key(const struct bm_db *db, char ret[32])
+{
+    snprintf(ret, 32, db->host != 0 ? "writer:%lld" : "writer", (long long)db->host);
+    return ret;
+}
+
 /* Was it still ours that wrote last? Only asked once our mark is there. */
 static enum bm_rc check_mark(struct bm_db *db, struct bm_error *e)
 {
-    char mark[80] = "";
-    enum bm_rc rc =
-        db->marked ? bm_pg_ask(db, "SELECT encode(value, 'escape') FROM meta WHERE key = 'writer'", mark, sizeof mark, e) : BM_OK;
+    char mark[80] = "", key[32], sql[120];
+    enum bm_rc rc;
+
+    snprintf(sql, sizeof sql, "SELECT encode(value, 'escape') FROM meta WHERE key = '%s'", bm_pg_mark_key(db, key));
+    rc = db->marked ? bm_pg_ask(db, sql, mark, sizeof mark, e) : BM_OK;
 
     if (rc != BM_OK || !db->marked || strcmp(mark, db->mark) == 0)
         return rc;
@@ -119,7 +160,9 @@ enum bm_rc bm_pg_connect(struct bm_db *db, int64_t patience_ms, struct bm_error 
     if (rc == BM_OK)
         rc = set_up(db, e);
     if (rc == BM_OK && !db->read_only)
-        rc = lock_out_others(db, patience_ms, e);
+        rc = lock_registry(db, patience_ms, e);
+    if (rc == BM_OK)
+        rc = bm_pg_claim_now(db, patience_ms, e);
     return rc == BM_OK ? check_mark(db, e) : rc;
 }
 

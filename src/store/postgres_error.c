@@ -68,6 +68,7 @@ enum bm_rc bm_pg_fail(struct bm_db *db, const PGresult *r, struct bm_error *e)
     db->broken = db->broken || ends_session(r);
     if (bm_pg_gone(db))
         return bm_pg_lost(db, e);
+    db->collided = db->collided || (state != NULL && (strncmp(state, "40", 2) == 0 || strcmp(state, "55P03") == 0));
     for (size_t i = 0; state != NULL && i < BM_COUNT(outcomes); i++)
         if (strncmp(state, outcomes[i].state, strlen(outcomes[i].state)) == 0)
             return bm_refuse(e, outcomes[i].rc, outcomes[i].word, "%s (PostgreSQL %s)", outcomes[i].what, state);

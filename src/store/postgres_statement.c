@@ -8,7 +8,8 @@
 static const char *const surefooted[] = {
     "INSERT INTO meta ",        "INSERT INTO tally ",     "INSERT INTO audit_leaf ",    "INSERT INTO audit_tile ",
     "INSERT INTO tree_head ",   "INSERT INTO refusal ",   "UPDATE device SET state = ", "UPDATE device SET last_credential = ",
-    "UPDATE batch SET used = ", "UPDATE credential SET ", "DELETE FROM refusal ",
+    "UPDATE batch SET used = ", "UPDATE credential SET ", "DELETE FROM refusal ",       "INSERT INTO lease ",
+    "UPDATE lease SET ",        "DELETE FROM sealed_key",
 };
 
 bool bm_pg_begins(const char *text, const char *with)

@@ -169,7 +169,7 @@ static const struct bm_sql batch_add = { "INSERT INTO batch (product_id, ca_id, 
 static const struct bm_sql batch_set = {
     "UPDATE batch SET product_id = ?, ca_id = ?, name = ?, state = ?, quota = ?, created_at = ?, maker_id = ? WHERE id = ?"
 };
-#define BATCH_COLUMNS "id, product_id, ca_id, name, state, quota, used, created_at, maker_id"
+#define BATCH_COLUMNS "id, product_id, ca_id, name, state, quota, " BM_BATCH_USED("batch") ", created_at, maker_id"
 static const struct bm_sql batch_get = { "SELECT " BATCH_COLUMNS " FROM batch WHERE name = ?" };
 static const struct bm_sql batch_by_id = { "SELECT " BATCH_COLUMNS " FROM batch WHERE id = ?" };
 /* quota - ? and not used + ?: never over the end of the integers. */
@@ -177,6 +177,10 @@ static const struct bm_sql batch_use = { "UPDATE batch SET used = used + ? WHERE
 
 enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error *e)
 {
+    enum bm_rc rc = b->id != 0 ? bm_lease_fold(s, b->id, e) : BM_OK; /* a new quota is measured against what is used */
+
+    if (rc != BM_OK)
+        return rc;
     return add_or_set(s, &batch_add, &batch_set,
                       BM_ARGS(bm_arg_int(b->product_id), bm_arg_ref(b->ca_id), bm_arg_text(b->name), bm_arg_text(b->state),
                               bm_arg_int(b->quota), bm_arg_int(b->created_at), bm_arg_ref(b->maker_id), bm_arg_int(b->id)),
@@ -219,6 +223,13 @@ enum bm_rc bm_batch_by_id(struct bm_store *s, int64_t id, struct bm_batch *ret, 
     return batch_one(s, &batch_by_id, BM_ARGS(bm_arg_int(id)), ret, e);
 }
 
+static enum bm_rc use(struct bm_store *s, int64_t id, int64_t n, struct bm_error *e)
+{
+    enum bm_rc rc = bm_db_run(s, &batch_use, BM_ARGS(bm_arg_int(n), bm_arg_int(id), bm_arg_int(n)), e);
+
+    return rc == BM_OK && bm_db_changes(s) == 0 ? BM_LIMIT : rc;
+}
+
 enum bm_rc bm_batch_use(struct bm_store *s, int64_t id, int64_t n, struct bm_error *e)
 {
     struct bm_batch b;
@@ -226,8 +237,12 @@ enum bm_rc bm_batch_use(struct bm_store *s, int64_t id, int64_t n, struct bm_err
 
     if (n < 0)
         return bm_fail(e, BM_BUG, "a batch is never given back");
-    rc = bm_db_run(s, &batch_use, BM_ARGS(bm_arg_int(n), bm_arg_int(id), bm_arg_int(n)), e);
-    if (rc != BM_OK || bm_db_changes(s) != 0)
+    rc = use(s, id, n, e);
+    if (rc == BM_LIMIT) { /* what hosts leased that are there no more */
+        rc = bm_lease_fold(s, id, e);
+        rc = rc == BM_OK ? use(s, id, n, e) : rc;
+    }
+    if (rc != BM_LIMIT)
         return rc;
     rc = bm_batch_by_id(s, id, &b, e);
     if (rc != BM_OK)

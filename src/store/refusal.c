@@ -4,9 +4,13 @@ static const struct bm_sql add = {
     "INSERT INTO refusal (at, correlation, protocol, code, peer, what, udid) VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO NOTHING"
 };
-static const struct bm_sql forget = { "DELETE FROM refusal WHERE id <= ?" };
+static const struct bm_sql forget = { "DELETE FROM refusal WHERE id = ?" };
+static const struct bm_sql forget_up_to = { "DELETE FROM refusal WHERE id <= ?" };
 
-/* Ids have no gaps, so that each row beyond those kept pushes out exactly the oldest: constant cost. */
+enum { SWEEP_EVERY = 256 };
+
+/* Each row beyond those kept pushes out exactly the oldest: constant cost, and no two hosts at the same row. Ids of transactions that were
+ * rolled back leave gaps, and those leave rows behind: they are swept up now and then. */
 enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r, struct bm_error *e)
 {
     int64_t id = 0;
@@ -18,5 +22,5 @@ enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusal *r, struct
 
     if (rc != BM_OK || id <= BM_REFUSALS_KEPT)
         return rc;
-    return bm_db_run(s, &forget, BM_ARGS(bm_arg_int(id - BM_REFUSALS_KEPT)), e);
+    return bm_db_run(s, id % SWEEP_EVERY == 0 ? &forget_up_to : &forget, BM_ARGS(bm_arg_int(id - BM_REFUSALS_KEPT)), e);
 }

@@ -20,10 +20,11 @@ struct bm_store;
 #define BM_SERIAL_LEN 16
 
 /* dsn: "sqlite:PATH", or "postgres:" and what libpq takes: "postgres:host=db1 dbname=birthmark", "postgres://user@host/name". Of a
- * PostgreSQL database there is one writer at a time: BM_CONFLICT "in-use" for a second. create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
+ * PostgreSQL database there is one writer at a time, BM_CONFLICT "in-use" for a second, unless all of them are `shared`: then each claims a
+ * host with bm_store_claim(). create: make and migrate a new one; otherwise it must exist, and is migrated to this program's schema unless
  * read_only. BM_CONFLICT when its schema is newer than this program. */
 struct bm_store_options {
-    bool create, read_only;
+    bool create, read_only, shared;
     bool as_is; /* whatever its schema is, none at all with create: for copies, and bm_store_migrate() */
 };
 BM_MUST_USE enum bm_rc bm_store_open(const char *dsn, struct bm_store_options how, struct bm_store **ret, struct bm_error *e);
@@ -44,6 +45,49 @@ bool bm_store_in_transaction(const struct bm_store *s);
 BM_MUST_USE enum bm_rc bm_store_snapshot(struct bm_store *s, struct bm_error *e);
 /* Trims caches and truncates the write-ahead log; called when idle. */
 void bm_store_tidy(struct bm_store *s);
+
+/* --- several hosts on one database -------------------------------------------------------------------------------------------- */
+/* From here on this store writes as that host: its log, its counts. Keeps every other process out that would be the same host, until it is
+ * closed: BM_CONFLICT "in-use". */
+BM_MUST_USE enum bm_rc bm_store_claim(struct bm_store *s, int64_t host_id, struct bm_error *e);
+bool bm_store_can_share(const struct bm_store *s); /* does this database take several hosts? */
+/* Whose audit log is read from here on; the own one is what claim said. */
+void bm_store_use_log(struct bm_store *s, int64_t host_id);
+/* The transaction was lost to another host's: the same again may well succeed. Until the next begin. */
+bool bm_store_collided(const struct bm_store *s);
+/* A number that goes up when a host changes what the others remember: as of the transaction's begin, or asked for now. */
+int64_t bm_store_version(const struct bm_store *s);
+BM_MUST_USE enum bm_rc bm_store_version_now(struct bm_store *s, int64_t *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_store_version_set(struct bm_store *s, int64_t version, struct bm_error *e);
+
+struct bm_host {
+    int64_t id; /* 1: the one that made the registry */
+    char name[BM_NAME_LEN];
+    int64_t added_at, joined_at, removed_at; /* 0: not yet */
+    struct bm_buf log_spki;                  /* DER; empty until it has joined */
+};
+void bm_host_done(struct bm_host *h);
+BM_MUST_USE enum bm_rc bm_host_put(struct bm_store *s, const char *name, int64_t at, struct bm_error *e); /* the next number */
+BM_MUST_USE enum bm_rc bm_host_get(struct bm_store *s, const char *name, struct bm_host *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_by_id(struct bm_store *s, int64_t id, struct bm_host *ret, struct bm_error *e);
+typedef enum bm_rc bm_host_fn(void *arg, const struct bm_host *h, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_each(struct bm_store *s, bm_host_fn *fn, void *arg, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_count(struct bm_store *s, int64_t *ret, struct bm_error *e); /* those that are not removed */
+BM_MUST_USE enum bm_rc bm_host_set_joined(struct bm_store *s, int64_t id, int64_t at, struct bm_rd log_spki, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_host_set_removed(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+
+/* Private keys as they are on disk, sealed, for the other hosts. */
+BM_MUST_USE enum bm_rc bm_sealed_key_put(struct bm_store *s, const char *name, struct bm_rd pem, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_sealed_key_get(struct bm_store *s, const char *name, struct bm_buf *ret, struct bm_error *e);
+typedef enum bm_rc bm_sealed_key_fn(void *arg, const char *name, struct bm_rd pem, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_sealed_key_each(struct bm_store *s, bm_sealed_key_fn *fn, void *arg, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_sealed_key_drop_all(struct bm_store *s, struct bm_error *e);
+
+/* One unit of the batch's quota out of what this host has leased, out of a new block, or out of another host's; BM_LIMIT when there is none
+ * anywhere. For a registry with n_hosts hosts; with one, bm_batch_use() does the same in one statement less. */
+BM_MUST_USE enum bm_rc bm_lease_use(struct bm_store *s, int64_t host_id, int64_t n_hosts, int64_t batch_id, struct bm_error *e);
+/* What is leased and not used goes back to the batch. */
+BM_MUST_USE enum bm_rc bm_lease_fold(struct bm_store *s, int64_t batch_id, struct bm_error *e);
 
 /* --- all of it at once (copy.c) ----------------------------------------------------------------------------------------------- */
 struct bm_content {
@@ -355,11 +399,14 @@ BM_MUST_USE enum bm_rc bm_refusal_add(struct bm_store *s, const struct bm_refusa
                                       struct bm_error *e); /* keeps BM_REFUSALS_KEPT */
 
 /* --- audit log rows (audit/log.h gives them meaning) -------------------------------------------------------------------------- */
+/* All of these are about one host's log: bm_store_use_log(). */
 BM_MUST_USE enum bm_rc bm_audit_leaf_add(struct bm_store *s, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
 typedef enum bm_rc bm_audit_leaf_fn(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_leaf_each(struct bm_store *s, int64_t from, int64_t to, bm_audit_leaf_fn *fn, void *arg,
                                           struct bm_error *e);                                    /* from <= index < to, in order */
 BM_MUST_USE enum bm_rc bm_audit_leaf_count(struct bm_store *s, int64_t *ret, struct bm_error *e); /* the last index and one */
+/* The highest number of a host with a leaf; 0: there is none. */
+BM_MUST_USE enum bm_rc bm_audit_last_log(struct bm_store *s, int64_t *ret_host_id, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_add(struct bm_store *s, int level, int64_t index, const uint8_t hash[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_get(struct bm_store *s, int level, int64_t index, uint8_t ret[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_audit_tile_count(struct bm_store *s, int64_t *ret, struct bm_error *e);

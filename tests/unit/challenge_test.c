@@ -24,6 +24,7 @@ static struct bm_keeper *keeper_new(uint8_t key)
 static void keeper_free(struct bm_keeper *k)
 {
     free(k->used);
+    free(k->fresh);
     free(k);
 }
 
@@ -111,9 +112,46 @@ static void many(void **state)
     keeper_free(k);
 }
 
+/* Among several hosts: one made elsewhere is called so, and one whose transaction was lost to another host's is as good as before, while
+ * those used before that stay used. */
+static void hosts(void **state)
+{
+    enum { MANY = 3000 };
+    struct bm_keeper *k = keeper_new(1), *other = keeper_new(2);
+    uint8_t(*c)[BM_CHALLENGE_LEN] = calloc(MANY, sizeof *c);
+
+    (void)state;
+    assert_non_null(c);
+    k->host = (struct bm_host_self){ .id = 1, .n = 2 };
+    other->host = (struct bm_host_self){ .id = 65535, .n = 2 };
+    bm_challenge_make(other, AT, c[0]);
+    assert_int_equal(bm_challenge_check(other, bm_rd_of(c[0], sizeof c[0]), AT, &err), BM_OK);
+    refused(k, c[0], sizeof c[0], AT, BM_DENIED, "challenge-elsewhere");
+    for (size_t i = 0; i < MANY; i++) {
+        bm_challenge_make(k, AT, c[i]);
+        assert_int_equal(bm_challenge_use(k, bm_rd_of(c[i], sizeof c[i]), AT, &err), BM_OK);
+        if (i == MANY / 3 - 1)
+            bm_challenges_settled(k, false);
+    }
+    bm_challenges_settled(k, true);
+    for (size_t i = 0; i < MANY; i++) {
+        if (i < MANY / 3)
+            refused(k, c[i], sizeof c[i], AT, BM_DENIED, "challenge-used");
+        else
+            assert_int_equal(bm_challenge_check(k, bm_rd_of(c[i], sizeof c[i]), AT, &err), BM_OK);
+    }
+    assert_int_equal(bm_challenge_use(k, bm_rd_of(c[MANY - 1], sizeof c[0]), AT, &err), BM_OK);
+    bm_challenges_settled(k, false);
+    refused(k, c[MANY - 1], sizeof c[0], AT, BM_DENIED, "challenge-used");
+    free(c);
+    keeper_free(k);
+    keeper_free(other);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(life), cmocka_unit_test(lengths), cmocka_unit_test(many) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(life), cmocka_unit_test(lengths), cmocka_unit_test(many),
+                                        cmocka_unit_test(hosts) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,6 +171,9 @@ static void test_up_from_1(void **state)
     sql("ALTER TABLE service DROP COLUMN org_id");
     sql("DROP TABLE token");
     sql("DROP TABLE code");
+    sql("DROP TABLE lease");
+    sql("DROP TABLE sealed_key");
+    sql("DROP TABLE host");
     sql("DROP TABLE job_refusal");
     sql("DROP TABLE job_item");
     sql("DROP TABLE job");
@@ -180,6 +183,7 @@ static void test_up_from_1(void **state)
     sql("DROP TABLE crl");
     sql("DROP INDEX credential_revoked");
     sql("INSERT INTO ca VALUES (1, NULL, 'root', 'file:root', 'active', 0, 0, 0, x'00')");
+    sql("INSERT INTO meta VALUES ('log-spki', x'30')");
     sql("UPDATE meta SET value = x'31' WHERE key = 'schema'");
     s = open_as((struct bm_store_options){ 0 });
     assert_int_equal(bm_crl_last(s, 1, &got, &e), BM_NOTFOUND);

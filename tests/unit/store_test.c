@@ -493,6 +493,160 @@ static void test_batch(void **state)
     IS(bm_batch_get(s, "none", &got, &e), BM_NOTFOUND);
 }
 
+/* --- hosts -------------------------------------------------------------------------------------------------------------------- */
+static void put_hosts(void)
+{
+    OK(bm_host_put(s, "host-1", 1, &e));
+    OK(bm_host_put(s, "second", 2, &e));
+    OK(bm_host_put(s, "third", 3, &e));
+}
+
+static void test_hosts(void **state)
+{
+    BM_CLEANUP(bm_host_done) struct bm_host h = { 0 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = 100 };
+    int64_t n, version = 7;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    put_hosts();
+    IS(bm_host_put(s, "second", 2, &e), BM_CONFLICT);
+    OK(bm_host_get(s, "third", &h, &e));
+    assert_int_equal(h.id, 3);
+    assert_true(h.joined_at == 0 && h.removed_at == 0 && h.log_spki.n == 0);
+    OK(bm_host_set_joined(s, 3, 9, bm_rd_str("key"), &e));
+    IS(bm_host_set_joined(s, 3, 9, bm_rd_str("other"), &e), BM_NOTFOUND); /* nobody takes a host's place */
+    OK(bm_host_set_removed(s, 2, 10, &e));
+    OK(bm_host_count(s, &n, &e));
+    assert_int_equal(n, 2);
+    IS(bm_host_get(s, "nobody", &h, &e), BM_NOTFOUND);
+    OK(bm_sealed_key_put(s, "root", bm_rd_str("a"), &e));
+    OK(bm_sealed_key_put(s, "root", bm_rd_str("b"), &e));
+    OK(bm_sealed_key_get(s, "root", &pem, &e));
+    assert_true(bm_rd_eq(bm_buf_rd(&pem), bm_rd_str("b")));
+    OK(bm_sealed_key_drop_all(s, &e));
+    IS(bm_sealed_key_get(s, "root", &pem, &e), BM_NOTFOUND);
+    OK(bm_store_version_now(s, &version, &e));
+    assert_int_equal(version, 0);
+    OK(bm_store_version_set(s, 12, &e));
+    OK(bm_store_version_now(s, &version, &e));
+    assert_int_equal(version, 12);
+    OK(bm_store_commit(s, &e));
+}
+
+static int64_t used_of_batch(void)
+{
+    struct bm_batch b;
+
+    OK(bm_batch_by_id(s, batch.id, &b, &e));
+    return b.used;
+}
+
+/* Whoever asks, in whatever order: every unit of the quota is given out once, and what a batch says is used counts what is, not what is leased. */
+static void test_leases(void **state)
+{
+    enum { QUOTA = 500 };
+    struct bm_batch b;
+    int64_t given = 0, asked = 0;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    put_hosts();
+    OK(bm_batch_by_id(s, batch.id, &b, &e));
+    b.quota = QUOTA;
+    OK(bm_batch_put(s, &b, &e));
+    for (; given < QUOTA; given++, asked = asked * 7 + 3) {
+        OK(bm_lease_use(s, asked % 3 + 1, 3, batch.id, &e));
+        assert_int_equal(used_of_batch(), given + 1);
+        asked %= 1000003;
+    }
+    for (int64_t host = 1; host <= 3; host++) {
+        IS(bm_lease_use(s, host, 3, batch.id, &e), BM_LIMIT);
+        assert_string_equal(e.code, "quota-exhausted");
+    }
+    IS(bm_batch_use(s, batch.id, 1, &e), BM_LIMIT);
+    IS(bm_lease_use(s, 1, 3, 4711, &e), BM_NOTFOUND);
+    assert_int_equal(used_of_batch(), QUOTA);
+    OK(bm_store_commit(s, &e));
+}
+
+/* What a host leased and did not use is not lost when it never comes back, however the others go on. */
+static void test_leases_of_the_dead(void **state)
+{
+    struct bm_batch b;
+    int64_t given = 0;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    put_hosts();
+    OK(bm_batch_by_id(s, batch.id, &b, &e));
+    b.quota = 100;
+    OK(bm_batch_put(s, &b, &e));
+    OK(bm_lease_use(s, 2, 2, batch.id, &e)); /* takes a block, dies */
+    OK(bm_lease_use(s, 1, 2, batch.id, &e));
+    for (given = 2; given < 90; given++)
+        OK(bm_lease_use(s, 1, 2, batch.id, &e));
+    OK(bm_batch_by_id(s, batch.id, &b, &e));
+    b.quota = 95; /* fewer than were handed out */
+    OK(bm_batch_put(s, &b, &e));
+    for (; given < 93; given++)
+        OK(bm_lease_use(s, 1, 2, batch.id, &e));
+    OK(bm_lease_use(s, 2, 2, batch.id, &e)); /* is back, and leases what is left */
+    OK(bm_batch_use(s, batch.id, 1, &e));    /* one host alone again */
+    IS(bm_batch_use(s, batch.id, 1, &e), BM_LIMIT);
+    assert_int_equal(used_of_batch(), 95);
+    OK(bm_store_commit(s, &e));
+}
+
+static enum bm_rc note_leaf(void *arg, int64_t index, int64_t at_ms, struct bm_rd data, struct bm_error *err)
+{
+    (void)data, (void)err;
+    assert_true(at_ms == 100 * *(int64_t *)arg + index);
+    return BM_OK;
+}
+
+/* Rows of one host's log are never taken for another's. */
+static void test_logs_apart(void **state)
+{
+    static const int64_t hosts[] = { 1, 2, 3, 1000 };
+    struct bm_tree_head h = { .signature = lend("s", 1) };
+    uint8_t hash[32] = { 0 };
+    int64_t n;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    for (size_t i = 0; i < BM_COUNT(hosts); i++) {
+        bm_store_use_log(s, hosts[i]);
+        OK(bm_audit_leaf_count(s, &n, &e));
+        assert_int_equal(n, 0);
+        for (int64_t k = 0; k <= hosts[i] % 5; k++)
+            OK(bm_audit_leaf_add(s, k, 100 * hosts[i] + k, bm_rd_str("{}"), &e));
+        hash[0] = (uint8_t)hosts[i];
+        OK(bm_audit_tile_add(s, 8, 0, hash, &e));
+        h.size = hosts[i] % 5 + 1;
+        OK(bm_tree_head_add(s, &h, &e));
+        OK(bm_audit_last_log(s, &n, &e));
+        assert_int_equal(n, hosts[i]);
+    }
+    for (size_t i = 0; i < BM_COUNT(hosts); i++) {
+        BM_CLEANUP(bm_tree_head_done) struct bm_tree_head got = { 0 };
+        int64_t host = hosts[i];
+
+        bm_store_use_log(s, host);
+        OK(bm_audit_leaf_count(s, &n, &e));
+        assert_int_equal(n, host % 5 + 1);
+        OK(bm_audit_leaf_each(s, INT64_MIN, INT64_MAX, note_leaf, &host, &e));
+        OK(bm_audit_tile_get(s, 8, 0, hash, &e));
+        assert_int_equal(hash[0], (uint8_t)host);
+        OK(bm_audit_tile_count(s, &n, &e));
+        assert_int_equal(n, 1);
+        OK(bm_tree_head_last(s, &got, &e));
+        assert_int_equal(got.size, host % 5 + 1);
+    }
+    bm_store_use_log(s, 1);
+    OK(bm_store_commit(s, &e));
+}
+
 /* --- devices and credentials -------------------------------------------------------------------------------------------------- */
 static void udid_of(int i, uint8_t ret[BM_UDID_LEN])
 {
@@ -1090,6 +1244,10 @@ int main(void)
         T(test_service),
         T(test_product),
         T(test_batch),
+        T(test_hosts),
+        T(test_leases),
+        T(test_leases_of_the_dead),
+        T(test_logs_apart),
         T(test_device),
         T(test_device_changes),
         T(test_same_short_key),
