@@ -20,6 +20,9 @@ BM_ADMIN_HANDLER(bm_admin_host_add)
     if (rc == BM_OK && !bm_store_can_share(k->store))
         rc = bm_refuse(e, BM_USAGE, "one-host",
                        "a registry in SQLite is for one host; 'birthmark migrate' moves it into PostgreSQL, which takes several");
+    if (rc == BM_OK && k->journal != NULL)
+        rc = bm_refuse(e, BM_CONFLICT, "one-host",
+                       "there is a journal, which is for a registry of one host: take 'journal' out of the configuration first");
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
     if (rc == BM_OK)

@@ -74,7 +74,7 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* Whether the table that it inserts into gives its rows ids. */
+/* Whether the table that it inserts into gives its rows ids, and the statement leaves that to it. */
 static enum bm_rc gives_id(struct bm_store *s, const char *text, bool *ret, struct bm_error *e)
 {
     static const char into[] = "INSERT INTO ";
@@ -88,6 +88,8 @@ static enum bm_rc gives_id(struct bm_store *s, const char *text, bool *ret, stru
         return BM_OK;
     (void)bm_store_db(s, &d);
     snprintf(table, sizeof table, "%.*s", (int)strcspn(text + strlen(into), " "), text + strlen(into));
+    if (begins(text + strlen(into) + strlen(table), " (id, "))
+        return BM_OK;
     rc = bm_query_start_once(s, d->columns, BM_ARGS(bm_arg_text(table)), &q, e);
     while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {
         struct bm_cols c = bm_query_cols(&q);
