@@ -115,9 +115,11 @@ void bm_buf_vec(struct bm_buf *b, struct bm_rd v)
 void bm_buf_drop(struct bm_buf *b, size_t n)
 {
     n = n > b->n ? b->n : n;
-    if (n != 0)
-        memmove(b->p, b->p + n, b->n - n);
+    if (n == 0)
+        return;
+    memmove(b->p, b->p + n, b->n - n);
     b->n -= n;
+    bm_wipe(b->p + b->n, n); /* what moved leaves no copy of a secret behind */
 }
 
 enum bm_rc bm_buf_check(const struct bm_buf *b, struct bm_error *e)

@@ -45,13 +45,14 @@ enum {
     BM_HEAD_EVERY_MS = 1000,     /* a changed log gets a signed head this often */
 
     /* PKI */
-    BM_CSR_MAX = 16 * 1024,       /* one PKCS#10 request */
-    BM_CERT_MAX = 16 * 1024,      /* one certificate */
-    BM_NAME_DER_MAX = 1024,       /* subject or issuer, DER */
-    BM_EXTENSIONS_MAX = 4 * 1024, /* all extensions of a certificate we write */
-    BM_SPKI_MAX = 8 * 1024,       /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
-    BM_SIGNATURE_MAX = 5 * 1024,  /* ML-DSA-87 has 4.6 kB */
-    BM_SERVICES_MAX = 16,         /* services of one product, and so CSRs in one Onboard answer */
+    BM_KEY_SEALED_MAX = 24 * 1024, /* a private key made for a device, with what is signed and encrypted around it */
+    BM_CSR_MAX = 16 * 1024,        /* one PKCS#10 request */
+    BM_CERT_MAX = 16 * 1024,       /* one certificate */
+    BM_NAME_DER_MAX = 1024,        /* subject or issuer, DER */
+    BM_EXTENSIONS_MAX = 4 * 1024,  /* all extensions of a certificate we write */
+    BM_SPKI_MAX = 8 * 1024,        /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
+    BM_SIGNATURE_MAX = 5 * 1024,   /* ML-DSA-87 has 4.6 kB */
+    BM_SERVICES_MAX = 16,          /* services of one product, and so CSRs in one Onboard answer */
 
     /* revocation */
     BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want more issuing CAs, or OCSP */
@@ -74,6 +75,7 @@ enum {
     BM_CODE_TRIES_ADDRESS = 10,     /* of one address (IPv6: its /64), whatever they were for */
     BM_CODE_TRIES_TARGET = 50,      /* for one batch or device, from all addresses */
     BM_CODE_TYPED_MAX = 64,         /* longest text that is looked at for a code */
+    BM_CLAIM_LIST_MAX = 5000,       /* devices listed one by one in a claim; a reel of more is a batch */
     BM_CODES_AT_ONCE = 1000,        /* made by one act */
     BM_CODE_LIFE_MAX_S = 315360000, /* ten years */
     BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */

@@ -21,6 +21,7 @@ const struct bm_family bm_families[] = {
     { "bulk", "acts on many devices: how far they are" },
     { "key", "secret keys of devices that have no key pair, and what seals them" },
     { "cert", "certificates that devices hold" },
+    { "claim", "codes that let their holder take over devices" },
     { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
     { "journal", "what was committed, kept elsewhere for a restore" },
@@ -68,7 +69,11 @@ const struct bm_family bm_families[] = {
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
       .member = "change.birth_certificate" },                                                                                      \
     { "self-registration", "may a device with a batch's one-time code register its own key?", .kind = BM_WORD_YESNO,               \
-      .member = "change.self_registration" }
+      .member = "change.self_registration" },                                                                                      \
+    { "server-keygen", "may its devices have their keys made here (EST serverkeygen)?", .kind = BM_WORD_YESNO,                     \
+      .member = "change.server_keygen" },                                                                                          \
+    { "server-keygen-encrypted", "and then only encrypted to a key of the device?", .kind = BM_WORD_YESNO,                         \
+      .member = "change.server_keygen_encrypted" }
 
 #define SERVICE                                                                                                                    \
     TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
@@ -320,6 +325,30 @@ const struct bm_verb bm_verbs[] = {
       .options = { OUT, { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
 
+    { "claim", "create", "claim.create", "Make a claim: who has its code may take a device, a batch or a list of devices",
+      .options = { { "batch", "all devices of this batch, as they are when the claim is taken" },
+                   { "udid", "this device: 64 hex digits" },
+                   { "devices", "these devices: UDIDs, one a line, at most 5000", .kind = BM_WORD_BLOB },
+                   { "from", "who gives; default: the owner, of a batch the product's organisation", .member = "from_org" },
+                   { "valid", "how long, or until when: 12h, 365d (default), 2030-01-31T12:00:00Z; at most 10y", .value = "TIME" },
+                   { "note", "a few words for people" },
+                   { "prefix", "what stands before the code in the QR code; default BIRTHMARK:CLAIM:", .value = "URI" },
+                   { "qr", "draw the QR code: text (for a terminal), svg or png", .values = "text svg png" },
+                   { "out", "the QR code into this file; only its owner can read it", .value = "FILE" } },
+      .run = bm_cli_claim_create,
+      .notes = "The code is shown this once; the registry keeps a digest. docs/codes.md has the syntax of the QR code." },
+    { "claim", "take", "claim.take", "Take what a claim stands for, for an organisation",
+      .args = { { "claim", "the code, or what the QR code says", .needed = true } },
+      .options = { { "as", "the organisation that takes it", .needed = true, .member = "org" } },
+      .run = bm_cli_claim_take,
+      .notes = "What the devices hold is revoked and they enrol again. A reel goes on in steps: interrupted, the same\n"
+               "command goes on where it stopped. 'passed' counts devices that have changed hands otherwise since." },
+    { "claim", "list", "claim.list", "List claims and what became of them, not their codes",
+      .options = { { "batch", "only of this batch" }, { "udid", "only of this device" }, { "owner", "only taken by this organisation" },
+                   AFTER, LIMIT },
+      .rows = "rows", .columns = "id batch udid giver owner moved passed expires_at=EXPIRES done_at=DONE revoked_at=REVOKED note" },
+    { "claim", "revoke", "claim.revoke", "Revoke a claim; devices it has moved stay moved",
+      .args = { { "number", "its number in the list", .kind = BM_WORD_INT, .needed = true } } },
     { "code", "create", "code.create", "Make one-time codes for a batch or for devices; they are shown this once",
       .options = { { "batch", "a device with this code may join the batch, if the product allows self-registration" },
                    { "udid", "the code stands for this device: 64 hex digits" },

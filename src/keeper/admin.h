@@ -44,6 +44,9 @@
  *   key.step        -> {"moved": n, "more": bool}             one step of that, for when no server runs
  *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
+ *   claim.create    [batch udid from_org valid note]  blob: UDIDs, one a line    one of batch, udid, blob -> {"number", "code", "expires_at"}
+ *   claim.take      claim org    claim: the code, or a URI that ends in it -> {"number", "owner", "moved", "passed", "done"}; ask again until done
+ *   claim.list      [batch udid owner after limit]    claim.revoke number
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
  *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
  *   code.list       [batch udid after limit]    code.revoke number

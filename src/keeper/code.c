@@ -96,6 +96,9 @@ static enum bm_rc key_of_requests(const struct bm_enrol *c, struct bm_rd *ret, s
     enum bm_rc rc;
 
     *ret = bm_rd_of(NULL, 0);
+    if (c->keygen) /* RFC 7030 section 4.4.1: the request's key and signature count for nothing */
+        return bm_refuse(e, BM_DENIED, "key-unproven",
+                         "who has its keys made here must show a key of its own to join a batch: TLS with a certificate");
     for (size_t i = 0; i < c->n_requests; i++) {
         rc = bm_csr_parse(c->requests[i].csr, &csr, e);
         if (rc != BM_OK)

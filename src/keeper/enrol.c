@@ -111,6 +111,7 @@ static enum bm_rc check_policy(const struct bm_enrol *c, const struct bm_proven 
 struct order {
     const struct bm_line_service *service; /* NULL: the product has none */
     struct bm_credential credential;
+    struct bm_keygen keygen; /* the key that was made for it, if one was */
 };
 
 struct orders {
@@ -120,8 +121,10 @@ struct orders {
 
 static void orders_done(struct orders *o)
 {
-    for (size_t i = 0; i < o->n; i++)
+    for (size_t i = 0; i < o->n; i++) {
         bm_credential_done(&o->of[i].credential);
+        bm_keygen_done(&o->of[i].keygen);
+    }
 }
 
 static enum bm_rc find_service(const struct bm_line *l, struct bm_rd name, const struct bm_line_service **ret, struct bm_error *e)
@@ -148,7 +151,7 @@ static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *wh
 {
     enum bm_rc rc = bm_csr_parse(der, ret, e);
 
-    if (rc == BM_OK)
+    if (rc == BM_OK && !c->keygen) /* RFC 7030 section 4.4.1: then its key and signature are passed over */
         rc = bm_csr_verify(ret, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "certificate request");
@@ -225,6 +228,8 @@ static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, const s
 
         if (rc == BM_OK)
             rc = check_csr(c, who, c->requests[i].csr, &csr, e);
+        if (rc == BM_OK && c->keygen && (rc = bm_keygen(k, c, who, l, &csr, &o->keygen, e)) == BM_OK)
+            csr.spki = bm_buf_rd(&o->keygen.spki);
         if (rc == BM_OK)
             rc = sign(k, who, l, &csr, now, not_after_max, o, e);
         if (rc != BM_OK)
@@ -248,9 +253,10 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
     n = snprintf((char *)text, sizeof text,
                  "{\"event\":\"credential.issued\",\"actor\":\"device\",\"udid\":\"%s\",\"serial\":\"%s\",\"sha256\":\"%s\","
                  "\"batch\":\"%s\","
-                 "\"service\":\"%s\",\"protocol\":\"%s\",\"renewal\":%s,\"correlation\":\"%s\"}",
+                 "\"service\":\"%s\",\"protocol\":\"%s\",\"renewal\":%s,%s\"correlation\":\"%s\"}",
                  udid, serial, digest, l->batch.name, o->service != NULL ? o->service->row.name : "", c->protocol,
-                 strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0 ? "false" : "true", c->correlation);
+                 strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0 ? "false" : "true",
+                 c->keygen ? "\"server_keygen\":true," : "", c->correlation);
     if (n < 0 || (size_t)n >= sizeof text)
         return bm_fail(e, BM_BUG, "audit leaf too long");
     return bm_record_raw(k, now, bm_rd_of(text, (size_t)n), e);
@@ -322,6 +328,8 @@ static void answer(const struct bm_proven *who, const struct bm_line *l, const s
         c->service = bm_rd_str(o->service != NULL ? o->service->row.name : "");
         c->endpoints = bm_rd_str(o->service != NULL ? o->service->row.endpoints : "[]");
         c->cert = bm_buf_rd(&o->credential.cert);
+        c->key_form = o->keygen.form;
+        c->key = bm_buf_rd(&o->keygen.key);
         c->not_after = o->credential.not_after;
         c->renew_after = bm_renew_after(&l->policy, now, o->credential.not_after);
         c->n_chain = l->issuer->n_chain;

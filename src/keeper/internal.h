@@ -192,6 +192,15 @@ bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]); /* of a n
 BM_MUST_USE enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct bm_proven *who, int64_t now,
                                      struct bm_error *e);
 
+/* keygen.c: EST serverkeygen */
+struct bm_keygen {
+    struct bm_buf spki, key; /* key: PKCS#8, or a CMS message around it */
+    uint8_t form;            /* enum bm_key_form */
+};
+void bm_keygen_done(struct bm_keygen *g);
+BM_MUST_USE enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
+                                 const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e);
+
 /* attempts.c. target: what the code was given with */
 BM_MUST_USE enum bm_rc bm_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now,
                                          struct bm_error *e); /* BM_AGAIN "too-many-attempts" */
@@ -319,6 +328,10 @@ BM_ADMIN_HANDLER(bm_admin_ca_list);
 BM_ADMIN_HANDLER(bm_admin_ca_show);
 BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_claim_create);
+BM_ADMIN_HANDLER(bm_admin_claim_list);
+BM_ADMIN_HANDLER(bm_admin_claim_take);
+BM_ADMIN_HANDLER(bm_admin_claim_revoke);
 BM_ADMIN_HANDLER(bm_admin_code_create);
 BM_ADMIN_HANDLER(bm_admin_code_list);
 BM_ADMIN_HANDLER(bm_admin_code_revoke);

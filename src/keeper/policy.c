@@ -77,6 +77,10 @@ static enum bm_rc take_member(struct bm_policy *p, const char *member, const jso
         return take_bool(v, member, &p->renew_expired, e);
     if (strcmp(member, "birth_certificate") == 0)
         return take_bool(v, member, &p->birth_certificate, e);
+    if (strcmp(member, "server_keygen") == 0)
+        return take_bool(v, member, &p->server_keygen, e);
+    if (strcmp(member, "server_keygen_encrypted") == 0)
+        return take_bool(v, member, &p->server_keygen_encrypted, e);
     if (strcmp(member, "self_registration") == 0)
         return take_bool(v, member, &p->self_registration, e);
     return bm_fail(e, BM_USAGE, "policy: unknown member '%.40s'", member);

@@ -8,6 +8,8 @@
  *    "renew_after_percent": 66,                of the validity, 10 to 95
  *    "renew_expired": true,                    a device whose certificate has run out may enrol again with its IDevID key (always) or with the expired certificate's own key (this)
  *    "birth_certificate": false,               require that the device shows a birth certificate of a trusted chip maker
+ *    "server_keygen": false,                   may its devices have their keys made here? (docs/codes.md, "Keys made by the server")
+ *    "server_keygen_encrypted": false,         and then only encrypted to a key of the device
  *    "self_registration": false}               may a device with a batch's one-time code register its own key? (docs/codes.md) */
 #ifndef BM_KEEPER_POLICY_H
 #define BM_KEEPER_POLICY_H
@@ -19,7 +21,7 @@ struct bm_policy {
     char rot[16][32], protocols[16][16], services[BM_SERVICES_MAX][BM_NAME_LEN];
     char profile[BM_NAME_LEN], ca[BM_NAME_LEN];
     int renew_after_percent;
-    bool renew_expired, birth_certificate, self_registration;
+    bool renew_expired, birth_certificate, self_registration, server_keygen, server_keygen_encrypted;
 };
 BM_MUST_USE enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e);
 

@@ -100,6 +100,7 @@ void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c)
     bm_buf_vec(out, c->claimed_udid);
     bm_buf_vec(out, c->claimed_batch);
     bm_buf_uint(out, 1, c->reenrol);
+    bm_buf_uint(out, 1, c->keygen);
     bm_buf_uint(out, 4, c->n_requests);
     for (size_t i = 0; i < c->n_requests; i++) {
         bm_buf_vec(out, c->requests[i].service);
@@ -130,19 +131,21 @@ static bool printable(const char *s)
 enum bm_rc bm_enrol_parse(struct bm_rd in, struct bm_enrol *ret, struct bm_error *e)
 {
     struct bm_enrol c = { 0 };
-    uint8_t reenrol = 0;
+    uint8_t reenrol = 0, keygen = 0;
     bool ok;
 
     ok = get_text(&in, c.correlation, sizeof c.correlation) && correlation_ok(c.correlation) &&
          get_text(&in, c.protocol, sizeof c.protocol) && bm_name_ok(c.protocol) && get_text(&in, c.peer, sizeof c.peer) &&
          printable(c.peer) && get_evidence(&in, &c.evidence) && bm_rd_vec(&in, BM_UDID_LEN, &c.claimed_udid) &&
          (c.claimed_udid.n == 0 || c.claimed_udid.n == BM_UDID_LEN) && bm_rd_vec(&in, BM_NAME_LEN - 1, &c.claimed_batch) &&
-         bm_rd_u8(&in, &reenrol) && reenrol <= 1 && get_count(&in, BM_SERVICES_MAX, &c.n_requests);
+         bm_rd_u8(&in, &reenrol) && reenrol <= 1 && bm_rd_u8(&in, &keygen) && keygen <= 1 &&
+         get_count(&in, BM_SERVICES_MAX, &c.n_requests);
     for (size_t i = 0; ok && i < c.n_requests; i++)
         ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &c.requests[i].service) && bm_rd_vec(&in, BM_CSR_MAX, &c.requests[i].csr);
     if (finish(ok, in, "enrol command", e) != BM_OK)
         return BM_MALFORMED;
     c.reenrol = reenrol != 0;
+    c.keygen = keygen != 0;
     *ret = c;
     return BM_OK;
 }
@@ -174,6 +177,8 @@ void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r)
         bm_buf_vec(out, c->service);
         bm_buf_vec(out, c->cert);
         bm_buf_vec(out, c->endpoints);
+        bm_buf_uint(out, 1, c->key_form);
+        bm_buf_vec(out, c->key);
         bm_buf_uint(out, 8, (uint64_t)c->not_after);
         bm_buf_uint(out, 8, (uint64_t)c->renew_after);
         put_list(out, c->chain, c->n_chain);
@@ -183,7 +188,9 @@ void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r)
 static bool get_enrolled_credential(struct bm_rd *in, struct bm_enrolled_credential *c)
 {
     return bm_rd_vec(in, BM_NAME_LEN - 1, &c->service) && bm_rd_vec(in, BM_CERT_MAX, &c->cert) &&
-           bm_rd_vec(in, 1024, &c->endpoints) && get_time(in, &c->not_after) && get_time(in, &c->renew_after) &&
+           bm_rd_vec(in, 1024, &c->endpoints) && bm_rd_u8(in, &c->key_form) && c->key_form <= BM_KEY_SEALED &&
+           bm_rd_vec(in, BM_KEY_SEALED_MAX, &c->key) && (c->key_form == BM_KEY_NONE) == (c->key.n == 0) &&
+           get_time(in, &c->not_after) && get_time(in, &c->renew_after) &&
            get_list(in, c->chain, BM_CHAIN_MAX, BM_CERT_MAX, &c->n_chain);
 }
 

@@ -50,6 +50,7 @@ struct bm_enrol {
     struct bm_rd claimed_udid;  /* empty or BM_UDID_LEN bytes the device says it is */
     struct bm_rd claimed_batch; /* empty or a name */
     bool reenrol;               /* EST simplereenroll: subject must be the one of the certificate presented */
+    bool keygen;                /* EST serverkeygen: the requests' keys are to be made here */
     size_t n_requests;
     struct bm_enrol_request {
         struct bm_rd service; /* name; empty: the product's first, or none */
@@ -63,6 +64,12 @@ BM_MUST_USE enum bm_rc bm_enrol_parse(struct bm_rd in, struct bm_enrol *ret, str
 /* The bytes that a signed challenge covers, docs/onboard.md "What is signed". op: BM_CMD_ENROL or BM_CMD_STATUS. */
 void bm_enrol_tbs(struct bm_buf *out, uint8_t op, const struct bm_enrol *c);
 
+/* How the private key comes that was made for a device. */
+enum bm_key_form {
+    BM_KEY_NONE,   /* the device has made it itself */
+    BM_KEY_PLAIN,  /* PKCS#8 */
+    BM_KEY_SEALED, /* CMS EnvelopedData */
+};
 #define BM_CHAIN_MAX 4 /* issuing CA to root */
 struct bm_enrolled {
     uint8_t udid[BM_UDID_LEN];
@@ -74,6 +81,8 @@ struct bm_enrolled {
         int64_t not_after, renew_after;
         size_t n_chain;
         struct bm_rd chain[BM_CHAIN_MAX]; /* the CA that issued it first, root last; DER */
+        struct bm_rd key;                 /* a secret, if key_form is BM_KEY_PLAIN */
+        uint8_t key_form;                 /* enum bm_key_form */
     } credentials[BM_SERVICES_MAX];
 };
 void bm_enrolled_write(struct bm_buf *out, const struct bm_enrolled *r);

@@ -42,6 +42,8 @@ struct bm_csr {
     struct bm_rd spki;
     struct bm_rd san;                /* as in bm_cert, from extensionRequest, or empty */
     struct bm_rd challenge_password; /* contents, or empty */
+    /* For a key that somebody else makes (RFC 7030 section 4.4.1), or empty: contents of the OCTET STRINGs, of the SEQUENCE */
+    struct bm_rd decrypt_key_id, asymmetric_key_id, smime_capabilities;
 };
 BM_MUST_USE enum bm_rc bm_csr_parse(struct bm_rd der, struct bm_csr *ret, struct bm_error *e);
 /* Proof of possession: the request's signature by its own key. BM_DENIED "bad-signature". */

@@ -1,9 +1,12 @@
 #include "pki/impl.h"
 
-enum { CSR_ATTRIBUTES_MAX = 16, CHALLENGE_PASSWORD_MAX = 255 };
+enum { CSR_ATTRIBUTES_MAX = 16, CHALLENGE_PASSWORD_MAX = 255, KEY_ID_MAX = 64 };
 
 static const struct bm_rd oid_extension_request = BM_LIT(OID_EXTENSION_REQUEST);
 static const struct bm_rd oid_challenge_password = BM_LIT(OID_CHALLENGE_PASSWORD);
+static const struct bm_rd oid_decrypt_key_id = BM_LIT(OID_DECRYPT_KEY_ID);
+static const struct bm_rd oid_asymmetric_key_id = BM_LIT(OID_ASYMM_DECRYPT_KEY_ID);
+static const struct bm_rd oid_smime_capabilities = BM_LIT(OID_SMIME_CAPABILITIES);
 static const struct bm_rd oid_san = BM_LIT(OID_SAN);
 
 /* ExtensionReq ::= SEQUENCE OF Extension, RFC 2985 section 5.4.2; only the subjectAltName is of use to us. */
@@ -39,12 +42,45 @@ static bool challenge_password(struct bm_rd value, struct bm_csr *c)
            (tag == BM_DER_UTF8 || tag == BM_DER_PRINTABLE || tag == BM_DER_IA5);
 }
 
+static bool key_id(struct bm_rd value, struct bm_rd *ret)
+{
+    return bm_der_only(value, BM_DER_OCTET_STRING, ret) && ret->n != 0 && ret->n <= KEY_ID_MAX;
+}
+
+static bool decrypt_key_id(struct bm_rd value, struct bm_csr *c)
+{
+    return key_id(value, &c->decrypt_key_id);
+}
+
+static bool asymmetric_key_id(struct bm_rd value, struct bm_csr *c)
+{
+    return key_id(value, &c->asymmetric_key_id);
+}
+
+/* SMIMECapabilities ::= SEQUENCE OF SEQUENCE { capabilityID OID, parameters ANY OPTIONAL }, RFC 8551 section 2.5.2. */
+static bool smime_capabilities(struct bm_rd value, struct bm_csr *c)
+{
+    struct bm_rd list, one, oid;
+
+    if (!bm_der_only(value, BM_DER_SEQUENCE, &list))
+        return false;
+    c->smime_capabilities = list;
+    while (list.n != 0)
+        if (!bm_der_take(&list, BM_DER_SEQUENCE, &one) || !bm_der_take(&one, BM_DER_OID, &oid) || !bm_der_oid_ok(oid))
+            return false;
+    return c->smime_capabilities.n != 0;
+}
+
 static const struct {
     const struct bm_rd *oid;
     bool (*read)(struct bm_rd value, struct bm_csr *c);
-} known[] = { { &oid_extension_request, extension_request }, { &oid_challenge_password, challenge_password } };
+} known[] = {
+    { &oid_extension_request, extension_request },   { &oid_challenge_password, challenge_password },
+    { &oid_decrypt_key_id, decrypt_key_id },         { &oid_asymmetric_key_id, asymmetric_key_id },
+    { &oid_smime_capabilities, smime_capabilities },
+};
 
-/* Attribute ::= SEQUENCE { type OID, values SET OF ANY }. seen: bit per row of known[]; both are single-valued. */
+/* Attribute ::= SEQUENCE { type OID, values SET OF ANY }. seen: bit per row of known[]; all are single-valued. */
 static bool attribute_read(struct bm_rd *attributes, unsigned *seen, struct bm_csr *c)
 {
     struct bm_rd attribute, oid, values;

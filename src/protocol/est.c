@@ -153,13 +153,16 @@ static enum bm_rc take_evidence(const struct bm_request *q, struct credentials *
 }
 
 /* --- enrolment --------------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_buf *payload, struct bm_error *e)
+enum what { ENROL, REENROL, KEYGEN };
+
+static enum bm_rc prepare(const struct bm_request *q, enum what what, struct bm_buf *payload, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf arena = { .max = BM_CSR_MAX + 4 };
     BM_CLEANUP(credentials_done) struct credentials room = { 0 };
     struct bm_enrol c = {
         .protocol = "est",
-        .reenrol = reenrol,
+        .reenrol = what == REENROL,
+        .keygen = what == KEYGEN,
         .n_requests = 1,
     };
     enum bm_rc rc;
@@ -186,12 +189,17 @@ static enum bm_rc prepare(const struct bm_request *q, bool reenrol, struct bm_bu
 
 enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
 {
-    return prepare(q, false, payload, e);
+    return prepare(q, ENROL, payload, e);
 }
 
 enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
 {
-    return prepare(q, true, payload, e);
+    return prepare(q, REENROL, payload, e);
+}
+
+enum bm_rc bm_est_keygen(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
+{
+    return prepare(q, KEYGEN, payload, e);
 }
 
 /* RFC 7030 section 4.2.3: the certificate and nothing else. */

@@ -387,6 +387,29 @@ BM_MUST_USE enum bm_rc bm_token_set_used(struct bm_store *s, int64_t id, int64_t
 /* Those that are neither revoked nor expired. */
 BM_MUST_USE enum bm_rc bm_token_count_good(struct bm_store *s, int64_t now, int64_t *ret, struct bm_error *e);
 
+/* --- claims: docs/codes.md -------------------------------------------------------------------------------------------------------- */
+struct bm_claim {
+    int64_t id, device_id, batch_id; /* both 0: the devices of its list */
+    int64_t from_id, org_id;         /* who gives; who has taken, 0: nobody yet */
+    int64_t last_id, cursor_id;      /* of what is walked through; done when equal */
+    int64_t moved, passed;
+    int64_t created_at, expires_at, taken_at, done_at, revoked_at; /* 0: not */
+    char note[BM_TEXT_MAX];
+    uint8_t digest[32];
+};
+BM_MUST_USE enum bm_rc bm_claim_put(struct bm_store *s, struct bm_claim *c, struct bm_error *e); /* new only; sets c->id */
+BM_MUST_USE enum bm_rc bm_claim_add_item(struct bm_store *s, int64_t claim_id, int64_t device_id, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_claim_find(struct bm_store *s, const uint8_t digest[32], struct bm_claim *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_claim_by_id(struct bm_store *s, int64_t id, struct bm_claim *ret, struct bm_error *e);
+/* Once: BM_CONFLICT "claim-taken". Fixes what it covers: devices that join the batch later are not in it. */
+BM_MUST_USE enum bm_rc bm_claim_take(struct bm_store *s, struct bm_claim *c, int64_t org_id, int64_t at, struct bm_error *e);
+/* The next devices, at most max; moves c->cursor_id over them. None does not mean the end: that is cursor_id == last_id. */
+BM_MUST_USE enum bm_rc bm_claim_next(struct bm_store *s, struct bm_claim *c, int64_t *ret_devices, size_t max, size_t *ret_n,
+                                     struct bm_error *e);
+/* cursor_id, moved, passed, done_at */
+BM_MUST_USE enum bm_rc bm_claim_step(struct bm_store *s, const struct bm_claim *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_claim_revoke(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+
 /* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {
     int64_t id, at;
@@ -425,7 +448,7 @@ BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn
 /* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal, token. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
- * Kinds of docs/codes.md: code.
+ * Kinds of docs/codes.md: code, claim.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
  * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);

@@ -78,6 +78,17 @@ def test_curl_joins_a_batch(server, tmp_path):
     assert answer.status == 200, answer
 
 
+def test_estclient_with_a_code(server, go_tool, tmp_path):
+    """globalsign's estclient, which sends user and password with its first request."""
+    code, number = make(server, "--batch", "reel-1")
+    key = KEYS["P-256"]()
+    (tmp_path / "csr").write_bytes(kit.x509.load_der_x509_csr(make_csr(key, "kit")).public_bytes(kit.PEM))
+    subprocess.run([go_tool("estclient"), "enroll", "-server", f"127.0.0.1:{server.port}", "-explicit", server.anchors(), "-user", "reel-1",
+                    "-pass", code, "-csr", tmp_path / "csr", "-out", tmp_path / "got.pem"], check=True, capture_output=True, timeout=60)
+    assert kit.x509.load_pem_x509_certificate((tmp_path / "got.pem").read_bytes()).public_key() == key.public_key()
+    assert used(server, number) == 1
+
+
 def test_a_401_says_how(server):
     """A client that waits to be asked learns that Basic will do, and where it would not do learns nothing of the kind."""
     body = base64.b64encode(make_csr(KEYS["P-256"](), "kit"))

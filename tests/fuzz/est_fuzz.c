@@ -1,4 +1,4 @@
-/* targets: bm_est_enroll bm_est_reenroll bm_est_certs bm_est_cacerts bm_est_csrattrs bm_operation_find */
+/* targets: bm_est_keygen bm_est_key_and_certs bm_est_enroll bm_est_reenroll bm_est_certs bm_est_cacerts bm_est_csrattrs bm_operation_find */
 #include "protocol/est.h"
 
 #include <stdlib.h>
@@ -18,6 +18,9 @@ static void prepare(const struct bm_request *q, bool again)
         must(bm_enrol_parse(bm_buf_rd(&payload), &c, NULL) == BM_OK);
         must(c.n_requests == 1 && c.reenrol == again && bm_rd_eq(c.requests[0].service, q->label));
     }
+    payload.n = 0;
+    if (!again && bm_est_keygen(q, &payload, NULL) == BM_OK)
+        must(bm_enrol_parse(bm_buf_rd(&payload), &c, NULL) == BM_OK && c.keygen && !c.reenrol);
     bm_buf_done(&payload);
 }
 
@@ -29,6 +32,8 @@ static void answer(const struct bm_request *q)
     v.labels[0].csrattrs = q->body;
     must(bm_est_csrattrs(q, &v, q->body, &r, NULL) == (q->label.n == 0 ? BM_OK : BM_NOTFOUND));
     (void)!bm_est_certs(q, &v, q->body, &r, NULL);
+    r.body.n = 0;
+    must(bm_est_key_and_certs(q, &v, q->body, &r, NULL) != BM_OK || r.body.n != 0);
     v.n_cas = 1;
     v.cas[0] = q->body;
     (void)!bm_est_cacerts(q, &v, q->body, &r, NULL);

@@ -350,6 +350,10 @@ static void code_with_cert(struct bm_enrol *c)
     c->evidence.kind = BM_EVIDENCE_CODE;
     c->claimed_udid = bm_rd_of(good.udid, BM_UDID_LEN);
 }
+static void wants_a_key(struct bm_enrol *c)
+{
+    c->keygen = true;
+}
 static void code_for_nobody(struct bm_enrol *c)
 {
     code_invented(c);
@@ -387,6 +391,7 @@ static const struct {
     { "renewal for another subject", other_subject, "subject-mismatch" },
     { "a challenge that is none", challenge_bare, "challenge-malformed" },
     { "an invented challenge", challenge_invented, "challenge-unknown" },
+    { "a key made for it", wants_a_key, "server-keygen-off" },
     { "an invented code", code_invented, "code-wrong" },
     { "a good certificate and an empty code", code_with_cert, "code-mistyped" },
     { "a code for nobody", code_for_nobody, "code-target" },
@@ -692,7 +697,7 @@ static void type_rows(int fd)
 /* Where the u32 counts of an enrol command are, in its order: keeper/wire.c. */
 static size_t counts_at(struct bm_rd all, size_t at[20])
 {
-    static const char shape[] = "vvv.vcvvvvvvvv.cvv"; /* v: counted bytes, c: count, .: one byte */
+    static const char shape[] = "vvv.vcvvvvvvvv..cvv"; /* v: counted bytes, c: count, .: one byte */
     struct bm_rd r = all, v;
     size_t n = 0;
     uint32_t count;

@@ -615,9 +615,12 @@ static void enrol_answer(void **state)
                                                         2000,
                                                         1500,
                                                         2,
-                                                        { bm_rd_str("ISSUER"), bm_rd_str("ROOT") } };
-    a.credentials[1] = (struct bm_enrolled_credential){ bm_rd_str(""),        bm_rd_str("LEAF1"), bm_rd_str("[]"), INT64_MAX, -5, 1,
-                                                        { bm_rd_str("ROOT") } };
+                                                        { bm_rd_str("ISSUER"), bm_rd_str("ROOT") },
+                                                        bm_rd_of(NULL, 0),
+                                                        BM_KEY_NONE };
+    a.credentials[1] =
+        (struct bm_enrolled_credential){ bm_rd_str(""),         bm_rd_str("LEAF1"), bm_rd_str("[]"), INT64_MAX, -5, 1,
+                                         { bm_rd_str("ROOT") }, bm_rd_of(NULL, 0),  BM_KEY_NONE };
     bm_enrolled_write(&answer, &a);
     for (enum form form = JSON; form < FORMS; form++) {
         struct bm_request q = request(form, bm_rd_str("{}"));

@@ -33,7 +33,10 @@ static const struct {
     { BM_GET, EST "../cacerts", "est-cacerts", "..", true }, /* only a name that no service has */
     { BM_GET, EST "%6d/cacerts", "est-cacerts", "%6d", true },
     { BM_POST, EST "simpleenroll/simplereenroll", "est-simplereenroll", "simpleenroll", true },
+    { BM_POST, EST "serverkeygen", "est-serverkeygen", "", true },
+    { BM_POST, EST "m/serverkeygen", "est-serverkeygen", "m", true },
     /* the wrong method */
+    { BM_GET, EST "serverkeygen", NULL, NULL, true },
     { BM_POST, EST "cacerts", NULL, NULL, true },
     { BM_GET, EST "simpleenroll", NULL, NULL, true },
     { BM_GET, EST "m/simpleenroll", NULL, NULL, true },
@@ -56,7 +59,6 @@ static const struct {
     { BM_POST, "/onboard/v2/enrol", NULL, NULL, false },
     { BM_POST, "/onboard/v1/*", NULL, NULL, false },
     { BM_POST, EST "fullcmc", NULL, NULL, false },
-    { BM_POST, EST "serverkeygen", NULL, NULL, false },
 };
 
 static const struct bm_operation *find(enum bm_method method, struct bm_rd path, struct bm_request *q, bool *ret_known)

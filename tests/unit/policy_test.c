@@ -26,7 +26,8 @@ static enum bm_rc parse(const char *json, size_t n, struct bm_policy *ret)
 #define FULL                                                                                                                       \
     "{\"rot\":[\"atecc608\",\"software\"],\"protocols\":[\"est\",\"onboard\"],\"profile\":\"ldevid-2\",\"services\":[\"mqtt\","    \
     "\"aws\"],"                                                                                                                    \
-    "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,\"self_registration\":"     \
+    "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,\"server_keygen\":true,"    \
+    "\"server_keygen_encrypted\":true,\"self_registration\":"                                                                      \
     "true}"
 
 static void defaults(void **state)
@@ -39,7 +40,8 @@ static void defaults(void **state)
     for (size_t i = 0; i < BM_COUNT(same); i++) {
         assert_int_equal(parse(same[i], strlen(same[i]), &p), BM_OK);
         assert_true(p.n_rot == 0 && p.n_protocols == 0 && p.n_services == 0 && p.ca[0] == '\0' && p.renew_after_percent == 66);
-        assert_true(!p.renew_expired && !p.birth_certificate && !p.self_registration);
+        assert_true(!p.renew_expired && !p.birth_certificate && !p.self_registration && !p.server_keygen &&
+                    !p.server_keygen_encrypted);
         assert_string_equal(p.profile, "ldevid");
     }
 }

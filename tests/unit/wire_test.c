@@ -111,7 +111,15 @@ static void full_enrolled(union any *v)
         struct bm_enrolled_credential *c = &r->credentials[i];
 
         *c = (struct bm_enrolled_credential){
-            bytes(BM_NAME_LEN - 1), bytes(i == 0 ? BM_CERT_MAX : 1), bytes(1024), INT64_MAX, -1, i % 5, { { 0 } }
+            bytes(BM_NAME_LEN - 1),
+            bytes(i == 0 ? BM_CERT_MAX : 1),
+            bytes(1024),
+            INT64_MAX,
+            -1,
+            i % 5,
+            { { 0 } },
+            bytes(BM_KEY_SEALED_MAX),
+            BM_KEY_SEALED,
         };
         for (size_t n = 0; n < c->n_chain; n++)
             c->chain[n] = bytes(n == 0 ? 0 : 7);

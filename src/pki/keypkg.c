@@ -1,0 +1,294 @@
+#include "pki/keypkg.h"
+
+#include "pki/impl.h"
+
+#include <openssl/cms.h>
+#include <openssl/ec.h>
+#include <openssl/rsa.h>
+#include <openssl/x509v3.h>
+
+/* --- made ---------------------------------------------------------------------------------------------------------------------------- */
+static const struct {
+    const char *alg, *type, *curve; /* as in bm_spki.alg; for the library */
+} makeable[] = {
+    { "P-256", "EC", "P-256" }, { "P-384", "EC", "P-384" }, { "P-521", "EC", "P-521" }, { "Ed25519", "ED25519", NULL }
+};
+
+static EVP_PKEY *make(const char *alg)
+{
+    for (size_t i = 0; i < BM_COUNT(makeable); i++) {
+        if (strcmp(makeable[i].alg, alg) == 0)
+            return makeable[i].curve != NULL ? EVP_EC_gen(makeable[i].curve) : EVP_PKEY_Q_keygen(NULL, NULL, makeable[i].type);
+    }
+    return NULL;
+}
+
+enum bm_rc bm_keypkg_make(const char *alg, struct bm_buf *ret_pkcs8, struct bm_buf *ret_spki, struct bm_error *e)
+{
+    BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
+    EVP_PKEY *made = make(alg);
+    enum bm_rc rc;
+
+    if (made == NULL)
+        return bm_refuse(e, BM_DENIED, "keygen-algorithm", "keys are made here for P-256, P-384, P-521 and Ed25519, not for %s",
+                         alg);
+    rc = bm_key_of_evp(made, &key, e);
+    if (rc == BM_OK)
+        rc = bm_key_export(key, ret_pkcs8, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_buf_put(ret_spki, bm_key_spki(key).p, bm_key_spki(key).n);
+    return bm_buf_check(ret_spki, e);
+}
+
+/* --- signed -------------------------------------------------------------------------------------------------------------------------- */
+static const struct bm_rd oid_key_package = BM_LIT(OID_KEY_PACKAGE), oid_content_type = BM_LIT(OID_CONTENT_TYPE),
+                          oid_message_digest = BM_LIT(OID_MESSAGE_DIGEST);
+static const struct bm_rd digest_oids[] = {
+    [BM_SHA256] = BM_LIT(OID_SHA256), [BM_SHA384] = BM_LIT(OID_SHA384), [BM_SHA512] = BM_LIT(OID_SHA512)
+};
+
+/* The hash that goes with the signature: RFC 5754 section 3, RFC 8419 section 2.3 (Ed25519), RFC 9882 section 3.3 (ML-DSA). */
+static enum bm_digest digest_for(const struct bm_key *k)
+{
+    static const struct {
+        const char *alg;
+        enum bm_digest d;
+    } rows[] = { { "P-256", BM_SHA256 }, { "RSA", BM_SHA256 }, { "P-384", BM_SHA384 } };
+
+    for (size_t i = 0; i < BM_COUNT(rows); i++)
+        if (strcmp(rows[i].alg, bm_key_alg(k)) == 0)
+            return rows[i].d;
+    return BM_SHA512;
+}
+
+static void digest_alg(struct bm_derw *w, enum bm_digest d)
+{
+    size_t mark = bm_derw_mark(w);
+
+    bm_derw_tlv(w, BM_DER_OID, digest_oids[d]);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+}
+
+/* Attribute with one value, of which all was written since mark. */
+static void attribute_end(struct bm_derw *w, size_t mark, struct bm_rd oid)
+{
+    bm_derw_end(w, mark, BM_DER_SET);
+    bm_derw_tlv(w, BM_DER_OID, oid);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+}
+
+/* The two that RFC 5652 section 5.3 demands, as they are signed: SET OF in DER order, which is that of their lengths. */
+static enum bm_rc signed_attributes(struct bm_derw *w, enum bm_digest d, struct bm_rd content, struct bm_error *e)
+{
+    uint8_t digest[BM_DIGEST_MAX];
+    size_t n = bm_digest_of(d, content, digest), mark = bm_derw_mark(w), each = mark;
+
+    if (n == 0)
+        return bm_fail(e, BM_BUG, "no digest");
+    bm_derw_tlv(w, BM_DER_OCTET_STRING, bm_rd_of(digest, n));
+    attribute_end(w, each, oid_message_digest);
+    each = bm_derw_mark(w);
+    bm_derw_tlv(w, BM_DER_OID, oid_key_package);
+    attribute_end(w, each, oid_content_type);
+    bm_derw_end(w, mark, BM_DER_SET);
+    return w->bad ? bm_fail(e, BM_LIMIT, "signed attributes do not fit") : BM_OK;
+}
+
+/* SignerInfo, section 5.3; attrs: the whole SET, in place of whose tag comes [0]. */
+static enum bm_rc signer_info(struct bm_derw *w, const struct bm_key *signer, const struct bm_cert *cert, struct bm_rd attrs,
+                              struct bm_error *e)
+{
+    uint8_t sig[BM_SIGNATURE_MAX];
+    size_t n = sizeof sig, mark = bm_derw_mark(w), sid;
+    enum bm_rc rc = bm_key_sign(signer, attrs, sig, &n, e);
+
+    if (rc != BM_OK)
+        return rc;
+    bm_derw_tlv(w, BM_DER_OCTET_STRING, bm_rd_of(sig, n));
+    bm_derw_put(w, bm_key_sig_alg(signer));
+    bm_derw_put(w, bm_rd_of(attrs.p + 1, attrs.n - 1));
+    bm_derw_byte(w, BM_DER_CTX_CONS(0));
+    digest_alg(w, digest_for(signer));
+    sid = bm_derw_mark(w);
+    bm_derw_tlv(w, BM_DER_INTEGER, cert->serial);
+    bm_derw_put(w, cert->issuer);
+    bm_derw_end(w, sid, BM_DER_SEQUENCE);
+    bm_derw_uint(w, 1);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    return BM_OK;
+}
+
+/* AsymmetricKeyPackage ::= SEQUENCE OF OneAsymmetricKey, RFC 5958 section 2. */
+static enum bm_rc wrap_key(struct bm_rd pkcs8, struct bm_buf *ret, struct bm_error *e)
+{
+    uint8_t room[8];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+
+    bm_derw_header(&w, pkcs8.n, BM_DER_SEQUENCE);
+    bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    bm_buf_put(ret, pkcs8.p, pkcs8.n);
+    return bm_buf_check(ret, e);
+}
+
+static enum bm_rc signed_data(struct bm_derw *w, struct bm_rd package, const struct bm_key *signer, const struct bm_cert *cert,
+                              struct bm_error *e)
+{
+    uint8_t room[256];
+    struct bm_derw attrs = bm_derw_of(room, sizeof room);
+    enum bm_digest d = digest_for(signer);
+    size_t mark = bm_derw_mark(w), each = mark;
+    enum bm_rc rc = signed_attributes(&attrs, d, package, e);
+
+    if (rc == BM_OK)
+        rc = signer_info(w, signer, cert, bm_derw_rd(&attrs), e);
+    if (rc != BM_OK)
+        return rc;
+    bm_derw_end(w, each, BM_DER_SET);
+    each = bm_derw_mark(w);
+    bm_derw_put(w, cert->whole);
+    bm_derw_end(w, each, BM_DER_CTX_CONS(0));
+    each = bm_derw_mark(w);
+    bm_derw_tlv(w, BM_DER_OCTET_STRING, package);
+    bm_derw_end(w, each, BM_DER_CTX_CONS(0));
+    bm_derw_tlv(w, BM_DER_OID, oid_key_package);
+    bm_derw_end(w, each, BM_DER_SEQUENCE);
+    each = bm_derw_mark(w);
+    digest_alg(w, d);
+    bm_derw_end(w, each, BM_DER_SET);
+    bm_derw_uint(w, 3); /* the content is no id-data */
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    return w->bad ? bm_fail(e, BM_LIMIT, "the signed key does not fit") : BM_OK;
+}
+
+enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_key *signer, const struct bm_cert *signer_cert, struct bm_buf *ret,
+                          struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf package = { .max = BM_CERT_MAX }, room = { .max = 4 * BM_CERT_MAX };
+    uint8_t *p = bm_buf_room(&room, room.max);
+    struct bm_derw w;
+    enum bm_rc rc = wrap_key(pkcs8, &package, e);
+
+    if (p == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for a key");
+    w = bm_derw_of(p, room.max);
+    if (rc == BM_OK)
+        rc = signed_data(&w, bm_buf_rd(&package), signer, signer_cert, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    return bm_buf_check(ret, e);
+}
+
+/* --- sealed -------------------------------------------------------------------------------------------------------------------------- */
+static void x509_freep(X509 **x)
+{
+    X509_free(*x);
+}
+
+static void cms_freep(CMS_ContentInfo **c)
+{
+    CMS_ContentInfo_free(*c);
+}
+
+/* The library takes a recipient as a certificate only. This one is signed by nobody in particular and goes nowhere: of it the message has the
+ * key identifier alone. */
+static X509 *stand_in(EVP_PKEY *recipient, struct bm_rd key_id)
+{
+    BM_EVP_FREE EVP_PKEY *any = EVP_EC_gen("P-256");
+    BM_CLEANUP(x509_freep) X509 *x = X509_new();
+    ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
+    bool ok = any != NULL && x != NULL && id != NULL && ASN1_OCTET_STRING_set(id, key_id.p, (int)key_id.n) == 1 &&
+              X509_set_version(x, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+              X509_gmtime_adj(X509_getm_notBefore(x), 0) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 60) != NULL &&
+              X509_set_pubkey(x, recipient) == 1 && X509_add1_ext_i2d(x, NID_subject_key_identifier, id, 0, 0) == 1 &&
+              X509_sign(x, any, EVP_sha256()) > 0;
+
+    ASN1_OCTET_STRING_free(id);
+    return ok ? BM_MOVE(x) : NULL;
+}
+
+static bool set_recipient(CMS_ContentInfo *cms, X509 *to, int type)
+{
+    CMS_RecipientInfo *ri = CMS_add1_recipient_cert(cms, to, CMS_USE_KEYID | CMS_KEY_PARAM);
+    EVP_PKEY_CTX *ctx = ri != NULL ? CMS_RecipientInfo_get0_pkey_ctx(ri) : NULL;
+
+    if (ctx == NULL)
+        return false;
+    if (type == EVP_PKEY_RSA)
+        return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) > 0 && EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) > 0;
+    return EVP_PKEY_CTX_set_ecdh_kdf_md(ctx, EVP_sha256()) > 0; /* not the library's SHA-1 */
+}
+
+static bool encrypt(struct bm_rd plain, X509 *to, int type, int key_bits, struct bm_buf *ret)
+{
+    BM_CLEANUP(cms_freep)
+    CMS_ContentInfo *cms =
+        CMS_encrypt(NULL, NULL, key_bits == 256 ? EVP_aes_256_cbc() : EVP_aes_128_cbc(), CMS_PARTIAL | CMS_BINARY);
+    BIO *in = BIO_new_mem_buf(plain.p, (int)plain.n);
+    uint8_t *der = NULL;
+    int n = -1;
+
+    if (cms != NULL && in != NULL && set_recipient(cms, to, type) &&
+        CMS_set1_eContentType(cms, OBJ_nid2obj(NID_pkcs7_signed)) == 1 && CMS_final(cms, in, NULL, CMS_BINARY) == 1)
+        n = i2d_CMS_ContentInfo(cms, &der);
+    BIO_free(in);
+    if (n > 0)
+        bm_buf_put(ret, der, (size_t)n);
+    OPENSSL_free(der);
+    return n > 0;
+}
+
+enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, struct bm_rd recipient_spki, struct bm_rd key_id, int key_bits,
+                          struct bm_buf *ret, struct bm_error *e)
+{
+    BM_EVP_FREE EVP_PKEY *recipient = NULL;
+    BM_CLEANUP(x509_freep) X509 *to = NULL;
+    struct bm_spki spki;
+    enum bm_rc rc = bm_spki_parse(recipient_spki, &spki, e);
+    int type;
+
+    if (rc == BM_OK)
+        rc = bm_spki_open(&spki, &recipient, e);
+    if (rc != BM_OK)
+        return rc;
+    type = EVP_PKEY_get_base_id(recipient);
+    if (type != EVP_PKEY_EC && type != EVP_PKEY_RSA)
+        return bm_refuse(e, BM_DENIED, "keygen-recipient-unfit", "nothing can be encrypted to a key of kind %s", spki.alg);
+    to = stand_in(recipient, key_id);
+    if (to == NULL || !encrypt(signed_data, to, type, key_bits, ret))
+        return bm_fail(e, BM_BUG, "the key cannot be encrypted");
+    return bm_buf_check(ret, e);
+}
+
+/* --- what the client says ------------------------------------------------------------------------------------------------------------ */
+bool bm_keypkg_is_id_of(struct bm_rd key_id, struct bm_rd spki)
+{
+    uint8_t udid[32], sha256[20], sha1[20];
+    struct bm_spki parsed;
+
+    if (bm_spki_parse(spki, &parsed, NULL) != BM_OK)
+        return false;
+    bm_udid_of(spki, udid);
+    bm_key_id(parsed.raw, sha256);
+    if (EVP_Digest(parsed.raw.p, parsed.raw.n, sha1, NULL, EVP_sha1(), NULL) != 1) /* a name, no protection */
+        return false;
+    return bm_rd_eq(key_id, bm_rd_of(udid, sizeof udid)) || bm_rd_eq(key_id, bm_rd_of(sha256, sizeof sha256)) ||
+           bm_rd_eq(key_id, bm_rd_of(sha1, sizeof sha1));
+}
+
+int bm_keypkg_cipher(struct bm_rd capabilities)
+{
+    static const struct bm_rd aes256 = BM_LIT(OID_AES256_CBC), aes128 = BM_LIT(OID_AES128_CBC);
+    struct bm_rd one, oid;
+    int best = 0;
+
+    if (capabilities.n == 0)
+        return 256;
+    while (capabilities.n != 0) {
+        if (!bm_der_take(&capabilities, BM_DER_SEQUENCE, &one) || !bm_der_take(&one, BM_DER_OID, &oid))
+            return 0;
+        best = bm_rd_eq(oid, aes256) ? 256 : bm_rd_eq(oid, aes128) && best == 0 ? 128 : best;
+    }
+    return best;
+}

@@ -1,0 +1,27 @@
+/* Private keys made for devices that cannot make one, on their way to them: EST serverkeygen, RFC 7030 section 4.4, RFC 5958. Nothing here
+ * keeps a key; every buffer that held one is wiped by its owner (bm_buf_done()). */
+#ifndef BM_PKI_KEYPKG_H
+#define BM_PKI_KEYPKG_H
+
+#include "pki/cert.h"
+
+/* A key like the one the client showed, as bm_spki.alg names it: P-256, P-384, P-521 or Ed25519. RSA keys take too long to make for a
+ * process that serves everybody. BM_DENIED "keygen-algorithm". ret_pkcs8: OneAsymmetricKey, DER. */
+BM_MUST_USE enum bm_rc bm_keypkg_make(const char *alg, struct bm_buf *ret_pkcs8, struct bm_buf *ret_spki, struct bm_error *e);
+
+/* SignedData (RFC 5652 section 5.1, without ContentInfo around it) over an AsymmetricKeyPackage with this one key, signed by who made it. */
+BM_MUST_USE enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_key *signer, const struct bm_cert *signer_cert,
+                                      struct bm_buf *ret, struct bm_error *e);
+
+/* ContentInfo with EnvelopedData (section 6.1) over that: to a key of the device by ECDH-ES with SHA-256 and AES key wrap, or RSA-OAEP with
+ * SHA-256. key_id names the key as the client did. key_bits: of AES-CBC, 128 or 256. BM_DENIED "keygen-recipient-unfit": a key that
+ * only signs. */
+BM_MUST_USE enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, struct bm_rd recipient_spki, struct bm_rd key_id, int key_bits,
+                                      struct bm_buf *ret, struct bm_error *e);
+
+/* Is key_id one of the names of this key? Its UDID, or its key identifier by SHA-1 (RFC 5280 section 4.2.1.2) or SHA-256 (RFC 7093). */
+bool bm_keypkg_is_id_of(struct bm_rd key_id, struct bm_rd spki);
+/* AES bits for SMIMECapabilities (RFC 8551 section 2.5.2; contents of the attribute's value, empty: none were sent); 0: nothing in common. */
+int bm_keypkg_cipher(struct bm_rd capabilities);
+
+#endif
