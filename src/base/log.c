@@ -52,8 +52,7 @@ void bm_log(enum bm_log_level level, const char *event, const char *fmt, ...)
 
     if (!bm_log_on(level))
         return;
-    n = snprintf(line, sizeof line, "%s %s %s[%ld] %s ", now_text(at), level_names[level], log_program,
-                 (long)getpid(), event);
+    n = snprintf(line, sizeof line, "%s %s %s[%ld] %s ", now_text(at), level_names[level], log_program, (long)getpid(), event);
     va_start(ap, fmt);
     m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
     va_end(ap);
