@@ -70,6 +70,8 @@ BM_ADMIN_HANDLER(bm_admin_bulk_add)
 
     if (rc == BM_OK && strcmp(j.state, "filling") != 0)
         rc = bm_refuse(e, BM_CONFLICT, "job-state", "the job is %s; it takes no more devices", j.state);
+    if (rc != BM_OK)
+        return rc;
     for (int n = 0; rc == BM_OK; n++) {
         rc = n < LIST_STEP ? next_udid(&blob, udid, e) : bm_fail(e, BM_LIMIT, "more than %d devices at a time", LIST_STEP);
         if (rc == BM_OK)

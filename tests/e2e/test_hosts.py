@@ -62,7 +62,7 @@ def fleet(release, tmp_path):
         def make(self, server, n):
             subprocess.run([program, "keys", str(n), "--out", self.keys], check=True, capture_output=True)
             lines = subprocess.run([program, "spki", "--keys", self.keys, "--count", str(n)], check=True, capture_output=True, text=True)
-            return server.ask("manifest", "import", server.manifest(lines.stdout), "--batch", "reel-1")
+            return server.ask("manifest", "import", server.manifest(lines.stdout, f"fleet-{n}"), "--batch", "reel-1")
 
         def run(self, server, first, count, *words):
             """What each device was told: [{"udid", "outcome", ...}]."""
