@@ -156,6 +156,7 @@ static bool creates(const struct bm_api_route *r)
 static json_t *responses_of(const struct bm_api_route *r)
 {
     static const char *const refusals[] = { "400", "401", "403", "404", "409", "413", "415", "429", "500", "503" };
+    static const char *const too_long[] = { "414", "431" };
     json_t *j = json_object();
 
     json_object_set_new(j, creates(r) ? "201" : "200",
@@ -163,6 +164,10 @@ static json_t *responses_of(const struct bm_api_route *r)
                                   is_list(r) ? "#/components/schemas/List" : "#/components/schemas/Object"));
     for (size_t i = 0; i < BM_COUNT(refusals); i++)
         json_object_set_new(j, refusals[i], problem_ref());
+    for (size_t i = 0; i < BM_COUNT(too_long); i++) /* before it is known what was asked for */
+        json_object_set_new(
+            j, too_long[i],
+            json_pack("{s:s, s:{s:{s:{s:s}}}}", "description", "refused", "content", "text/plain", "schema", "type", "string"));
     return j;
 }
 
