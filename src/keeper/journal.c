@@ -28,8 +28,9 @@ enum bm_rc bm_keeper_open_journal(struct bm_keeper *k, struct bm_error *e)
     if (k->options.journal == NULL || k->options.journal[0] == '\0')
         return bm_journal_forget(k->store, e);
     if (k->host.n > 1) /* a record would not say what other hosts wrote between it and the next */
-        return bm_refuse(e, BM_USAGE, "one-host",
-                         "a journal is for a registry of one host; several hosts use PostgreSQL's own archive of its log in its place");
+        return bm_refuse(
+            e, BM_USAGE, "one-host",
+            "a journal is for a registry of one host; several hosts use PostgreSQL's own archive of its log in its place");
     rc = bm_journal_open(k->options.journal, k->store, &k->journal, e);
     if (rc == BM_OK)
         tell_start(k);

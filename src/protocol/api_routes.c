@@ -123,9 +123,11 @@ const struct bm_api_route bm_api_routes[] = {
 /* Claims: the command draws their codes, and counts the wrong ones by who asks. */
 /* bulk.work: a step for a registry that no server has open; the server takes its own. journal.*: of the machine's disks, for who makes its
  * backups. host.*: part of setting up machines, by who has one. */
-const char *const bm_api_local_only[] = { "bulk.work", "journal.show", "journal.rotate", "key.show", "key.import",
-                                          "key.add",   "key.root",     "key.rotate",     "key.step", "host.add",
-                                          "host.list", "host.remove", "claim.create", "claim.list", "claim.revoke", "claim.take", NULL };
+const char *const bm_api_local_only[] = {
+    "bulk.work",    "journal.show", "journal.rotate", "key.show",   "key.import", "key.add",
+    "key.root",     "key.rotate",   "key.step",       "host.add",   "host.list",  "host.remove",
+    "claim.create", "claim.list",   "claim.revoke",   "claim.take", NULL
+};
 
 const struct bm_operation bm_api_description = {
     .name = "api-description",

@@ -28,15 +28,13 @@ EMBED(bm_sql_pg_0007_hosts, "postgres/0007_hosts.sql");
 EMBED(bm_sql_pg_0008_claims, "postgres/0008_claims.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
-    { 1, bm_sql_0001_registry }, { 2, bm_sql_0002_revocation }, { 3, bm_sql_0003_lifecycle },
-    { 4, bm_sql_0004_codes },    { 5, bm_sql_0005_api },        { 6, bm_sql_0006_symmetric },
-    { 7, bm_sql_0007_hosts },    { 8, bm_sql_0008_claims },
+    { 1, bm_sql_0001_registry }, { 2, bm_sql_0002_revocation }, { 3, bm_sql_0003_lifecycle }, { 4, bm_sql_0004_codes },
+    { 5, bm_sql_0005_api },      { 6, bm_sql_0006_symmetric },  { 7, bm_sql_0007_hosts },     { 8, bm_sql_0008_claims },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
-    { 1, bm_sql_pg_0001_registry }, { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle },
-    { 4, bm_sql_pg_0004_codes },    { 5, bm_sql_pg_0005_api },        { 6, bm_sql_pg_0006_symmetric },
-    { 7, bm_sql_pg_0007_hosts },    { 8, bm_sql_pg_0008_claims },
+    { 1, bm_sql_pg_0001_registry }, { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle }, { 4, bm_sql_pg_0004_codes },
+    { 5, bm_sql_pg_0005_api },      { 6, bm_sql_pg_0006_symmetric },  { 7, bm_sql_pg_0007_hosts },     { 8, bm_sql_pg_0008_claims },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");
