@@ -188,7 +188,7 @@ enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_en
     else if (rc == BM_OK && c->evidence.cert.n == 0)
         rc = bm_refuse(e, BM_DENIED, "key-unproven", "a key alone proves nothing: sign a challenge with it");
     else if (rc == BM_OK)
-        rc = bm_keeper_check_handshake(k, &c->evidence, now, e);
+        rc = bm_keeper_check_handshake(k, &c->evidence, e);
     if (rc != BM_OK)
         return rc;
     ret->subject = p.cert.subject;
@@ -222,7 +222,7 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_TLS)
-        rc = bm_keeper_check_handshake(k, &c->evidence, now, e);
+        rc = bm_keeper_check_handshake(k, &c->evidence, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_CHALLENGE)
         rc = check_signed_challenge(k, op, c, p.spki, now, e);
     if (rc == BM_OK)

@@ -1,15 +1,17 @@
 /* A worker says "this certificate came in a TLS handshake". It is believed when the handshake's messages hold a nonce of ours and the
  * certificate's key has signed them. The nonce is a MAC over the hour, under a key that lives as long as this process: nobody can know
- * it ahead, so what is shown is no older than that. */
+ * it ahead, so what is shown is no older than that. Hours go by the steady clock, so that setting the other one costs no device anything. */
 #include "keeper/internal.h"
+
+#include "base/clock.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
 
-static int64_t epoch_of(int64_t now)
+static int64_t epoch_now(void)
 {
-    return now / BM_HANDSHAKE_EPOCH_S;
+    return 1 + bm_clock_steady_ms() / 1000 / BM_HANDSHAKE_EPOCH_S;
 }
 
 static void nonce_of(const struct bm_keeper *k, int64_t epoch, uint8_t ret[BM_HANDSHAKE_NONCE_LEN])
@@ -23,10 +25,9 @@ static void nonce_of(const struct bm_keeper *k, int64_t epoch, uint8_t ret[BM_HA
         abort(); /* out of memory at 32 bytes */
 }
 
-void bm_keeper_nonce(struct bm_keeper *k, int64_t now, uint8_t ret[BM_HANDSHAKE_NONCE_LEN])
+void bm_keeper_nonce(const struct bm_keeper *k, uint8_t ret[BM_HANDSHAKE_NONCE_LEN])
 {
-    k->view_epoch = epoch_of(now);
-    nonce_of(k, epoch_of(now), ret);
+    nonce_of(k, epoch_now(), ret);
 }
 
 /* Over all three parts, each with its length, so that no two differ only in where one ends. */
@@ -54,9 +55,11 @@ static struct bm_seen_handshake *slot_of(struct bm_keeper *k, const uint8_t dige
 }
 
 /* The epoch of the nonce in it, or 0: neither this one nor the one before. */
-static int64_t fresh_epoch(const struct bm_keeper *k, const struct bm_handshake *h, int64_t now)
+static int64_t fresh_epoch(const struct bm_keeper *k, const struct bm_handshake *h)
 {
-    for (int64_t epoch = epoch_of(now); epoch >= epoch_of(now) - 1; epoch--) {
+    int64_t now = epoch_now();
+
+    for (int64_t epoch = now; epoch >= now - 1; epoch--) {
         uint8_t nonce[BM_HANDSHAKE_NONCE_LEN];
 
         nonce_of(k, epoch, nonce);
@@ -66,7 +69,7 @@ static int64_t fresh_epoch(const struct bm_keeper *k, const struct bm_handshake 
     return 0;
 }
 
-static enum bm_rc verify(struct bm_keeper *k, const struct bm_evidence *v, int64_t now, int64_t *ret_epoch, struct bm_error *e)
+static enum bm_rc verify(const struct bm_keeper *k, const struct bm_evidence *v, int64_t *ret_epoch, struct bm_error *e)
 {
     struct bm_handshake h;
     enum bm_rc rc = bm_handshake_verify(v->handshake, v->verify, &h, e);
@@ -75,14 +78,13 @@ static enum bm_rc verify(struct bm_keeper *k, const struct bm_evidence *v, int64
         return rc;
     if (!bm_rd_eq(h.certificate, v->cert))
         return bm_refuse(e, BM_DENIED, "handshake-unproven", "the TLS handshake was made with another certificate");
-    *ret_epoch = fresh_epoch(k, &h, now);
-    if (*ret_epoch != 0)
-        return BM_OK;
-    k->view_changed = k->view_changed || k->view_epoch != epoch_of(now); /* the clock has jumped, and workers have an old nonce */
-    return bm_refuse(e, BM_AGAIN, "handshake-stale", "the TLS connection is too old for this request; open a new one");
+    *ret_epoch = fresh_epoch(k, &h);
+    if (*ret_epoch == 0)
+        return bm_refuse(e, BM_AGAIN, "handshake-stale", "the TLS connection is too old for this request; open a new one");
+    return BM_OK;
 }
 
-enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_evidence *v, int64_t now, struct bm_error *e)
+enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_evidence *v, struct bm_error *e)
 {
     struct bm_seen_handshake *seen;
     uint8_t digest[32];
@@ -94,9 +96,9 @@ enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_eviden
                          "nothing shows that the certificate's key took part in a TLS handshake");
     if (!digest_of(v, digest) || (seen = slot_of(k, digest)) == NULL)
         return bm_fail(e, BM_NOMEM, "no memory for a handshake");
-    if (seen->epoch >= epoch_of(now) - 1 && seen->epoch != 0 && memcmp(seen->digest, digest, sizeof digest) == 0)
+    if (seen->epoch >= epoch_now() - 1 && seen->epoch != 0 && memcmp(seen->digest, digest, sizeof digest) == 0)
         return BM_OK;
-    rc = verify(k, v, now, &epoch, e);
+    rc = verify(k, v, &epoch, e);
     if (rc != BM_OK)
         return rc;
     memcpy(seen->digest, digest, sizeof digest);

@@ -99,7 +99,6 @@ struct bm_keeper {
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
-    int64_t view_epoch;           /* of the nonce in it: handshake.c */
     bool in_server;               /* chores are done by its loop */
     bool view_changed;            /* workers are to be told */
     const char *actor;            /* of the administrator's act being run */
@@ -155,8 +154,8 @@ void bm_challenges_settled(struct bm_keeper *k, bool undo);
 
 /* handshake.c: the nonce that workers put into handshakes now, and the check that the certificate's key took part in one that holds it.
  * BM_DENIED "handshake-unproven" or "bad-signature", BM_AGAIN "handshake-stale", BM_MALFORMED. */
-void bm_keeper_nonce(struct bm_keeper *k, int64_t now, uint8_t ret[BM_HANDSHAKE_NONCE_LEN]);
-BM_MUST_USE enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_evidence *v, int64_t now, struct bm_error *e);
+void bm_keeper_nonce(const struct bm_keeper *k, uint8_t ret[BM_HANDSHAKE_NONCE_LEN]);
+BM_MUST_USE enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_evidence *v, struct bm_error *e);
 
 /* evidence.c: who is this? */
 struct bm_proven {

@@ -98,7 +98,7 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     m->view.version = k->view_version;
     m->view.tls_chain_pem = bm_buf_rd(&chain_pem);
     m->view.tls_key = bm_buf_rd(&key);
-    bm_keeper_nonce(k, now, nonce);
+    bm_keeper_nonce(k, nonce);
     m->view.nonce = bm_rd_of(nonce, sizeof nonce);
     bm_view_write(out, &m->view);
     return bm_buf_check(out, e);
