@@ -100,8 +100,9 @@ enum {
     BM_REFUSALS_PER_SECOND = 500, /* written; more are counted only */
 
     /* Admin API */
-    BM_API_LARGE_BODIES = 8,  /* requests over BM_HTTP_BODY_MAX that one worker takes in at a time; more get 503 */
-    BM_API_WRONG_TOKENS = 10, /* from one address within a minute that get a reason and a row; more get 429 */
+    BM_API_LARGE_BODIES = 8,    /* requests over BM_HTTP_BODY_MAX that one worker takes in at a time; more get 503 */
+    BM_API_WRONG_TOKENS = 10,   /* from one address that get a reason and a row ... */
+    BM_API_WRONG_TOKENS_S = 60, /* ... within this time; more get 429 */
 
     /* clock */
     BM_CLOCK_BACK_TOLERANCE_S = 60, /* how far the clock may jump back before nothing is issued */

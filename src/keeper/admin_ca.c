@@ -233,6 +233,20 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
     return bm_record(k, now, "ca.revoked", fields, e);
 }
 
+/* not_this may be NULL. */
+static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    struct bm_issuer *issuer;
+    enum bm_rc rc = bm_ca_get(k->store, name, &ca, e);
+
+    if (rc == BM_OK && not_this != NULL && ca.id == not_this->id)
+        return bm_fail(e, BM_USAGE, "the new default must be another CA");
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
+    return rc == BM_OK ? bm_meta_set(k->store, "default-ca", bm_rd_str(name), e) : rc;
+}
+
 /* --- a CA whose key is in wrong hands ---------------------------------------------------------------------------------------------- */
 struct search {
     int64_t parent_id;
@@ -264,19 +278,6 @@ static enum bm_rc check_compromise(struct bm_keeper *k, const struct bm_ca *ca, 
         return bm_refuse(e, BM_CONFLICT, "ca-has-children", "'%s' stands below '%s'; it is compromised as well: say so first",
                          s.found, ca->name);
     return rc;
-}
-
-static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e)
-{
-    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
-    struct bm_issuer *issuer;
-    enum bm_rc rc = bm_ca_get(k->store, name, &ca, e);
-
-    if (rc == BM_OK && ca.id == not_this->id)
-        return bm_fail(e, BM_USAGE, "the new default must be another CA");
-    if (rc == BM_OK)
-        rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
-    return rc == BM_OK ? bm_meta_set(k->store, "default-ca", bm_rd_str(name), e) : rc;
 }
 
 /* Whoever was to get certificates from it gets them from the default CA from now on (bm_line_ca()); with one of its own nobody renews. */
@@ -322,9 +323,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_compromise)
 
 BM_ADMIN_HANDLER(bm_admin_ca_default)
 {
-    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
-    struct bm_issuer *issuer;
     const char *name;
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
@@ -333,11 +332,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_default)
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
     if (rc == BM_OK)
-        rc = bm_ca_get(k->store, name, &ca, e);
-    if (rc == BM_OK)
-        rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
-    if (rc == BM_OK)
-        rc = bm_meta_set(k->store, "default-ca", bm_rd_str(name), e);
+        rc = set_default(k, name, NULL, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));

@@ -175,7 +175,7 @@ static enum bm_rc find(struct bm_keeper *k, const char *scanned, int64_t now, st
 {
     const struct bm_rd target = bm_rd_str("claim");
     uint8_t digest[32];
-    enum bm_rc rc = bm_attempts_check(k, k->actor, target, now, e);
+    enum bm_rc rc = bm_code_attempts_check(k, k->actor, target, now, e);
 
     if (rc != BM_OK)
         return rc;
@@ -183,7 +183,7 @@ static enum bm_rc find(struct bm_keeper *k, const char *scanned, int64_t now, st
     if (rc == BM_OK)
         rc = bm_claim_find(k->store, digest, ret, e);
     if (rc == BM_DENIED || rc == BM_NOTFOUND)
-        bm_attempts_wrong(k, k->actor, target, now);
+        bm_code_attempts_wrong(k, k->actor, target, now);
     return rc == BM_NOTFOUND ? bm_refuse(e, BM_DENIED, "claim-wrong", "there is no claim with this code") : rc;
 }
 

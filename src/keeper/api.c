@@ -30,48 +30,12 @@ static void call_done(struct call *c)
 }
 
 /* --- wrong tokens ---------------------------------------------------------------------------------------------------------------- */
-/* Guessing 256 random bits is hopeless; what this keeps down is the work and the rows a guesser makes. Addresses share slots by their hash, and
- * only wrong tokens are counted and slowed: nobody can lock out the holder of a right one. */
-enum { SLOTS = 1024, WINDOW_S = 60 };
-
-struct bm_guesses {
-    struct {
-        uint64_t peer;
-        int64_t since;
-        unsigned n;
-    } of[SLOTS];
-};
-
-/* IPv6 counts by /64, which is what one subscriber gets: the text up to the fourth colon says nearly that. */
-static uint64_t peer_key(const char *peer)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-    int colons = 0;
-
-    for (; *peer != '\0' && colons < 4; peer++) {
-        h = (h ^ (uint8_t)*peer) * UINT64_C(0x100000001b3);
-        colons += *peer == ':';
-    }
-    return h;
-}
-
+/* Only wrong tokens are counted and slowed: nobody can lock out the holder of a right one. */
 static bool too_many(struct bm_keeper *k, const char *peer, int64_t now)
 {
-    uint64_t key = peer_key(peer);
-    size_t at = key % SLOTS;
-    bool fresh;
+    uint8_t room[16];
 
-    if (k->guesses == NULL)
-        k->guesses = calloc(1, sizeof *k->guesses);
-    if (k->guesses == NULL)
-        return true;
-    fresh = k->guesses->of[at].peer != key || now - k->guesses->of[at].since >= WINDOW_S || now < k->guesses->of[at].since;
-    if (fresh) {
-        k->guesses->of[at].peer = key;
-        k->guesses->of[at].since = now;
-        k->guesses->of[at].n = 0;
-    }
-    return ++k->guesses->of[at].n > BM_API_WRONG_TOKENS;
+    return bm_attempts_add(k, BM_GUESS_TOKEN, bm_attempts_address(peer, room), now) > BM_API_WRONG_TOKENS;
 }
 
 /* --- who is it? ------------------------------------------------------------------------------------------------------------------- */

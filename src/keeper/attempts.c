@@ -1,6 +1,5 @@
-/* Wrong codes, counted by the address they come from and by the name they are tried on, in memory of fixed size. A code cannot be guessed
- * anyhow (base/code.h); this keeps the guessing cheap for us and visible. Who names a target cannot lock others out of it: once a target
- * has had too many wrong codes, only addresses that have sent wrong ones themselves are turned away. A restart forgets all. */
+/* Wrong guesses, counted for a while by the name they go by, in memory of fixed size. Nothing that is guessed at here can be guessed (codes and
+ * MACs have 128 bits, tokens 256); this keeps the guessing cheap for us and visible. A restart forgets all. */
 #include "keeper/internal.h"
 
 #include <arpa/inet.h>
@@ -16,7 +15,14 @@ struct tries {
 };
 
 struct bm_attempts {
-    struct tries by_address[SETS][WAYS], by_target[SETS][WAYS];
+    struct tries of[SETS][WAYS];
+};
+
+static const int window_s[BM_GUESSES] = {
+    [BM_GUESS_CODE_ADDRESS] = BM_CODE_TRIES_S,
+    [BM_GUESS_CODE_TARGET] = BM_CODE_TRIES_S,
+    [BM_GUESS_TOKEN] = BM_API_WRONG_TOKENS_S,
+    [BM_GUESS_MAC] = BM_MAC_WRONG_WINDOW_S,
 };
 
 /* Keyed, so that nobody can choose names that fall into one set. */
@@ -30,18 +36,20 @@ static void key_of(const struct bm_keeper *k, struct bm_rd name, uint8_t ret[KEY
     memcpy(ret, whole, KEY_LEN);
 }
 
-/* The slot of this name: its own, or else the one to be taken for it, which is free, over, or the oldest of its set. */
-static struct tries *slot_of(const struct bm_keeper *k, struct tries table[SETS][WAYS], struct bm_rd name, int64_t now)
+/* The slot of this name: its own, or else the one to be taken for it, which is free, over, or the oldest of its set. NULL: out of memory. */
+static struct tries *slot_of(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now)
 {
     uint8_t key[KEY_LEN];
     struct tries *set, *oldest;
     uint16_t at;
 
+    if (k->attempts[what] == NULL && (k->attempts[what] = calloc(1, sizeof *k->attempts[what])) == NULL)
+        return NULL;
     key_of(k, name, key);
     memcpy(&at, key, sizeof at);
-    set = oldest = table[at % SETS];
+    set = oldest = k->attempts[what]->of[at % SETS];
     for (size_t i = 0; i < WAYS; i++) {
-        if (now - set[i].since >= BM_CODE_TRIES_S || set[i].since > now)
+        if (now - set[i].since >= window_s[what] || set[i].since > now)
             set[i] = (struct tries){ .since = 0 };
         if (set[i].since != 0 && memcmp(set[i].key, key, KEY_LEN) == 0)
             return &set[i];
@@ -52,51 +60,55 @@ static struct tries *slot_of(const struct bm_keeper *k, struct tries table[SETS]
     return oldest;
 }
 
-/* One who has an IPv6 network has 2^64 addresses: its first half counts. */
-static struct bm_rd address_of(const char *peer, struct in6_addr *room)
+uint32_t bm_attempts_of(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now)
 {
-    return inet_pton(AF_INET6, peer, room) == 1 ? bm_rd_of(room, 8) : bm_rd_str(peer);
+    const struct tries *t = slot_of(k, what, name, now);
+
+    return t != NULL ? t->wrong : UINT32_MAX;
 }
 
-static bool ready(struct bm_keeper *k)
+uint32_t bm_attempts_add(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now)
 {
-    if (k->attempts == NULL)
-        k->attempts = calloc(1, sizeof *k->attempts);
-    return k->attempts != NULL;
+    struct tries *t = slot_of(k, what, name, now);
+
+    if (t == NULL)
+        return UINT32_MAX;
+    t->since = t->since != 0 ? t->since : now;
+    t->wrong += t->wrong < UINT32_MAX;
+    return t->wrong;
 }
 
-enum bm_rc bm_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now, struct bm_error *e)
+struct bm_rd bm_attempts_address(const char *peer, uint8_t room[16])
 {
-    struct in6_addr room;
-    uint32_t own;
+    size_t n = strspn(peer, "0123456789.");
 
-    if (!ready(k))
-        return bm_fail(e, BM_NOMEM, "no memory to count wrong codes in");
-    own = slot_of(k, k->attempts->by_address, address_of(peer, &room), now)->wrong;
-    if (own >= BM_CODE_TRIES_ADDRESS ||
-        (own != 0 && slot_of(k, k->attempts->by_target, target, now)->wrong >= BM_CODE_TRIES_TARGET))
+    if (inet_pton(AF_INET6, peer, room) == 1)
+        return bm_rd_of(room, 8);
+    return bm_rd_of(peer, n != 0 && peer[n] == ':' ? n : strlen(peer)); /* IPv4 without a port */
+}
+
+void bm_attempts_drop(struct bm_keeper *k)
+{
+    for (size_t i = 0; i < BM_GUESSES; i++)
+        free(BM_MOVE(k->attempts[i]));
+}
+
+/* --- codes ----------------------------------------------------------------------------------------------------------------------- */
+enum bm_rc bm_code_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now, struct bm_error *e)
+{
+    uint8_t room[16];
+    uint32_t own = bm_attempts_of(k, BM_GUESS_CODE_ADDRESS, bm_attempts_address(peer, room), now);
+
+    if (own >= BM_CODE_TRIES_ADDRESS || (own != 0 && bm_attempts_of(k, BM_GUESS_CODE_TARGET, target, now) >= BM_CODE_TRIES_TARGET))
         return bm_refuse(e, BM_AGAIN, "too-many-attempts", "too many wrong codes; wait %d seconds before the next one",
                          BM_CODE_TRIES_S);
     return BM_OK;
 }
 
-static void count(struct tries *t, int64_t now)
+void bm_code_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now)
 {
-    t->since = t->since != 0 ? t->since : now;
-    t->wrong += t->wrong < UINT32_MAX;
-}
+    uint8_t room[16];
 
-void bm_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now)
-{
-    struct in6_addr room;
-
-    if (!ready(k))
-        return;
-    count(slot_of(k, k->attempts->by_address, address_of(peer, &room), now), now);
-    count(slot_of(k, k->attempts->by_target, target, now), now);
-}
-
-void bm_attempts_drop(struct bm_keeper *k)
-{
-    free(BM_MOVE(k->attempts));
+    (void)bm_attempts_add(k, BM_GUESS_CODE_ADDRESS, bm_attempts_address(peer, room), now);
+    (void)bm_attempts_add(k, BM_GUESS_CODE_TARGET, target, now);
 }

@@ -183,12 +183,12 @@ enum bm_rc bm_code_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol 
         return bm_refuse(e, BM_DENIED, "code-not-here", "a code is good for enrolling only");
     if (target.n == 0)
         return bm_refuse(e, BM_MALFORMED, "code-target", "name the batch or the UDID that the code is for");
-    rc = bm_attempts_check(k, c->peer, target, now, e);
+    rc = bm_code_attempts_check(k, c->peer, target, now, e);
     if (rc != BM_OK)
         return rc;
     rc = find(k, c, ret, e);
     if (rc == BM_DENIED)
-        bm_attempts_wrong(k, c->peer, target, now);
+        bm_code_attempts_wrong(k, c->peer, target, now);
     if (rc == BM_OK)
         rc = still_good(&ret->code, now, e);
     return rc == BM_OK && ret->code.batch_id != 0 ? join_batch(k, c, now, ret, e) : rc;

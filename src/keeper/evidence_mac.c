@@ -88,15 +88,41 @@ static enum bm_rc check(struct bm_keeper *k, const struct bm_enrol *c, struct kn
     return bm_mac_check(n->alg, bm_buf_rd(&n->secret), tbs, c->evidence.signature, e);
 }
 
+/* Wrong MACs are counted for a device and an address together: a stranger who knows a UDID cannot lock the device itself out. UDIDs that nobody
+ * has count just the same, so that being limited tells nothing. */
+enum { GUESSER_MAX = BM_UDID_LEN + sizeof((struct bm_enrol *)NULL)->peer };
+
+static struct bm_rd guesser_of(const struct bm_enrol *c, uint8_t name[GUESSER_MAX])
+{
+    struct bm_wr w = bm_wr_of(name, GUESSER_MAX);
+    uint8_t room[16];
+    struct bm_rd address = bm_attempts_address(c->peer, room);
+
+    bm_wr_put(&w, c->claimed_udid.p, c->claimed_udid.n);
+    bm_wr_put(&w, address.p, address.n);
+    return bm_wr_rd(&w);
+}
+
+static enum bm_rc check_limit(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_error *e)
+{
+    uint8_t name[GUESSER_MAX];
+
+    if (bm_attempts_of(k, BM_GUESS_MAC, guesser_of(c, name), now) >= BM_MAC_WRONG_MAX)
+        return bm_refuse(e, BM_AGAIN, "mac-rate-limited", "too many wrong MACs for this device from this address; wait %d seconds",
+                         BM_MAC_WRONG_WINDOW_S);
+    return BM_OK;
+}
+
 /* The truth goes to the record, and nothing of it outside. */
 static enum bm_rc refuse(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_error *e)
 {
     struct bm_error told = { 0 };
+    uint8_t name[GUESSER_MAX];
 
     if (e == NULL)
         e = &told;
     k->truth = *e;
-    bm_mac_limit_count(k, c, now);
+    (void)bm_attempts_add(k, BM_GUESS_MAC, guesser_of(c, name), now);
     return bm_refuse(e, BM_DENIED, "mac-refused", "no device with this UDID and this secret key is known here");
 }
 
@@ -110,7 +136,7 @@ enum bm_rc bm_evidence_mac(struct bm_keeper *k, uint8_t op, const struct bm_enro
     if (rc == BM_OK)
         rc = bm_challenge_check(k, c->evidence.challenge, now, e);
     if (rc == BM_OK)
-        rc = bm_mac_limit_check(k, c, now, e);
+        rc = check_limit(k, c, now, e);
     if (rc != BM_OK)
         return rc;
     bm_enrol_tbs(&tbs, op, c);

@@ -39,8 +39,9 @@ struct bm_line {
 };
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
+/* What strangers may guess at, each counted for itself. */
+enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESSES };
 struct bm_attempts;
-struct bm_guesses;
 struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
 struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
@@ -84,7 +85,7 @@ struct bm_keeper {
     struct bm_line *lines[BM_CACHE_SLOTS];
     struct bm_import *imports[BM_IMPORTS_MAX];
     struct bm_revocation *revocation;
-    struct bm_attempts *attempts; /* attempts.c */
+    struct bm_attempts *attempts[BM_GUESSES]; /* attempts.c */
     struct bm_secrets *secrets;
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     size_t next_import;
@@ -103,7 +104,6 @@ struct bm_keeper {
     bool view_changed;            /* workers are to be told */
     const char *actor;            /* of the administrator's act being run */
     const struct bm_scope *scope; /* whose it is; NULL: it may reach everything */
-    struct bm_guesses *guesses;   /* api.c: wrong tokens of late; NULL before the first */
     int64_t started_at;
     char key_made[BM_NAME_LEN]; /* its mark goes with the commit: key_mark.c */
 };
@@ -200,11 +200,17 @@ void bm_keygen_done(struct bm_keygen *g);
 BM_MUST_USE enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
                                  const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e);
 
-/* attempts.c. target: what the code was given with */
-BM_MUST_USE enum bm_rc bm_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now,
-                                         struct bm_error *e); /* BM_AGAIN "too-many-attempts" */
-void bm_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now);
+/* attempts.c: wrong guesses of late under this name, and one more, which answers how many it makes; UINT32_MAX when memory is short */
+uint32_t bm_attempts_of(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now);
+uint32_t bm_attempts_add(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now);
+/* What of a peer counts. One who has an IPv6 network has 2^64 addresses: its first half. Borrows from both. */
+struct bm_rd bm_attempts_address(const char *peer, uint8_t room[16]);
 void bm_attempts_drop(struct bm_keeper *k);
+/* Of codes, by address and by target: what the code was given with. Who names a target cannot lock others out of it: once it has had too many
+ * wrong codes, only addresses that have sent wrong ones themselves are turned away. BM_AGAIN "too-many-attempts". */
+BM_MUST_USE enum bm_rc bm_code_attempts_check(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now,
+                                              struct bm_error *e);
+void bm_code_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd target, int64_t now);
 
 /* enrol.c, status.c, view.c: payload in, payload out */
 BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,

@@ -226,7 +226,6 @@ void bm_keeper_close(struct bm_keeper *k)
     free(k->seen);
     bm_buf_done(&k->secret);
     free(k->used);
-    free(k->guesses);
     free(k->fresh);
     if (k->lock_fd >= 0)
         close(k->lock_fd);

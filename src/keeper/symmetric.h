@@ -8,7 +8,7 @@
 #include "pki/mac.h"
 #include "store/mac_key.h"
 
-enum { BM_KEK_SLOTS = 4, BM_MAC_LIMIT_SLOTS = 4096, BM_KEK_STEP_ROWS = 256 };
+enum { BM_KEK_SLOTS = 4, BM_KEK_STEP_ROWS = 256 };
 
 struct bm_secrets {
     struct {
@@ -20,11 +20,6 @@ struct bm_secrets {
     int64_t again_at_ms;       /* after a failure, not before this */
     struct bm_buf decoy;       /* a sealed key of nobody */
     int64_t decoy_kek;
-    struct {
-        uint64_t tag; /* of device and address, keyed */
-        int64_t since;
-        unsigned n;
-    } wrong[BM_MAC_LIMIT_SLOTS];
 };
 BM_MUST_USE enum bm_rc bm_secrets_get(struct bm_keeper *k, struct bm_secrets **ret, struct bm_error *e); /* made on first use */
 
@@ -62,9 +57,5 @@ BM_MUST_USE enum bm_rc bm_mac_open(struct bm_keeper *k, const uint8_t udid[BM_UD
                                    struct bm_buf *ret, struct bm_error *e);
 /* What a sealed row belongs to; udid NULL for a root key. */
 void bm_mac_aad(const struct bm_mac_key *m, const uint8_t *udid, struct bm_buf *out);
-
-/* --- mac_limit.c: wrong MACs per device and address, whether the device is known or not ----------------------------------------- */
-BM_MUST_USE enum bm_rc bm_mac_limit_check(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_error *e);
-void bm_mac_limit_count(struct bm_keeper *k, const struct bm_enrol *c, int64_t now);
 
 #endif
