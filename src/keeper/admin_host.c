@@ -1,11 +1,34 @@
 /* The hosts of the registry: who may join, who is in, who is out. */
-#include "keeper/internal.h"
+#include "keeper/symmetric.h"
 
 #include "base/text.h"
 
 static enum bm_rc publish(void *arg, const struct bm_ca *ca, struct bm_error *e)
 {
     return strcmp(ca->state, "active") == 0 ? bm_host_publish_key(arg, ca->key_uri, e) : BM_OK;
+}
+
+/* What secret keys of devices are sealed with, at the chip makers' and here. Both are made now if there is none yet: so that no two hosts ever
+ * make one each. */
+static enum bm_rc publish_secrets(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    const struct bm_key *import;
+    const struct bm_kek *kek;
+    struct bm_kek_row r;
+    int64_t id;
+    enum bm_rc rc;
+
+    if (bm_kek_in(k->store, BM_KEK_RETIRING, &r, NULL) == BM_OK || bm_kek_in(k->store, BM_KEK_ENDING, &r, NULL) == BM_OK)
+        return bm_refuse(e, BM_CONFLICT, "rotation-running",
+                         "keys are still moving from an older key-encryption key; 'birthmark key show'");
+    rc = bm_import_key(k, true, &import, e);
+    if (rc == BM_OK)
+        rc = bm_host_publish_key(k, BM_IMPORT_KEY, e);
+    if (rc == BM_OK)
+        rc = bm_kek_current(k, now, &id, &kek, e);
+    if (rc == BM_OK)
+        rc = bm_kek_in(k->store, BM_KEK_ACTIVE, &r, e);
+    return rc == BM_OK ? bm_host_publish_key(k, r.key_uri, e) : rc;
 }
 
 BM_ADMIN_HANDLER(bm_admin_host_add)
@@ -33,6 +56,8 @@ BM_ADMIN_HANDLER(bm_admin_host_add)
         rc = bm_fail(e, BM_LIMIT, "a registry has at most %d hosts in its life", BM_HOSTS_MAX);
     if (rc == BM_OK)
         rc = bm_ca_each(k->store, publish, k, e);
+    if (rc == BM_OK)
+        rc = publish_secrets(k, now, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));

@@ -23,10 +23,6 @@ static enum bm_rc open_row(struct bm_keeper *k, const struct bm_kek_row *r, cons
 
     if (rc == BM_OK && s->keks[i].id != r->id) {
         rc = bm_kek_open(&k->ring, r->key_uri, &kek, e);
-        if (rc == BM_NOTFOUND && k->host.n > 1) { /* made on another host */
-            rc = bm_host_fetch_key(k, r->key_uri, e);
-            rc = rc == BM_OK ? bm_kek_open(&k->ring, r->key_uri, &kek, e) : rc;
-        }
         if (rc != BM_OK)
             return bm_wrap(e, rc, "the key-encryption key '%s'", r->key_uri);
         bm_kek_close(s->keks[i].kek);
@@ -79,8 +75,6 @@ static enum bm_rc make(struct bm_keeper *k, int64_t now, struct bm_kek_row *ret,
     rc = bm_kek_generate(&k->ring, r.key_uri, e);
     if (rc == BM_OK)
         rc = bm_kek_put(k->store, &r, e);
-    if (rc == BM_OK && k->host.n > 1)
-        rc = bm_host_publish_key(k, r.key_uri, e);
     if (rc == BM_OK)
         rc = bm_keeper_journal_key(k, r.key_uri, e);
     if (rc == BM_OK)
@@ -257,7 +251,7 @@ void bm_kek_work(struct bm_keeper *k)
 
     if (!bm_kek_pending(k) || bm_keeper_now(k, &now, &e) != BM_OK)
         return;
-    rc = bm_store_begin(k->store, &e);
+    rc = bm_keeper_begin(k, &e);
     if (rc == BM_OK)
         rc = bm_kek_step(k, now, &moved, &more, &e);
     rc = bm_keeper_settle(k, rc, &e);

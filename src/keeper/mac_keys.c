@@ -6,21 +6,19 @@
 
 #include <stdio.h>
 
-#define IMPORT_KEY "file:import"
-
 enum bm_rc bm_import_key(struct bm_keeper *k, bool make, const struct bm_key **ret, struct bm_error *e)
 {
     struct bm_secrets *s;
     enum bm_rc rc = bm_secrets_get(k, &s, e);
 
     if (rc == BM_OK && s->import_key == NULL) {
-        rc = bm_key_open(&k->ring, IMPORT_KEY, &s->import_key, e);
+        rc = bm_key_open(&k->ring, BM_IMPORT_KEY, &s->import_key, e);
         if (rc == BM_NOTFOUND && make) {
-            rc = bm_key_generate(&k->ring, IMPORT_KEY, "EC:P-256", e);
+            rc = bm_key_generate(&k->ring, BM_IMPORT_KEY, "EC:P-256", e);
             if (rc == BM_OK)
-                rc = bm_key_open(&k->ring, IMPORT_KEY, &s->import_key, e);
+                rc = bm_key_open(&k->ring, BM_IMPORT_KEY, &s->import_key, e);
             if (rc == BM_OK)
-                rc = bm_keeper_journal_key(k, IMPORT_KEY, e);
+                rc = bm_keeper_journal_key(k, BM_IMPORT_KEY, e);
         }
     }
     if (rc == BM_NOTFOUND)

@@ -35,6 +35,7 @@ BM_MUST_USE enum bm_rc bm_kek_rotate(struct bm_keeper *k, int64_t now, int64_t *
 BM_MUST_USE enum bm_rc bm_kek_step(struct bm_keeper *k, int64_t now, int64_t *ret_moved, bool *ret_more, struct bm_error *e);
 
 /* --- mac_keys.c --------------------------------------------------------------------------------------------------------------- */
+#define BM_IMPORT_KEY "file:import"
 /* The key that chip makers seal secrets to; made on first use. Lent. Inside a transaction when it may have to be made. */
 BM_MUST_USE enum bm_rc bm_import_key(struct bm_keeper *k, bool make, const struct bm_key **ret, struct bm_error *e);
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import test_onboard as onboard
+import test_symmetric as symmetric
 from kit import Device, assert_refused, est_enrol, wait_for
 from postgres import Postgres
 
@@ -416,3 +417,34 @@ def test_challenge_of_another_host(pair, fleet):
     for t in threads:
         t.join()
     assert len(held(told)) == 80  # also those whose commands ran twice, because the hosts met at one device
+
+
+def test_chips_with_a_secret_on_every_host(new_server, postgres):
+    """What seals their keys is on each host, whichever took them in; the one key that chip makers seal to is the same everywhere."""
+    hosts = Hosts(new_server, postgres.database(), names=())
+    a = hosts.a
+    a.run("product", "set", "sensor", "--rot", "symmetric-chip,software")
+    before = symmetric.Chip()
+    symmetric.register(a, before, name="m-before")
+    b = hosts.join("second")
+    assert symmetric.import_pem(a) == symmetric.import_pem(b)
+    here, there = symmetric.Chip(), symmetric.Chip()
+    symmetric.register(a, here, name="m-here")
+    symmetric.register(b, there, name="m-there")
+    for chip in (before, here):
+        got = onboard.post(b, onboard.Cbor, "enrol", symmetric.proven(b, onboard.ENROL, chip, onboard.ask()))
+        assert got.status == 200, got.told
+    got = onboard.post(a, onboard.Cbor, "enrol", symmetric.proven(a, onboard.ENROL, there, onboard.ask()))
+    assert got.status == 200, got.told
+    assert "one host" in a.run("key", "rotate", want=4).stderr
+
+
+def test_two_hosts_never_make_a_key_each(new_server, postgres):
+    """Also when no device has a secret until there are two hosts."""
+    hosts = Hosts(new_server, postgres.database())
+    a, b = hosts.all
+    a.run("product", "set", "sensor", "--rot", "symmetric-chip,software")
+    chip = symmetric.Chip()
+    symmetric.register(b, chip, name="m-b")
+    got = onboard.post(a, onboard.Cbor, "enrol", symmetric.proven(a, onboard.ENROL, chip, onboard.ask()))
+    assert got.status == 200, got.told
