@@ -194,13 +194,25 @@ static bool op_flags(struct bm_keeper *k, const struct bm_command_in *c, bool *r
     return c->type == BM_CMD_API ? api_flags(k, c, ret_writes, ret_joins) : admin_flags(c, ret_writes, ret_joins);
 }
 
+/* What needs the time and a transaction, and nothing else. */
+typedef enum bm_rc timed_fn(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+static timed_fn *const timed[] = {
+    [BM_CMD_CRL] = bm_run_crl,
+    [BM_CMD_OCSP] = bm_run_ocsp,
+};
+
+static timed_fn *timed_of(uint8_t type)
+{
+    return type < BM_COUNT(timed) ? timed[type] : NULL;
+}
+
 bool bm_command_needs_transaction(struct bm_keeper *k, const struct bm_command_in *c)
 {
     bool writes = false, joins = false;
 
     if (c->type == BM_CMD_ADMIN || c->type == BM_CMD_API)
         return op_flags(k, c, &writes, &joins) && joins;
-    return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS || c->type == BM_CMD_CRL || c->type == BM_CMD_OCSP;
+    return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS || timed_of(c->type) != NULL;
 }
 
 bool bm_command_stands_alone(struct bm_keeper *k, const struct bm_command_in *c)
@@ -245,8 +257,6 @@ static enum bm_rc run_admin(struct bm_keeper *k, const struct bm_command_in *c, 
     return rc == BM_OK ? bm_run_request(k, in, blob, c->actor, out, e) : rc;
 }
 
-typedef enum bm_rc judged_fn(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
-
 /* The keeper's line of a request's trace; the worker's has the same correlation. The words come from a worker, so they are escaped. What was
  * granted counts only once the batch is committed, and that is not known here yet: hence "judged". */
 static void log_judged(const struct bm_enrol *c, const char *outcome)
@@ -260,13 +270,30 @@ static void log_judged(const struct bm_enrol *c, const char *outcome)
 }
 
 /* A refusal is written down in the same transaction; only the disk can stop that. */
+static enum bm_rc settle_judged(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, enum bm_rc rc, struct bm_error *e)
+{
+    struct bm_error lost;
+
+    log_judged(c, rc == BM_OK ? "ok" : bm_error_code(e));
+    if (rc == BM_OK || rc == BM_IO || bm_record_refusal(k, c, now, e, &lost) != BM_IO)
+        return rc;
+    *e = lost;
+    return BM_IO;
+}
+
+enum bm_rc bm_judge_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e)
+{
+    return settle_judged(k, c, now, bm_run_enrol(k, c, now, out, e), e);
+}
+
+typedef enum bm_rc judged_fn(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out, struct bm_error *e);
+
 static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c, judged_fn *run, struct bm_buf *out,
                              struct bm_error *e)
 {
     struct bm_enrol cmd;
     int64_t now;
-    enum bm_rc rc = bm_enrol_parse(c->payload, &cmd, e), wrote;
-    struct bm_error lost;
+    enum bm_rc rc = bm_enrol_parse(c->payload, &cmd, e);
 
     if (rc != BM_OK)
         return rc;
@@ -275,15 +302,7 @@ static enum bm_rc run_judged(struct bm_keeper *k, const struct bm_command_in *c,
         rc = run(k, &cmd, now, out, e);
     else
         now = k->clock_high; /* the refusal is kept under the last time that was believed */
-    log_judged(&cmd, rc == BM_OK ? "ok" : bm_error_code(e));
-    if (rc == BM_OK || rc == BM_IO)
-        return rc;
-    wrote = bm_record_refusal(k, &cmd, now, e, &lost);
-    if (wrote == BM_IO) {
-        *e = lost;
-        return BM_IO;
-    }
-    return rc;
+    return settle_judged(k, &cmd, now, rc, e);
 }
 
 static enum bm_rc run_challenge(struct bm_keeper *k, struct bm_buf *out, struct bm_error *e)
@@ -299,11 +318,21 @@ static enum bm_rc run_challenge(struct bm_keeper *k, struct bm_buf *out, struct 
     return BM_OK;
 }
 
+static enum bm_rc run_timed(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
+{
+    int64_t now;
+    enum bm_rc rc = bm_keeper_now(k, &now, e);
+
+    return rc == BM_OK ? timed_of(c->type)(k, c->payload, now, out, e) : rc;
+}
+
 enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, struct bm_buf *out, struct bm_error *e)
 {
     int64_t now;
     enum bm_rc rc;
 
+    if (timed_of(c->type) != NULL)
+        return run_timed(k, c, out, e);
     switch (c->type) {
     case BM_CMD_CHALLENGE:
         return c->payload.n == 0 ? run_challenge(k, out, e) : bm_fail(e, BM_MALFORMED, "challenge takes no payload");
@@ -314,12 +343,6 @@ enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, st
     case BM_CMD_VIEW:
         rc = bm_keeper_now(k, &now, e);
         return bm_run_view(k, rc == BM_OK ? now : k->clock_high, out, e);
-    case BM_CMD_CRL:
-        rc = bm_keeper_now(k, &now, e);
-        return rc == BM_OK ? bm_run_crl(k, c->payload, now, out, e) : rc;
-    case BM_CMD_OCSP:
-        rc = bm_keeper_now(k, &now, e);
-        return rc == BM_OK ? bm_run_ocsp(k, c->payload, now, out, e) : rc;
     case BM_CMD_ADMIN:
         return run_admin(k, c, out, e);
     case BM_CMD_API:

@@ -146,10 +146,16 @@ static enum bm_rc find_service(const struct bm_line *l, struct bm_rd name, const
                      bm_text_escape(name, shown, sizeof shown));
 }
 
-static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *who, struct bm_rd der, struct bm_csr *ret,
-                            struct bm_error *e)
+static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_enrol_request *r,
+                            struct bm_csr *ret, struct bm_error *e)
 {
-    enum bm_rc rc = bm_csr_parse(der, ret, e);
+    enum bm_rc rc;
+
+    if (r->spki.n != 0) {
+        *ret = (struct bm_csr){ .spki = r->spki };
+        return BM_OK;
+    }
+    rc = bm_csr_parse(r->csr, ret, e);
 
     if (rc == BM_OK && !c->keygen) /* RFC 7030 section 4.4.1: then its key and signature are passed over */
         rc = bm_csr_verify(ret, e);
@@ -227,7 +233,7 @@ static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, const s
         rc = find_service(l, c->requests[i].service, &o->service, e);
 
         if (rc == BM_OK)
-            rc = check_csr(c, who, c->requests[i].csr, &csr, e);
+            rc = check_csr(c, who, &c->requests[i], &csr, e);
         if (rc == BM_OK && c->keygen && (rc = bm_keygen(k, c, who, l, &csr, &o->keygen, e)) == BM_OK)
             csr.spki = bm_buf_rd(&o->keygen.spki);
         if (rc == BM_OK)

@@ -219,7 +219,7 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     if (c->evidence.kind == BM_EVIDENCE_MAC)
         return bm_evidence_mac(k, op, c, now, ret, e);
     rc = present(&c->evidence, &p, e);
-    if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE)
+    if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE && !c->evidence.proven)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_TLS)
         rc = bm_keeper_check_handshake(k, &c->evidence, e);

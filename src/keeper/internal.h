@@ -215,6 +215,9 @@ void bm_code_attempts_wrong(struct bm_keeper *k, const char *peer, struct bm_rd 
 /* enrol.c, status.c, view.c: payload in, payload out */
 BM_MUST_USE enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
                                     struct bm_error *e);
+/* The same for a request that came inside another protocol's message; a refusal is written down. dispatch.c */
+BM_MUST_USE enum bm_rc bm_judge_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
+                                      struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
                                      struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, struct bm_error *e);

@@ -325,6 +325,29 @@ enum bm_rc bm_refused_parse(struct bm_rd in, struct bm_refused *ret, struct bm_e
     return finish(ok, in, "refusal", e);
 }
 
+/* --- messages of other protocols ---------------------------------------------------------------------------------------------- */
+void bm_message_write(struct bm_buf *out, const struct bm_message *m)
+{
+    put_text(out, m->correlation);
+    put_text(out, m->peer);
+    bm_buf_vec(out, m->what);
+    bm_buf_vec(out, m->label);
+    bm_buf_vec(out, m->body);
+}
+
+enum bm_rc bm_message_parse(struct bm_rd in, struct bm_message *ret, struct bm_error *e)
+{
+    struct bm_message m = { 0 };
+    bool ok = get_text(&in, m.correlation, sizeof m.correlation) && correlation_ok(m.correlation) &&
+              get_text(&in, m.peer, sizeof m.peer) && printable(m.peer) && bm_rd_vec(&in, BM_NAME_LEN - 1, &m.what) &&
+              bm_rd_vec(&in, BM_NAME_LEN - 1, &m.label) && bm_rd_vec(&in, BM_HTTP_BODY_MAX, &m.body);
+    enum bm_rc rc = finish(ok, in, "message", e);
+
+    if (rc == BM_OK)
+        *ret = m;
+    return rc;
+}
+
 /* --- revocation --------------------------------------------------------------------------------------------------------------- */
 void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c)
 {

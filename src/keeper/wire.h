@@ -40,6 +40,7 @@ struct bm_evidence {
     struct bm_rd challenge, signature; /* raw signature form, or the MAC */
     struct bm_rd handshake, verify;    /* TLS: the handshake's messages, and the client's CertificateVerify */
     struct bm_rd code;                 /* as it was typed */
+    bool proven; /* never on the wire: the keeper itself has verified a message with this request in it, signed by the key above */
 };
 
 struct bm_enrol {
@@ -55,6 +56,7 @@ struct bm_enrol {
     struct bm_enrol_request {
         struct bm_rd service; /* name; empty: the product's first, or none */
         struct bm_rd csr;     /* PKCS#10, DER */
+        struct bm_rd spki;    /* never on the wire, in place of csr: a key whose possession the keeper itself has verified */
     } requests[BM_SERVICES_MAX];
 };
 void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c);
@@ -138,6 +140,17 @@ struct bm_api_ask {
 };
 void bm_api_ask_write(struct bm_buf *out, const struct bm_api_ask *a);
 BM_MUST_USE enum bm_rc bm_api_ask_parse(struct bm_rd in, struct bm_api_ask *ret, struct bm_error *e);
+
+/* A message of a protocol that signs or seals its own messages: the worker hands it on as it came, the keeper reads and answers it. */
+struct bm_message {
+    char correlation[17];
+    char peer[64];
+    struct bm_rd what;  /* the operation, where the protocol names it beside the message, or empty */
+    struct bm_rd label; /* from the path, or empty */
+    struct bm_rd body;
+};
+void bm_message_write(struct bm_buf *out, const struct bm_message *m);
+BM_MUST_USE enum bm_rc bm_message_parse(struct bm_rd in, struct bm_message *ret, struct bm_error *e);
 
 struct bm_crl_ask {
     struct bm_rd ca; /* its name */

@@ -132,6 +132,22 @@ int bm_http_status(const struct bm_error *e)
     return (size_t)e->rc < BM_COUNT(status_of_kind) ? status_of_kind[e->rc] : 500;
 }
 
+void bm_response_field(struct bm_response *r, const char *name, struct bm_rd value)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] < 0x20 || value.p[i] == 0x7f)
+            return;
+    r->fields.max = BM_HTTP_HEADER_MAX;
+    if (r->fields.n + n + value.n + 4 > r->fields.max)
+        return;
+    bm_buf_str(&r->fields, name);
+    bm_buf_str(&r->fields, ": ");
+    bm_buf_put(&r->fields, value.p, value.n);
+    bm_buf_str(&r->fields, "\r\n");
+}
+
 void bm_refuse_text(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
 {
     r->status = bm_http_status(e);

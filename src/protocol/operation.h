@@ -37,6 +37,7 @@ struct bm_response {
     uint32_t max_age_s;           /* Cache-Control: public, for so long; 0: not said */
     bool no_store;                /* Cache-Control: no-store */
     const char *authenticate;     /* static WWW-Authenticate, or NULL */
+    struct bm_buf fields;         /* further header fields: bm_response_field() */
     struct bm_buf body;           /* max is set by the router */
 };
 
@@ -69,6 +70,10 @@ BM_MUST_USE bool bm_operation_path_fits(const char *pattern, struct bm_rd path, 
 
 /* Is this header value that media type? Parameters are ignored, and so is the case (RFC 9110 section 8.3.1). */
 bool bm_is_media_type(struct bm_rd content_type, const char *type);
+
+/* One more header field. What cannot stand in one (RFC 9110 section 5.5: a control character, or more than BM_HTTP_HEADER_MAX in all) leaves
+ * it out. */
+void bm_response_field(struct bm_response *r, const char *name, struct bm_rd value);
 
 /* HTTP status for an outcome; one table for all protocols. */
 int bm_http_status(const struct bm_error *e);

@@ -79,6 +79,7 @@ void bm_response_write(struct bm_buf *out, const struct bm_response *r, const st
     field(out, "Birthmark-Code: ", h->code);
     field(out, "Allow: ", h->allow);
     field(out, "WWW-Authenticate: ", r->authenticate);
+    bm_buf_put(out, r->fields.p, r->fields.n);
     if (r->retry_after_s != 0) {
         bm_buf_str(out, "Retry-After: ");
         number(out, r->retry_after_s);

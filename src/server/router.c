@@ -46,6 +46,7 @@ static const struct bm_operation *find(const struct bm_exchange *x, struct bm_re
 void bm_exchange_done(struct bm_exchange *x)
 {
     bm_buf_done(&x->r.body);
+    bm_buf_done(&x->r.fields);
     *x = (struct bm_exchange){ 0 };
 }
 
@@ -57,6 +58,7 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
                                                : bm_refuse_text;
 
     bm_buf_done(&x->r.body);
+    bm_buf_done(&x->r.fields);
     x->r = (struct bm_response){ .status = bm_http_status(e),
                                  .retry_after_s = retry_after_s,
                                  .body = { .max = BM_RESPONSE_BODY_MAX } };
@@ -207,6 +209,7 @@ static void render(const struct bm_router *router, struct bm_exchange *x, struct
     enum bm_rc rc;
 
     bm_buf_done(&x->r.body);
+    bm_buf_done(&x->r.fields);
     x->r = (struct bm_response){ .status = 200, .body = { .max = BM_RESPONSE_BODY_MAX } };
     rc = x->op->render(&x->q, router->view, answer, &x->r, &e);
     if (rc == BM_OK && bm_buf_check(&x->r.body, &e) == BM_OK)

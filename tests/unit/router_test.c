@@ -192,6 +192,37 @@ static void survives_nonsense_from_the_keeper(void **state)
     }
 }
 
+/* Breaks when a header field can be smuggled in through a value. */
+static void further_header_fields(void **state)
+{
+    static const struct {
+        const char *value;
+        size_t n;
+        const char *want;
+    } fields[] = {
+        { "https://host/a", 14, "A: b\r\nLocation: https://host/a\r\n" },
+        { "", 0, "A: b\r\nLocation: \r\n" },
+        { "x\r\nSet-Cookie: y", 16, "A: b\r\n" },
+        { "x\ny", 3, "A: b\r\n" },
+        { "x\0y", 3, "A: b\r\n" },
+        { "\x7f", 1, "A: b\r\n" },
+    };
+    static uint8_t large[BM_HTTP_HEADER_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(fields); i++) {
+        struct bm_response r = { 0 };
+
+        bm_response_field(&r, "A", bm_rd_str("b"));
+        bm_response_field(&r, "Location", bm_rd_of(fields[i].value, fields[i].n));
+        memset(large, 'x', sizeof large);
+        bm_response_field(&r, "Large", bm_rd_of(large, sizeof large));
+        assert_true(bm_rd_eq(bm_buf_rd(&r.fields), bm_rd_str(fields[i].want)));
+        assert_false(r.fields.bad);
+        bm_buf_done(&r.fields);
+    }
+}
+
 static void waits_for_the_keeper_and_its_view(void **state)
 {
     (void)state;
@@ -217,6 +248,7 @@ int main(void)
         cmocka_unit_test(passes_commands_and_answers),
         cmocka_unit_test(passes_refusals_in_the_protocols_form),
         cmocka_unit_test(survives_nonsense_from_the_keeper),
+        cmocka_unit_test(further_header_fields),
         cmocka_unit_test(waits_for_the_keeper_and_its_view),
     };
 

@@ -17,6 +17,7 @@ union any {
     struct bm_status status;
     struct bm_view view;
     struct bm_refused refused;
+    struct bm_message message;
 };
 
 static enum bm_rc parse_enrol(struct bm_rd in, union any *ret)
@@ -38,6 +39,11 @@ static enum bm_rc parse_view(struct bm_rd in, union any *ret)
 static enum bm_rc parse_refused(struct bm_rd in, union any *ret)
 {
     return bm_refused_parse(in, &ret->refused, &err);
+}
+
+static enum bm_rc parse_message(struct bm_rd in, union any *ret)
+{
+    return bm_message_parse(in, &ret->message, &err);
 }
 
 static void write_enrol(struct bm_buf *out, const union any *v)
@@ -84,17 +90,24 @@ static void full_enrol(union any *v)
 
     *c = (struct bm_enrol){ .correlation = "ffffffffffffffff", .protocol = "abcdefghijklmno", .reenrol = true };
     memset(c->peer, ':', sizeof c->peer - 1);
-    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,   bytes(BM_CERT_MAX),      { { 0 } },
-                                        BM_TLS_CLIENT_CERTS_MAX, bytes(BM_SPKI_MAX),      bytes(BM_CHALLENGE_LEN),
-                                        bytes(BM_SIGNATURE_MAX), bytes(BM_HANDSHAKE_MAX), bytes(BM_HANDSHAKE_VERIFY_MAX),
-                                        bytes(BM_CODE_TYPED_MAX) };
+    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,
+                                        bytes(BM_CERT_MAX),
+                                        { { 0 } },
+                                        BM_TLS_CLIENT_CERTS_MAX,
+                                        bytes(BM_SPKI_MAX),
+                                        bytes(BM_CHALLENGE_LEN),
+                                        bytes(BM_SIGNATURE_MAX),
+                                        bytes(BM_HANDSHAKE_MAX),
+                                        bytes(BM_HANDSHAKE_VERIFY_MAX),
+                                        bytes(BM_CODE_TYPED_MAX),
+                                        false };
     for (size_t i = 0; i < BM_TLS_CLIENT_CERTS_MAX; i++)
         c->evidence.chain[i] = bytes(BM_CERT_MAX - i);
     c->claimed_udid = bytes(BM_UDID_LEN);
     c->claimed_batch = bytes(BM_NAME_LEN - 1);
     c->n_requests = BM_SERVICES_MAX;
     for (size_t i = 0; i < BM_SERVICES_MAX; i++)
-        c->requests[i] = (struct bm_enrol_request){ bytes(i), bytes(i == 0 ? BM_CSR_MAX : i) };
+        c->requests[i] = (struct bm_enrol_request){ .service = bytes(i), .csr = bytes(i == 0 ? BM_CSR_MAX : i) };
 }
 
 static void little_enrolled(union any *v)
@@ -180,6 +193,26 @@ static void full_refused(union any *v)
     memset(v->refused.what, 'w', sizeof v->refused.what - 1);
 }
 
+static void write_message(struct bm_buf *out, const union any *v)
+{
+    bm_message_write(out, &v->message);
+}
+
+static void little_message(union any *v)
+{
+    v->message = (struct bm_message){ .correlation = "0123456789abcdef" };
+}
+
+static void full_message(union any *v)
+{
+    struct bm_message *m = &v->message;
+
+    little_message(v);
+    memset(m->peer, 'p', sizeof m->peer - 1);
+    m->what = m->label = bytes(BM_NAME_LEN - 1);
+    m->body = bytes(BM_HTTP_BODY_MAX);
+}
+
 static const struct kind {
     const char *name;
     void (*little)(union any *v);
@@ -192,6 +225,7 @@ static const struct kind {
     { "status", little_status, full_status, write_status, parse_status },
     { "view", little_view, full_view, write_view, parse_view },
     { "refused", little_refused, full_refused, write_refused, parse_refused },
+    { "message", little_message, full_message, write_message, parse_message },
 };
 
 /* In an allocation of its exact size. */
@@ -410,7 +444,7 @@ static void signed_bytes(void **state)
     (void)state;
     c.evidence.challenge = bm_rd_str("CH");
     c.claimed_udid = bm_rd_str("U");
-    c.requests[0] = (struct bm_enrol_request){ bm_rd_str("mqtt"), bm_rd_str("CSR") };
+    c.requests[0] = (struct bm_enrol_request){ .service = bm_rd_str("mqtt"), .csr = bm_rd_str("CSR") };
     bm_enrol_tbs(&out, BM_CMD_ENROL, &c);
     assert_int_equal(out.n, sizeof want - 1);
     assert_memory_equal(out.p, want, out.n);
