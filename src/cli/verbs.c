@@ -13,6 +13,7 @@
 const struct bm_family bm_families[] = {
     { "org", "the organisations that make, own and run devices" },
     { "product", "device models and the policy for their devices" },
+    { "policy", "what a product's policy would grant" },
     { "batch", "production orders and their quotas" },
     { "service", "what devices get credentials for" },
     { "profile", "what certificates look like" },
@@ -141,6 +142,20 @@ const struct bm_verb bm_verbs[] = {
       .options = { AFTER, LIMIT },
       .rows = "rows", .columns = "name org title created_at=CREATED" },
     { "product", "show", "product.show", "Show a product and its policy", .args = NAME("the product") },
+
+    { "policy", "test", "policy.test", "Say what a certificate request would get, or be refused for; nothing is issued",
+      .options = { { "csr", "the certificate request, PEM or DER; - for standard input", .needed = true, .value = "FILE" },
+                   { "udid", "the device that asks, with the key it is registered by", .value = "UDID" },
+                   { "certificate", "the certificate it shows, PEM, and perhaps what stands above it", .value = "FILE" },
+                   { "code", "the one-time code it comes with; give --udid or --batch too" },
+                   { "batch", "the batch it says it is of" },
+                   { "service", "what the certificate is for; default: the product's first service" },
+                   { "protocol", "how it comes: est (default), onboard, cmp, scep, acme ...", .values = "est onboard cmp scep acme" },
+                   { "reenrol", "it renews the certificate it shows", .kind = BM_WORD_FLAG },
+                   { "keygen", "the key is to be made here", .kind = BM_WORD_FLAG } },
+      .run = bm_cli_policy_test,
+      .notes = "Judged by the code that enrols, with nothing written and no quota, code or serial number used. The exit\n"
+               "status is 1 when the request would be refused.\n" },
 
     { "batch", "create", "batch.create", "Add a batch: a production order with a quota",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),

@@ -47,6 +47,8 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "product.set", WRITE, bm_admin_product_set, "name | title policy" },
     { "product.list", READ, bm_admin_product_list, "| after limit", STAFF | ROLE(OEM), BM_REACH_LIST },
     { "product.show", READ, bm_admin_product_show, "name", STAFF | ROLE(OEM), BM_REACH_PRODUCT },
+    { "policy.test", READ, bm_admin_policy_test, "csr | udid certificate code batch service protocol reenrol keygen", LINE,
+      BM_REACH_SELF },
     { "batch.create", WRITE, bm_admin_batch_create, "name product quota | ca maker", ROLE(OPERATOR) },
     { "batch.set", WRITE, bm_admin_batch_set, "name | quota state ca maker", ROLE(OPERATOR) },
     { "batch.compromise", WRITE, bm_admin_batch_compromise, "name | reason", ROLE(OPERATOR) },

@@ -15,6 +15,8 @@
  *   service.set     name [title kind profile endpoints org]   service.list, service.show name
  *   product.create  name org [title policy]                   policy: keeper/policy.h
  *   product.set     name [title policy]                       product.list, product.show name
+ *   policy.test     csr [udid certificate code batch service protocol reenrol keygen]    changes nothing. csr, certificate: PEM; one of
+ *                   udid, certificate, code -> {"granted": true, "certificate": {...}, "quota_left" ...} or {"granted": false, "code", "what"}
  *   batch.create    name product quota [ca maker]             batch.set name [quota state ca maker]; state: open closed; maker: contract
  *                                                             manufacturer; batch.list [product]; batch.show name
  *   batch.compromise name [reason]                            closes it; a job marks all its devices -> {"job": id}
@@ -98,6 +100,7 @@ enum bm_reach {
     BM_REACH_SERVICE, /* the service "name" */
     BM_REACH_CERT,    /* the certificate "serial" */
     BM_REACH_IMPORT,  /* the batch of the import "manifest" */
+    BM_REACH_SELF,    /* the act looks itself: what it is about comes out only on the way */
     BM_REACH_STORY,   /* what "id" names, a device or a certificate; the whole story of it is told */
 };
 

@@ -151,7 +151,7 @@ static enum bm_rc in_reach(struct bm_keeper *k, const struct call *c, struct bm_
     };
     enum bm_reach r = c->op->reach;
 
-    if (r == BM_REACH_LIST)
+    if (r == BM_REACH_LIST || r == BM_REACH_SELF)
         return BM_OK;
     if (r == BM_REACH_IMPORT)
         return reaches_import(k, c, e);

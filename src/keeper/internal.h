@@ -347,6 +347,7 @@ BM_ADMIN_HANDLER(bm_admin_service_create);
 BM_ADMIN_HANDLER(bm_admin_service_set);
 BM_ADMIN_HANDLER(bm_admin_service_list);
 BM_ADMIN_HANDLER(bm_admin_service_show);
+BM_ADMIN_HANDLER(bm_admin_policy_test);
 BM_ADMIN_HANDLER(bm_admin_product_create);
 BM_ADMIN_HANDLER(bm_admin_product_set);
 BM_ADMIN_HANDLER(bm_admin_product_list);

@@ -10,6 +10,11 @@ void bm_keygen_done(struct bm_keygen *g)
     bm_buf_done(&g->key);
 }
 
+static bool shows_certificate(const struct bm_evidence *v)
+{
+    return v->cert.n != 0 && (v->kind == BM_EVIDENCE_TLS || (v->kind == BM_EVIDENCE_NONE && v->proven));
+}
+
 /* The keys of this device that we know: its IDevID key, and that of the certificate which it shows and proves to hold. Beside a one-time code a
  * certificate proves nothing: a worker could put its own there. */
 static bool find_recipient(const struct bm_enrol *c, const struct bm_proven *who, struct bm_rd id, struct bm_rd *ret)
@@ -19,7 +24,7 @@ static bool find_recipient(const struct bm_enrol *c, const struct bm_proven *who
     *ret = bm_buf_rd(&who->device.spki);
     if (ret->n != 0 && bm_keypkg_is_id_of(id, *ret))
         return true;
-    if (c->evidence.kind != BM_EVIDENCE_TLS || c->evidence.cert.n == 0 || bm_cert_parse(c->evidence.cert, &cert, NULL) != BM_OK)
+    if (!shows_certificate(&c->evidence) || bm_cert_parse(c->evidence.cert, &cert, NULL) != BM_OK)
         return false;
     *ret = cert.spki;
     return bm_keypkg_is_id_of(id, *ret);

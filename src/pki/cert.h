@@ -72,6 +72,7 @@ void bm_profile_free(struct bm_profile *p);
 void bm_profile_freep(struct bm_profile **p);
 int64_t bm_profile_validity_s(const struct bm_profile *p); /* INT64_MAX: no end (99991231235959Z) */
 bool bm_profile_is_ca(const struct bm_profile *p);
+const char *bm_profile_name(const struct bm_profile *p);
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
@@ -98,6 +99,7 @@ struct bm_issue {
     const struct bm_subject_words *words;
     uint8_t serial[16];
     int64_t now, not_after_max;
+    bool no_signature; /* for looking at only: all checks, and in the place of the signature one zero byte */
 };
 BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before,
                                      int64_t *ret_not_after, struct bm_error *e);

@@ -24,6 +24,23 @@ enum bm_rc bm_signed_put(const struct bm_key *k, struct bm_rd body, struct bm_bu
     return bm_buf_check(out, e);
 }
 
+/* One zero byte in the place of the signature: it parses, and verifies with nothing. */
+static enum bm_rc unsigned_put(const struct bm_key *k, struct bm_rd body, struct bm_buf *out, struct bm_error *e)
+{
+    uint8_t room[BM_CERT_MAX];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+
+    bm_derw_byte(&w, 0);
+    bm_derw_end_bits(&w, sizeof room);
+    bm_derw_put(&w, bm_key_sig_alg(k));
+    bm_derw_put(&w, body);
+    bm_derw_end(&w, sizeof room, BM_DER_SEQUENCE);
+    if (w.bad)
+        return bm_fail(e, BM_LIMIT, "certificate over %d bytes", BM_CERT_MAX);
+    bm_buf_put(out, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    return bm_buf_check(out, e);
+}
+
 static enum bm_rc key_check(const struct bm_issue *i, struct bm_spki *ret, struct bm_error *e)
 {
     enum bm_rc rc = bm_spki_parse(i->spki, ret, e);
@@ -183,7 +200,7 @@ enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64
     if (rc == BM_OK)
         rc = tbs_write(&w, i, spki.raw, before, after, e);
     if (rc == BM_OK)
-        rc = bm_signed_put(i->issuer_key, bm_derw_rd(&w), ret_der, e);
+        rc = (i->no_signature ? unsigned_put : bm_signed_put)(i->issuer_key, bm_derw_rd(&w), ret_der, e);
     if (rc != BM_OK)
         return rc;
     if (ret_not_before != NULL)

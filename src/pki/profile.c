@@ -331,3 +331,8 @@ bool bm_profile_is_ca(const struct bm_profile *p)
 {
     return p->ca;
 }
+
+const char *bm_profile_name(const struct bm_profile *p)
+{
+    return p->name;
+}

@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "pki/profile_draft.h"
 #include "pki/san.h"
+#include "pki/usage.h"
 
 #include <openssl/objects.h>
 
@@ -67,26 +68,12 @@ static enum bm_rc read_backdate(struct draft *d, const json_t *v, struct bm_erro
 /* --- usage ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc usage_item(struct draft *d, const char *text, struct bm_error *e)
 {
-    static const struct {
-        const char *name;
-        enum bm_key_usage bit;
-    } names[] = {
-        { "digitalSignature", BM_KU_DIGITAL_SIGNATURE },
-        { "nonRepudiation", BM_KU_CONTENT_COMMITMENT },
-        { "contentCommitment", BM_KU_CONTENT_COMMITMENT },
-        { "keyEncipherment", BM_KU_KEY_ENCIPHERMENT },
-        { "dataEncipherment", BM_KU_DATA_ENCIPHERMENT },
-        { "keyAgreement", BM_KU_KEY_AGREEMENT },
-        { "keyCertSign", BM_KU_CERT_SIGN },
-        { "cRLSign", BM_KU_CRL_SIGN },
-    };
-
-    for (size_t i = 0; i < BM_COUNT(names); i++) {
-        if (strcmp(text, names[i].name) != 0)
+    for (const struct bm_usage_name *u = bm_usage_names; u->name != NULL; u++) {
+        if (strcmp(text, u->name) != 0)
             continue;
-        if ((d->key_usage & names[i].bit) != 0)
+        if ((d->key_usage & u->bit) != 0)
             return bm_fail(e, BM_USAGE, "'%s' comes twice", text);
-        d->key_usage |= (uint8_t)names[i].bit;
+        d->key_usage |= (uint8_t)u->bit;
         return BM_OK;
     }
     return unknown(text, "key usage", e);
@@ -119,18 +106,9 @@ static enum bm_rc oid_add_text(struct draft_oids *list, const char *text, const 
 
 static enum bm_rc eku_item(struct draft *d, const char *text, struct bm_error *e)
 {
-    static const struct {
-        const char *name;
-        struct bm_rd oid;
-    } names[] = {
-        { "serverAuth", BM_LIT(OID_KP_SERVER) }, { "clientAuth", BM_LIT(OID_KP_CLIENT) },
-        { "codeSigning", BM_LIT(OID_KP_CODE) },  { "emailProtection", BM_LIT(OID_KP_EMAIL) },
-        { "timeStamping", BM_LIT(OID_KP_TIME) }, { "OCSPSigning", BM_LIT(OID_KP_OCSP) },
-    };
-
-    for (size_t i = 0; i < BM_COUNT(names); i++)
-        if (strcmp(text, names[i].name) == 0)
-            return oid_add(&d->eku, names[i].oid, e);
+    for (const struct bm_purpose_name *p = bm_purpose_names; p->name != NULL; p++)
+        if (strcmp(text, p->name) == 0)
+            return oid_add(&d->eku, p->oid, e);
     return oid_add_text(&d->eku, text, "extended key usage, nor a dotted OID", e);
 }
 

@@ -56,6 +56,8 @@ const struct bm_api_route bm_api_routes[] = {
     READ("products/*", "name", "product.show", "Show a product and its policy"),
     WRITE(PATCH, "products/*", "name", "product.set", "Change a product; what is not named stays"),
 
+    WRITE(POST, "policy/test", NULL, "policy.test", "What a certificate request would get, or be refused for; nothing is issued"),
+
     READ("batches", NULL, "batch.list", "List batches"),
     WRITE(POST, "batches", NULL, "batch.create", "Add a batch: a production order with a quota"),
     READ("batches/*", "name", "batch.show", "Show a batch"),

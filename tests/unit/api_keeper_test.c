@@ -144,7 +144,7 @@ static const struct {
     { "log.entries", "aou..." },      { "log.inclusion", "aou..." },   { "log.consistency", "aou..." },
     { "token.create", "a....." },     { "token.list", "aou..." },      { "token.show", "aou..." },
     { "token.revoke", "a....." },     { "status", "aou..." },          { "why", "aou.e." },
-    { "refusal.list", "aou..." },     { "clock.accept", "a....." },
+    { "refusal.list", "aou..." },     { "clock.accept", "a....." },    { "policy.test", "aoume." },
 };
 
 static const char *may_of(const char *act)

@@ -52,6 +52,25 @@ static void make_jwe(void)
     memcpy(jwe, out.p, out.n);
 }
 
+/* PEM as it stands in a JSON text. */
+static char csr_pem[2048], cert_pem[2048];
+
+static void make_pem(const char *label, struct bm_rd der, char ret[2048])
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = 2000 };
+    struct bm_wr out = bm_wr_of(ret, 2047);
+
+    bm_pem_write(&pem, label, der);
+    for (size_t i = 0; i < pem.n; i++) {
+        if (pem.p[i] == '\n')
+            bm_wr_str(&out, "\\n");
+        else
+            bm_wr_put(&out, &pem.p[i], 1);
+    }
+    assert_false(pem.bad || out.bad);
+    ret[out.n] = '\0';
+}
+
 static int open_world(void **state)
 {
     (void)state;
@@ -62,6 +81,8 @@ static int open_world(void **state)
     register_device(&w, "lot", &dev_a);
     register_device(&w, NULL, &dev_b);
     enrol_ok(&dev_a, serial);
+    make_pem("CERTIFICATE REQUEST", bm_buf_rd(&dev_a.csr), csr_pem);
+    make_pem("CERTIFICATE", bm_buf_rd(&dev_a.id.cert), cert_pem);
     return 0;
 }
 
@@ -134,6 +155,11 @@ static const struct good {
     { "{\"op\":\"device.list\",\"state\":\"active\",\"batch\":\"lot\",\"product\":\"meter\",\"full\":true,\"after\":0,\"limit\":5}",
       NOTHING },
     { "{\"op\":\"device.show\",\"udid\":\"@A\"}", NOTHING },
+    { "{\"op\":\"policy.test\",\"csr\":\"@R\",\"udid\":\"@A\",\"batch\":\"lot\",\"service\":\"svc\",\"protocol\":\"cmp\","
+      "\"reenrol\":true,\"keygen\":true}",
+      NOTHING },
+    { "{\"op\":\"policy.test\",\"csr\":\"@R\",\"certificate\":\"@C\"}", NOTHING },
+    { "{\"op\":\"policy.test\",\"csr\":\"@R\",\"udid\":\"@A\",\"code\":\"no code\"}", NOTHING },
     { "{\"op\":\"device.allocate\",\"udid\":\"@B\",\"batch\":\"lot\"}", NOTHING },
     { "{\"op\":\"device.suspend\",\"udid\":\"@A\",\"reason\":\"unspecified\"}", NOTHING },
     { "{\"op\":\"device.resume\",\"udid\":\"@A\",\"reason\":\"unspecified\"}", NOTHING },
@@ -204,7 +230,7 @@ static void expand(const char *from, char *to, size_t to_len)
     static const struct {
         char name;
         const char *value;
-    } words[] = { { 'A', dev_a.hex }, { 'B', dev_b.hex }, { 'S', serial }, { 'J', jwe } };
+    } words[] = { { 'A', dev_a.hex }, { 'B', dev_b.hex }, { 'S', serial }, { 'J', jwe }, { 'R', csr_pem }, { 'C', cert_pem } };
     struct bm_wr out = bm_wr_of(to, to_len - 1);
 
     for (; *from != '\0'; from++) {
@@ -253,7 +279,7 @@ static void refused_json(json_t *in, struct bm_rd blob, enum bm_rc want)
 
 static void refused_text(const char *request, struct bm_rd blob, enum bm_rc want)
 {
-    char text[2048];
+    char text[4096];
     json_t *in;
 
     expand(request, text, sizeof text);
@@ -332,7 +358,7 @@ static void every_operation(void **state)
     for (size_t i = 0; i < BM_COUNT(goods); i++) {
         BM_CLEANUP(bm_buf_done) struct bm_buf blob = { .max = 65536 };
         BM_CLEANUP(json_unref) json_t *in = NULL;
-        char text[2048];
+        char text[4096];
         const struct bm_admin_op *op;
 
         expand(goods[i].request, text, sizeof text);
