@@ -78,6 +78,10 @@ enum {
     BM_CLAIM_LIST_MAX = 5000,       /* devices listed one by one in a claim; a reel of more is a batch */
     BM_CODES_AT_ONCE = 1000,        /* made by one act */
     BM_CODE_LIFE_MAX_S = 315360000, /* ten years */
+    BM_APPROVALS_PER_DEVICE = 16,   /* requests that wait for a person's approval */
+    BM_APPROVALS_MAX = 100000,      /* of all devices */
+    BM_APPROVAL_LIFE_S = 2592000,   /* 30 days to be decided, and as long to be used */
+    BM_APPROVAL_RETRY_S = 60,       /* when the device is to ask again */
     BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */
     BM_MAC_WRONG_WINDOW_S = 60,     /* ... within this time; more are not looked at */
 

@@ -11,7 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { BM_ARGS_MAX = 4, BM_OPTIONS_MAX = 16 };
+enum { BM_ARGS_MAX = 4, BM_OPTIONS_MAX = 20 };
 
 enum bm_word_kind {
     BM_WORD_TEXT,

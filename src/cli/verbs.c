@@ -22,6 +22,7 @@ const struct bm_family bm_families[] = {
     { "bulk", "acts on many devices: how far they are" },
     { "key", "secret keys of devices that have no key pair, and what seals them" },
     { "cert", "certificates that devices hold" },
+    { "approval", "requests for certificates that a person has to approve" },
     { "claim", "codes that let their holder take over devices" },
     { "code", "one-time codes that let devices enrol" },
     { "crl", "the revocation lists of the certification authorities" },
@@ -52,6 +53,7 @@ const struct bm_family bm_families[] = {
 #define UDID { { "udid", "the device: 64 hex digits", .needed = true } }
 #define AS(help) { "as", help, .needed = true, .value = "ORG" }
 #define JOB { { "job", "its id", .kind = BM_WORD_INT, .needed = true } }
+#define APPROVAL { { "number", "as 'birthmark approval list' shows it", .kind = BM_WORD_INT, .needed = true } }
 #define OUT { "out", "write to this file; default: standard output", .value = "FILE" }
 
 /* What a product's devices may be and get (keeper/policy.h). */
@@ -67,6 +69,8 @@ const struct bm_family bm_families[] = {
     { "renew-after-percent", "when devices renew: after this part of the validity, 10 to 95", .kind = BM_WORD_INT,                \
       .member = "change.renew_after_percent" },                                                                                    \
     { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
+    { "approval", "must a person approve certificates: first (the first one), always or never", .member = "change.approval",       \
+      .values = "first always never" },                                                                                            \
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
       .member = "change.birth_certificate" },                                                                                      \
     { "self-registration", "may a device with a batch's one-time code register its own key?", .kind = BM_WORD_YESNO,               \
@@ -339,6 +343,14 @@ const struct bm_verb bm_verbs[] = {
       .args = { { "serial", "32 hex digits", .needed = true } },
       .options = { OUT, { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_export },
+
+    { "approval", "list", "approval.list", "List requests that wait for approval, and those decided of late",
+      .options = { { "state", "waiting, approved, denied or used", .values = "waiting approved denied used" },
+                   { "batch", "only of this batch" }, { "udid", "only of this device" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id=NUMBER state udid service product batch protocol peer created_at=ASKED decided_by=BY",
+      .notes = "'birthmark why UDID' tells more about the device. A row goes 30 days after it was asked or decided." },
+    { "approval", "approve", "approval.approve", "Let a device have the certificate that it asks for", .args = APPROVAL },
+    { "approval", "deny", "approval.deny", "Refuse a device the certificate that it asks for", .args = APPROVAL },
 
     { "claim", "create", "claim.create", "Make a claim: who has its code may take a device, a batch or a list of devices",
       .options = { { "batch", "all devices of this batch, as they are when the claim is taken" },

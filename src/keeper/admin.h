@@ -49,6 +49,8 @@
  *   claim.create    [batch udid from_org valid note]  blob: UDIDs, one a line    one of batch, udid, blob -> {"number", "code", "expires_at"}
  *   claim.take      claim org    claim: the code, or a URI that ends in it -> {"number", "owner", "moved", "passed", "done"}; ask again until done
  *   claim.list      [batch udid owner after limit]    claim.revoke number
+ *   approval.list   [state batch udid after limit]            state: waiting approved denied used
+ *   approval.approve  number      approval.deny number        -> {"number", "state", "expires_at"}; one may change one's mind until it is used
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
  *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
  *   code.list       [batch udid after limit]    code.revoke number
@@ -91,17 +93,18 @@ extern const char *const bm_api_roles[BM_API_ROLES]; /* "administrator" ... */
 
 /* What a scoped role's act has to touch. The keeper looks before the act runs: a thing of somebody else's is as one that is not there. */
 enum bm_reach {
-    BM_REACH_NOTHING, /* nobody with a scope may do this at all */
-    BM_REACH_LIST,    /* a list, cut down in SQL */
-    BM_REACH_DEVICE,  /* the device that "udid" names, or */
-    BM_REACH_BATCH,   /* the batch "name" */
-    BM_REACH_INTO,    /* the batch "batch", which has to be named */
-    BM_REACH_PRODUCT, /* the product "name" */
-    BM_REACH_SERVICE, /* the service "name" */
-    BM_REACH_CERT,    /* the certificate "serial" */
-    BM_REACH_IMPORT,  /* the batch of the import "manifest" */
-    BM_REACH_SELF,    /* the act looks itself: what it is about comes out only on the way */
-    BM_REACH_STORY,   /* what "id" names, a device or a certificate; the whole story of it is told */
+    BM_REACH_NOTHING,  /* nobody with a scope may do this at all */
+    BM_REACH_LIST,     /* a list, cut down in SQL */
+    BM_REACH_DEVICE,   /* the device that "udid" names, or */
+    BM_REACH_BATCH,    /* the batch "name" */
+    BM_REACH_INTO,     /* the batch "batch", which has to be named */
+    BM_REACH_PRODUCT,  /* the product "name" */
+    BM_REACH_SERVICE,  /* the service "name" */
+    BM_REACH_CERT,     /* the certificate "serial" */
+    BM_REACH_IMPORT,   /* the batch of the import "manifest" */
+    BM_REACH_APPROVAL, /* the request for approval "number" */
+    BM_REACH_SELF,     /* the act looks itself: what it is about comes out only on the way */
+    BM_REACH_STORY,    /* what "id" names, a device or a certificate; the whole story of it is told */
 };
 
 struct bm_admin_op {

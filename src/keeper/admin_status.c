@@ -35,7 +35,7 @@ BM_ADMIN_HANDLER(bm_admin_status)
     BM_CLEANUP(bm_buf_done) struct bm_buf counts = { .max = 64 * 1024 };
     struct cas s = { .list = json_array(), .warnings = json_array(), .now = bm_clock_s() };
     char at[24];
-    int64_t now;
+    int64_t now, waiting = 0;
     struct bm_error clock;
     json_t *j;
     enum bm_rc rc = bm_store_counts(k->store, &counts, e);
@@ -49,6 +49,12 @@ BM_ADMIN_HANDLER(bm_admin_status)
         return rc;
     if (bm_keeper_now(k, &now, &clock) != BM_OK)
         json_array_append_new(s.warnings, json_string(clock.what));
+    rc = bm_approval_waiting(k->store, &waiting, e);
+    if (rc != BM_OK)
+        return rc;
+    if (waiting != 0)
+        json_array_append_new(s.warnings,
+                              json_sprintf("%lld requests wait for approval: birthmark approval list", (long long)waiting));
     j = json_loadb((const char *)counts.p, counts.n, 0, NULL);
     json_object_set_new(out, "counts", j != NULL ? j : json_object());
     rc = bm_kek_tell(k, out, e);
@@ -121,6 +127,25 @@ static enum bm_rc tell_credentials(struct bm_keeper *k, const char *column, cons
                           text_of(row, "not_after"), text_of(row, "udid"), text_of(row, "correlation")));
         if (strcmp(text_of(row, "state"), "revoked") == 0)
             tell(story, text_of(row, "revoked_at"), "revoked", json_sprintf("certificate %s revoked", text_of(row, "serial")));
+    }
+    return BM_OK;
+}
+
+static enum bm_rc tell_approvals(struct bm_keeper *k, const char *column, const char *id, json_int_t limit, json_t *story,
+                                 struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *rows = NULL;
+    json_t *row;
+    size_t i;
+    enum bm_rc rc = rows_of(k, "approval", column, id, limit, &rows, e);
+
+    if (rc != BM_OK)
+        return rc;
+    json_array_foreach (rows, i, row) {
+        tell(story, text_of(row, "created_at"), "asked",
+             json_sprintf("request %lld for approval, over %s from %s for service '%s' (correlation %s): %s, good until %s",
+                          (long long)json_integer_value(json_object_get(row, "id")), text_of(row, "protocol"), text_of(row, "peer"),
+                          text_of(row, "service"), text_of(row, "correlation"), text_of(row, "state"), text_of(row, "expires_at")));
     }
     return BM_OK;
 }
@@ -253,6 +278,8 @@ static enum bm_rc tell_all(struct bm_keeper *k, const char *id, json_int_t limit
         rc = tell_refusals(k, *ret_what, id, limit, story, e);
     if (rc == BM_OK)
         rc = tell_credentials(k, *ret_what, id, limit, story, e);
+    if (rc == BM_OK && n != 32)
+        rc = tell_approvals(k, *ret_what, id, limit, story, e);
     if (rc == BM_OK && n != 16)
         rc = tell_acts(k, id, story, e);
     return rc;

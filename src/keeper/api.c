@@ -128,6 +128,14 @@ static enum bm_rc reaches_import(struct bm_keeper *k, const struct call *c, stru
     return rc == BM_NOTFOUND ? none(c, "import", e) : rc;
 }
 
+static enum bm_rc reaches_approval(struct bm_keeper *k, const struct call *c, struct bm_error *e)
+{
+    char number[24];
+
+    snprintf(number, sizeof number, "%lld", (long long)bm_arg_int(c->in, "number", 0));
+    return reaches(k, c, "approval", "number", number, e);
+}
+
 /* 64 hex digits are a device, 32 a certificate; what else `why` can look for belongs to nobody in particular. */
 static enum bm_rc reaches_story(struct bm_keeper *k, const struct call *c, struct bm_error *e)
 {
@@ -155,6 +163,8 @@ static enum bm_rc in_reach(struct bm_keeper *k, const struct call *c, struct bm_
         return BM_OK;
     if (r == BM_REACH_IMPORT)
         return reaches_import(k, c, e);
+    if (r == BM_REACH_APPROVAL)
+        return reaches_approval(k, c, e);
     if (r == BM_REACH_STORY)
         return reaches_story(k, c, e);
     if ((size_t)r < BM_COUNT(things) && things[r].kind != NULL)

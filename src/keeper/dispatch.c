@@ -357,5 +357,7 @@ uint32_t bm_retry_after(const struct bm_error *e)
 {
     if (strcmp(e->code, "too-many-attempts") == 0)
         return BM_CODE_TRIES_S;
+    if (strcmp(e->code, "approval-pending") == 0)
+        return BM_APPROVAL_RETRY_S;
     return e->rc == BM_AGAIN || e->rc == BM_IO || e->rc == BM_NOMEM ? 30 : 0;
 }

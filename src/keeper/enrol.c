@@ -15,9 +15,12 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
                                 const struct bm_order *o, int64_t now, struct bm_error *e)
 {
     char udid[2 * BM_UDID_LEN + 1], serial[2 * BM_SERIAL_LEN + 1], digest[65];
-    uint8_t sha256[32], text[768];
+    char approval[40] = "";
+    uint8_t sha256[32], text[832];
     int n;
 
+    if (o->approval_id != 0)
+        snprintf(approval, sizeof approval, "\"approval\":%lld,", (long long)o->approval_id);
     bm_hex(who->device.udid, BM_UDID_LEN, udid);
     bm_hex(o->credential.serial, BM_SERIAL_LEN, serial);
     bm_udid_of(bm_buf_rd(&o->credential.cert), sha256); /* SHA-256 all the same */
@@ -25,10 +28,10 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_enrol *c, c
     n = snprintf((char *)text, sizeof text,
                  "{\"event\":\"credential.issued\",\"actor\":\"device\",\"udid\":\"%s\",\"serial\":\"%s\",\"sha256\":\"%s\","
                  "\"batch\":\"%s\","
-                 "\"service\":\"%s\",\"protocol\":\"%s\",\"renewal\":%s,%s\"correlation\":\"%s\"}",
+                 "\"service\":\"%s\",\"protocol\":\"%s\",\"renewal\":%s,%s%s\"correlation\":\"%s\"}",
                  udid, serial, digest, l->batch.name, o->service != NULL ? o->service->row.name : "", c->protocol,
                  strcmp(who->device.state, bm_state_name(BM_ALLOCATED)) == 0 ? "false" : "true",
-                 c->keygen ? "\"server_keygen\":true," : "", c->correlation);
+                 c->keygen ? "\"server_keygen\":true," : "", approval, c->correlation);
     if (n < 0 || (size_t)n >= sizeof text)
         return bm_fail(e, BM_BUG, "audit leaf too long");
     return bm_record_raw(k, now, bm_rd_of(text, (size_t)n), e);
@@ -84,6 +87,8 @@ static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, st
 
         fill_row(c, p, o, now);
         rc = bm_credential_put(k->store, &o->credential, e);
+        if (rc == BM_OK && o->approval_id != 0)
+            rc = bm_approval_use(k->store, o->approval_id, now, e);
         if (rc == BM_OK)
             rc = record_issued(k, c, &p->who, p->line, o, now, e);
         bm_observe_issued(k, c->protocol, o->service != NULL ? o->service->row.kind : "none");

@@ -158,8 +158,7 @@ static const char *org_of(const struct bm_line *l)
     return n != 0 && n <= 64 ? l->owner.title : l->owner.name;
 }
 
-static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, const struct bm_csr *csr, int64_t now, int64_t not_after_max,
-                       struct bm_order *o, struct bm_error *e)
+static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now, struct bm_order *o, struct bm_error *e)
 {
     const struct bm_proven *who = &p->who;
     struct bm_line *l = p->line;
@@ -175,10 +174,10 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, const struc
     struct bm_issue i = {
         .profile = o->profile,
         .issuer_cert = &l->issuer->cert,
-        .spki = csr->spki,
+        .spki = o->csr.spki,
         .words = &words,
         .now = now,
-        .not_after_max = not_after_max,
+        .not_after_max = p->not_after_max,
         .no_signature = p->dry,
     };
     struct bm_credential *c = &o->credential;
@@ -201,33 +200,60 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, const struc
     return BM_OK;
 }
 
-static enum bm_rc prepare_one(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_enrol_request *r, int64_t now,
-                              int64_t not_after_max, struct bm_plan *p, struct bm_error *e)
+/* Everything that can be said against a request before it costs a signature, or a person's time. */
+static enum bm_rc take_order(const struct bm_enrol *c, const struct bm_enrol_request *r, struct bm_plan *p, struct bm_error *e)
 {
     struct bm_order *o = &p->orders[p->n++];
-    struct bm_line *l = p->line;
-    struct bm_csr csr;
-    enum bm_rc rc = find_service(l, r->service, &o->service, e);
+    enum bm_rc rc = find_service(p->line, r->service, &o->service, e);
 
+    o->profile = o->service != NULL && o->service->profile != NULL ? o->service->profile : p->line->profile;
     if (rc == BM_OK)
-        rc = check_csr(c, &p->who, r, &csr, e);
-    if (rc == BM_OK && c->keygen && (rc = bm_keygen(k, c, &p->who, l, &csr, &o->keygen, e)) == BM_OK)
-        csr.spki = bm_buf_rd(&o->keygen.spki);
-    if (rc != BM_OK)
-        return rc;
-    o->profile = o->service != NULL && o->service->profile != NULL ? o->service->profile : l->profile;
-    return sign(k, p, &csr, now, not_after_max, o, e);
+        rc = check_csr(c, &p->who, r, &o->csr, e);
+    if (rc == BM_OK && c->keygen)
+        rc = bm_keygen_check(c, &p->who, p->line, &o->csr, e);
+    return rc == BM_OK ? bm_profile_check_key(o->profile, o->csr.spki, e) : rc;
 }
 
-static enum bm_rc prepare(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_plan *p, struct bm_error *e)
+static enum bm_rc take_orders(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_plan *p, struct bm_error *e)
 {
-    int64_t not_after_max;
-    enum bm_rc rc = bm_rental_limit(k, &p->who.device, now, &not_after_max, e);
+    enum bm_rc rc = bm_rental_limit(k, &p->who.device, now, &p->not_after_max, e);
 
     if (rc == BM_OK && c->n_requests == 0)
         rc = bm_refuse(e, BM_MALFORMED, "no-requests", "at least one certificate request is needed");
     for (size_t i = 0; rc == BM_OK && i < c->n_requests; i++)
-        rc = prepare_one(k, c, &c->requests[i], now, not_after_max, p, e);
+        rc = take_order(c, &c->requests[i], p, e);
+    return rc;
+}
+
+static enum bm_rc approve_orders(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_plan *p, struct bm_error *e)
+{
+    struct bm_approval wanted[BM_SERVICES_MAX] = { 0 };
+    enum bm_rc rc;
+
+    if (!bm_approval_needed(&p->line->policy, &p->who.device))
+        return BM_OK;
+    for (size_t i = 0; i < p->n; i++) {
+        wanted[i].service_id = p->orders[i].service != NULL ? p->orders[i].service->row.id : 0;
+        bm_udid_of(p->orders[i].csr.spki, wanted[i].key); /* SHA-256 all the same */
+    }
+    rc = bm_approval_check(k, c, &p->who, p->dry, now, wanted, p->n, e);
+    for (size_t i = 0; rc == BM_OK && i < p->n; i++)
+        p->orders[i].approval_id = wanted[i].id;
+    return rc;
+}
+
+static enum bm_rc sign_orders(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_plan *p, struct bm_error *e)
+{
+    enum bm_rc rc = BM_OK;
+
+    for (size_t i = 0; rc == BM_OK && i < p->n; i++) {
+        struct bm_order *o = &p->orders[i];
+
+        if (c->keygen && (rc = bm_keygen(k, c, &p->who, p->line, &o->csr, &o->keygen, e)) == BM_OK)
+            o->csr.spki = bm_buf_rd(&o->keygen.spki);
+        if (rc == BM_OK)
+            rc = sign(k, p, now, o, e);
+    }
     return rc;
 }
 
@@ -241,5 +267,9 @@ enum bm_rc bm_plan_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t 
         rc = bm_line_get(k, p->who.device.batch_id, &p->line, e);
     if (rc == BM_OK)
         rc = check_policy(c, &p->who, p->line, now, e);
-    return rc == BM_OK ? prepare(k, c, now, p, e) : rc;
+    if (rc == BM_OK)
+        rc = take_orders(k, c, now, p, e);
+    if (rc == BM_OK)
+        rc = approve_orders(k, c, now, p, e);
+    return rc == BM_OK ? sign_orders(k, c, now, p, e) : rc;
 }

@@ -88,6 +88,7 @@ struct bm_keeper {
     struct bm_attempts *attempts[BM_GUESSES]; /* attempts.c */
     struct bm_secrets *secrets;
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
+    bool told;             /* about a refusal that has been written down before, and is not again */
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
     uint8_t challenge_key[32], handshake_key[32];
@@ -191,12 +192,22 @@ bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]); /* of a n
 BM_MUST_USE enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct bm_proven *who, int64_t now,
                                      struct bm_error *e);
 
+/* approval.c: what a person has to approve, docs/approval.md. check: wanted[i] has service_id and the key's digest; on BM_OK all of them are
+ * approved, and their ids are for bm_approval_use(). BM_AGAIN "approval-pending", BM_DENIED "approval-denied", BM_LIMIT "approval-limit": the
+ * first of these leaves rows behind, unless it is a dry run. */
+bool bm_approval_needed(const struct bm_policy *p, const struct bm_device *d);
+BM_MUST_USE enum bm_rc bm_approval_check(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, bool dry,
+                                         int64_t now, struct bm_approval *wanted, size_t n, struct bm_error *e);
+
 /* keygen.c: EST serverkeygen */
 struct bm_keygen {
     struct bm_buf spki, key; /* key: PKCS#8, or a CMS message around it */
     uint8_t form;            /* enum bm_key_form */
 };
 void bm_keygen_done(struct bm_keygen *g);
+/* What can be said against it before a key is made. */
+BM_MUST_USE enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l,
+                                       const struct bm_csr *csr, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
                                  const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e);
 
@@ -336,6 +347,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_list);
 BM_ADMIN_HANDLER(bm_admin_ca_show);
 BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_approval_list);
+BM_ADMIN_HANDLER(bm_admin_approval_approve);
+BM_ADMIN_HANDLER(bm_admin_approval_deny);
 BM_ADMIN_HANDLER(bm_admin_claim_create);
 BM_ADMIN_HANDLER(bm_admin_claim_list);
 BM_ADMIN_HANDLER(bm_admin_claim_take);

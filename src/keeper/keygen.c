@@ -68,17 +68,24 @@ static enum bm_rc seal(struct bm_keeper *k, struct bm_line *l, const struct bm_c
     return rc;
 }
 
+enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, const struct bm_csr *csr,
+                           struct bm_error *e)
+{
+    struct bm_rd recipient;
+
+    if (!l->policy.server_keygen)
+        return bm_refuse(e, BM_DENIED, "server-keygen-off", "product '%s' wants its devices to make their keys themselves",
+                         l->product.name);
+    return recipient_of(c, who, l, csr, &recipient, e);
+}
+
 enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
                      const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e)
 {
     struct bm_rd recipient;
     struct bm_spki like;
-    enum bm_rc rc;
+    enum bm_rc rc = recipient_of(c, who, l, csr, &recipient, e);
 
-    if (!l->policy.server_keygen)
-        return bm_refuse(e, BM_DENIED, "server-keygen-off", "product '%s' wants its devices to make their keys themselves",
-                         l->product.name);
-    rc = recipient_of(c, who, l, csr, &recipient, e);
     if (rc == BM_OK)
         rc = bm_spki_parse(csr->spki, &like, e);
     if (rc != BM_OK)

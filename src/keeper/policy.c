@@ -59,6 +59,21 @@ static enum bm_rc take_percent(const json_t *v, const char *member, int *ret, st
     return BM_OK;
 }
 
+static enum bm_rc take_approval(const json_t *v, const char *member, enum bm_approval_when *ret, struct bm_error *e)
+{
+    const char *s = json_is_false(v) ? "never" : json_string_value(v);
+
+    if (s != NULL && strcmp(s, "never") == 0)
+        *ret = BM_APPROVAL_NEVER;
+    else if (s != NULL && strcmp(s, "first") == 0)
+        *ret = BM_APPROVAL_FIRST;
+    else if (s != NULL && strcmp(s, "always") == 0)
+        *ret = BM_APPROVAL_ALWAYS;
+    else
+        return bm_fail(e, BM_USAGE, "policy: '%s' must be \"never\" (or false), \"first\" or \"always\"", member);
+    return BM_OK;
+}
+
 static enum bm_rc take_member(struct bm_policy *p, const char *member, const json_t *v, struct bm_error *e)
 {
     if (strcmp(member, "rot") == 0)
@@ -75,6 +90,8 @@ static enum bm_rc take_member(struct bm_policy *p, const char *member, const jso
         return take_percent(v, member, &p->renew_after_percent, e);
     if (strcmp(member, "renew_expired") == 0)
         return take_bool(v, member, &p->renew_expired, e);
+    if (strcmp(member, "approval") == 0)
+        return take_approval(v, member, &p->approval, e);
     if (strcmp(member, "birth_certificate") == 0)
         return take_bool(v, member, &p->birth_certificate, e);
     if (strcmp(member, "server_keygen") == 0)

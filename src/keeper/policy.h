@@ -7,6 +7,7 @@
  *    "ca": "issuing-2",                        issuing CA; default: the batch's, else the registry's default
  *    "renew_after_percent": 66,                of the validity, 10 to 95
  *    "renew_expired": true,                    a device whose certificate has run out may enrol again with its IDevID key (always) or with the expired certificate's own key (this)
+ *    "approval": false,                        "first": a person approves the first certificate; "always": each one (docs/approval.md)
  *    "birth_certificate": false,               require that the device shows a birth certificate of a trusted chip maker
  *    "server_keygen": false,                   may its devices have their keys made here? (docs/codes.md, "Keys made by the server")
  *    "server_keygen_encrypted": false,         and then only encrypted to a key of the device
@@ -16,11 +17,14 @@
 
 #include "store/store.h"
 
+enum bm_approval_when { BM_APPROVAL_NEVER, BM_APPROVAL_FIRST, BM_APPROVAL_ALWAYS };
+
 struct bm_policy {
     size_t n_rot, n_protocols, n_services; /* 0: any, any, none */
     char rot[16][32], protocols[16][16], services[BM_SERVICES_MAX][BM_NAME_LEN];
     char profile[BM_NAME_LEN], ca[BM_NAME_LEN];
     int renew_after_percent;
+    enum bm_approval_when approval;
     bool renew_expired, birth_certificate, self_registration, server_keygen, server_keygen_encrypted;
 };
 BM_MUST_USE enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e);

@@ -55,8 +55,12 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
 {
     struct bm_refusal r = { .at = now };
     const struct bm_error truth = k->truth;
+    bool told = k->told;
 
     k->truth.rc = BM_OK;
+    k->told = false;
+    if (told)
+        return BM_OK;
     memcpy(r.correlation, c->correlation, sizeof r.correlation);
     memcpy(r.protocol, c->protocol, sizeof r.protocol);
     memcpy(r.peer, c->peer, sizeof r.peer);

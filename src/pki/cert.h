@@ -73,6 +73,8 @@ void bm_profile_freep(struct bm_profile **p);
 int64_t bm_profile_validity_s(const struct bm_profile *p); /* INT64_MAX: no end (99991231235959Z) */
 bool bm_profile_is_ca(const struct bm_profile *p);
 const char *bm_profile_name(const struct bm_profile *p);
+/* Does it take keys of this kind? BM_DENIED "key-algorithm". */
+BM_MUST_USE enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct bm_rd spki, struct bm_error *e);
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",

@@ -41,16 +41,23 @@ static enum bm_rc unsigned_put(const struct bm_key *k, struct bm_rd body, struct
     return bm_buf_check(out, e);
 }
 
-static enum bm_rc key_check(const struct bm_issue *i, struct bm_spki *ret, struct bm_error *e)
+static enum bm_rc key_check(const struct bm_profile *p, struct bm_rd spki, struct bm_spki *ret, struct bm_error *e)
 {
-    enum bm_rc rc = bm_spki_parse(i->spki, ret, e);
+    enum bm_rc rc = bm_spki_parse(spki, ret, e);
 
-    for (size_t n = 0; rc == BM_OK && n < i->profile->n_keys; n++)
-        if (strcmp(i->profile->keys[n], ret->alg) == 0)
+    for (size_t n = 0; rc == BM_OK && n < p->n_keys; n++)
+        if (strcmp(p->keys[n], ret->alg) == 0)
             return BM_OK;
     if (rc != BM_OK)
         return rc;
-    return bm_refuse(e, BM_DENIED, "key-algorithm", "certificate profile '%s' does not take %s keys", i->profile->name, ret->alg);
+    return bm_refuse(e, BM_DENIED, "key-algorithm", "certificate profile '%s' does not take %s keys", p->name, ret->alg);
+}
+
+enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct bm_rd spki, struct bm_error *e)
+{
+    struct bm_spki key;
+
+    return key_check(p, spki, &key, e);
 }
 
 static enum bm_rc issuer_check(const struct bm_issue *i, struct bm_error *e)
@@ -191,7 +198,7 @@ enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64
     struct bm_derw w = bm_derw_of(room, sizeof room);
     int64_t before = 0, after = 0;
     struct bm_spki spki;
-    enum bm_rc rc = key_check(i, &spki, e);
+    enum bm_rc rc = key_check(i->profile, i->spki, &spki, e);
 
     if (rc == BM_OK)
         rc = issuer_check(i, e);

@@ -100,6 +100,10 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "jobs/*/resume", "job", "bulk.resume", "Go on with an act, or start one whose list is whole"),
     WRITE(POST, "jobs/*/cancel", "job", "bulk.cancel", "Stop an act after the step that runs"),
 
+    READ("approvals", NULL, "approval.list", "List requests that wait for approval, or were decided of late"),
+    WRITE(POST, "approvals/*/approve", "number", "approval.approve", "Let a device have the certificate that it asks for"),
+    WRITE(POST, "approvals/*/deny", "number", "approval.deny", "Refuse a device the certificate that it asks for"),
+
     READ("codes", NULL, "code.list", "List one-time codes, without their text"),
     WRITE(POST, "codes", NULL, "code.create", "Make one-time codes; the answer shows them, this once"),
     WRITE(POST, "codes/*/revoke", "number", "code.revoke", "Revoke a one-time code"),

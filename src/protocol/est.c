@@ -99,9 +99,17 @@ enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, 
 }
 
 /* --- who is it ---------------------------------------------------------------------------------------------------------------------------- */
-void bm_est_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
+/* RFC 7030 section 4.2.3: 202 with Retry-After, and the client sends the same request again. */
+void bm_est_refuse_renewal(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
 {
     bm_refuse_text(q, e, retry_after_s, r);
+    if (strcmp(bm_error_code(e), "approval-pending") == 0)
+        r->status = 202;
+}
+
+void bm_est_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
+{
+    bm_est_refuse_renewal(q, e, retry_after_s, r);
     if (r->status == 401)
         r->authenticate = "Basic realm=\"birthmark\", charset=\"UTF-8\""; /* RFC 7617 */
 }

@@ -10,7 +10,8 @@ enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, 
                            struct bm_error *e);
 enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
-/* Text; a 401 says that a one-time code would do (RFC 7030 section 3.2.3). */
+/* Text; 202 for what waits for approval. The second: a 401 says that a one-time code would do (RFC 7030 section 3.2.3). */
+void bm_est_refuse_renewal(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 void bm_est_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 enum bm_rc bm_est_keygen(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_est_key_and_certs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,

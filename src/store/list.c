@@ -23,7 +23,7 @@ struct filter {
     enum filter_value { BY_TEXT, BY_UDID, BY_SERIAL } value;
 };
 
-enum { MEMBERS_MAX = 12, FILTERS_MAX = 6, SQL_MAX = 2048 };
+enum { MEMBERS_MAX = 16, FILTERS_MAX = 6, SQL_MAX = 2048 };
 
 /* select: its first column is the id, the rest are the members in order; id: what to page by. */
 struct kind {
@@ -133,6 +133,32 @@ static const struct kind kinds[] = {
         { "revoked_at", AS_TIME },
         { "note", AS_TEXT } },
       { { "batch", "b.name = ?", BY_TEXT }, { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID } } },
+    { "approval",
+      "SELECT a.id, a.udid, p.name, b.name, v.name, a.key_sha256, a.state, a.protocol, a.peer, a.correlation, a.created_at,"
+      " a.expires_at, a.decided_at, a.decided_by, a.used_at FROM approval a JOIN batch b ON b.id = a.batch_id"
+      " JOIN product p ON p.id = b.product_id LEFT JOIN service v ON v.id = a.service_id",
+      "a.id",
+      { { "udid", AS_HEX },
+        { "product", AS_TEXT },
+        { "batch", AS_TEXT },
+        { "service", AS_TEXT },
+        { "key_sha256", AS_HEX },
+        { "state", AS_TEXT },
+        { "protocol", AS_TEXT },
+        { "peer", AS_TEXT },
+        { "correlation", AS_TEXT },
+        { "created_at", AS_TIME },
+        { "expires_at", AS_TIME },
+        { "decided_at", AS_TIME },
+        { "decided_by", AS_TEXT },
+        { "used_at", AS_TIME } },
+      { { "number", "CAST(a.id AS TEXT) = ?", BY_TEXT },
+        { "state", "a.state = ?", BY_TEXT },
+        { "batch", "b.name = ?", BY_TEXT },
+        { "correlation", "a.correlation = ?", BY_TEXT },
+        { "udid", "a.udid_key = ? AND a.udid = ?", BY_UDID } },
+      { [BM_SCOPE_OEM] = "COALESCE((SELECT d.owner_id FROM device d WHERE d.udid_key = a.udid_key AND d.udid = a.udid),"
+                         " p.org_id) = ?" } },
     { "device",
       "SELECT d.id, d.udid, d.state, d.rot, p.name, b.name, o.name, d.manifest_id, d.attributes, d.created_at, d.activated_at"
       " FROM device d LEFT JOIN batch b ON b.id = d.batch_id LEFT JOIN product p ON p.id = b.product_id"

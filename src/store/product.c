@@ -49,12 +49,13 @@ enum bm_rc bm_profile_each(struct bm_store *s, bm_profile_fn *fn, void *arg, str
 }
 
 /* --- services ----------------------------------------------------------------------------------------------------------------- */
-static const struct bm_sql service_add = { "INSERT INTO service (name, title, kind, profile, endpoints, created_at, org_id) VALUES "
-                                           "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING" };
-static const struct bm_sql service_set = {
-    "UPDATE service SET name = ?, title = ?, kind = ?, profile = ?, endpoints = ?, created_at = ?, org_id = ? WHERE id = ?"
+static const struct bm_sql service_add = {
+    "INSERT INTO service (name, title, kind, profile, endpoints, created_at, org_id, ca_id) VALUES "
+    "(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 };
-#define SERVICE_COLUMNS "id, name, title, kind, profile, endpoints, created_at, org_id"
+static const struct bm_sql service_set = { "UPDATE service SET name = ?, title = ?, kind = ?, profile = ?, endpoints = ?, "
+                                           "created_at = ?, org_id = ?, ca_id = ? WHERE id = ?" };
+#define SERVICE_COLUMNS "id, name, title, kind, profile, endpoints, created_at, org_id, ca_id"
 static const struct bm_sql service_get = { "SELECT " SERVICE_COLUMNS " FROM service WHERE name = ?" };
 static const struct bm_sql service_by_id = { "SELECT " SERVICE_COLUMNS " FROM service WHERE id = ?" };
 
@@ -72,7 +73,8 @@ enum bm_rc bm_service_put(struct bm_store *s, struct bm_service *v, struct bm_er
 {
     return add_or_set(s, &service_add, &service_set,
                       BM_ARGS(bm_arg_text(v->name), bm_arg_text(v->title), bm_arg_text(v->kind), bm_arg_text(v->profile),
-                              bm_arg_text(v->endpoints), bm_arg_int(v->created_at), bm_arg_ref(v->org_id), bm_arg_int(v->id)),
+                              bm_arg_text(v->endpoints), bm_arg_int(v->created_at), bm_arg_ref(v->org_id), bm_arg_ref(v->ca_id),
+                              bm_arg_int(v->id)),
                       "service", &v->id, e);
 }
 
@@ -95,6 +97,7 @@ static enum bm_rc service_one(struct bm_store *s, const struct bm_sql *sql, stru
     BM_COL_TEXT(&c, v.endpoints);
     v.created_at = bm_col_int(&c);
     v.org_id = bm_col_int(&c);
+    v.ca_id = bm_col_int(&c);
     rc = bm_cols_check(&c, "service", e);
     if (rc == BM_OK)
         *ret = v;

@@ -169,6 +169,7 @@ struct bm_service {
     char endpoints[1024];      /* JSON array of URIs */
     int64_t created_at;
     int64_t org_id; /* who runs it; 0: nobody is named */
+    int64_t ca_id;  /* its certificates come from; 0: the product's */
 };
 BM_MUST_USE enum bm_rc bm_service_put(struct bm_store *s, struct bm_service *v, struct bm_error *e); /* id != 0: update */
 BM_MUST_USE enum bm_rc bm_service_get(struct bm_store *s, const char *name, struct bm_service *ret, struct bm_error *e);
@@ -372,6 +373,34 @@ BM_MUST_USE enum bm_rc bm_code_row_by_id(struct bm_store *s, int64_t id, struct 
 BM_MUST_USE enum bm_rc bm_code_row_use(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_code_row_revoke(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
 
+/* --- requests that a person has to approve: docs/approval.md --------------------------------------------------------------------- */
+struct bm_approval {
+    int64_t id, batch_id, service_id, code_id; /* service_id 0: none; code_id 0: it came without a one-time code */
+    uint8_t udid[BM_UDID_LEN];
+    uint8_t key[32]; /* SHA-256 of the public key asked for */
+    bool keygen;     /* there is none yet: it is to be made here */
+    char state[16];  /* waiting, approved, denied, used */
+    char protocol[16], correlation[17], peer[64];
+    char decided_by[80];
+    int64_t created_at, expires_at, decided_at, used_at; /* 0: not yet */
+};
+BM_MUST_USE enum bm_rc bm_approval_put(struct bm_store *s, struct bm_approval *a, struct bm_error *e); /* new only; sets a->id */
+/* The row for a->udid, service_id, key or keygen that is neither used nor over; one that is decided before one that waits. */
+BM_MUST_USE enum bm_rc bm_approval_find(struct bm_store *s, const struct bm_approval *a, int64_t now, struct bm_approval *ret,
+                                        struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_approval_by_id(struct bm_store *s, int64_t id, struct bm_approval *ret, struct bm_error *e);
+/* Writes a->state, decided_at, decided_by and expires_at, unless it was used meanwhile: BM_CONFLICT. */
+BM_MUST_USE enum bm_rc bm_approval_decide(struct bm_store *s, const struct bm_approval *a, struct bm_error *e);
+/* Approved to used: BM_CONFLICT when it was not approved. */
+BM_MUST_USE enum bm_rc bm_approval_use(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_approval_forget(struct bm_store *s, int64_t before,
+                                          struct bm_error *e); /* those that were over by then */
+/* How many wait: of this device; of those that came with this code; in all. */
+BM_MUST_USE enum bm_rc bm_approval_waiting_of(struct bm_store *s, const uint8_t udid[BM_UDID_LEN], int64_t *ret,
+                                              struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_approval_waiting_with(struct bm_store *s, int64_t code_id, int64_t *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_approval_waiting(struct bm_store *s, int64_t *ret, struct bm_error *e);
+
 /* --- tokens of the Admin API (docs/api.md) --------------------------------------------------------------------------------------- */
 struct bm_token {
     int64_t id, org_id; /* org_id 0: of no organisation */
@@ -448,7 +477,7 @@ BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn
 /* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal, token. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
- * Kinds of docs/codes.md: code, claim.
+ * Kinds of docs/codes.md: code, claim; of docs/approval.md: approval.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
  * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);

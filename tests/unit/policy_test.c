@@ -26,7 +26,8 @@ static enum bm_rc parse(const char *json, size_t n, struct bm_policy *ret)
 #define FULL                                                                                                                       \
     "{\"rot\":[\"atecc608\",\"software\"],\"protocols\":[\"est\",\"onboard\"],\"profile\":\"ldevid-2\",\"services\":[\"mqtt\","    \
     "\"aws\"],"                                                                                                                    \
-    "\"ca\":\"issuing-2\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,\"server_keygen\":true,"    \
+    "\"ca\":\"issuing-2\",\"approval\":\"always\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,"   \
+    "\"server_keygen\":true,"                                                                                                      \
     "\"server_keygen_encrypted\":true,\"self_registration\":"                                                                      \
     "true}"
 
@@ -61,12 +62,17 @@ static void all_members(void **state)
     assert_string_equal(p.services[0], "mqtt");
     assert_string_equal(p.profile, "ldevid-2");
     assert_string_equal(p.ca, "issuing-2");
+    assert_int_equal(p.approval, BM_APPROVAL_ALWAYS);
     assert_int_equal(p.renew_after_percent, 80);
     assert_true(p.renew_expired && p.birth_certificate);
     assert_int_equal(parse("{\"renew_after_percent\":10}", 26, &p), BM_OK);
     assert_int_equal(parse("{\"renew_after_percent\":95}", 26, &p), BM_OK);
     assert_int_equal(parse("{\"ca\":\"" NAME64 "\"}", 73, &p), BM_OK);
     assert_int_equal(strlen(p.ca), 64);
+    assert_int_equal(parse("{\"approval\":\"first\"}", 20, &p), BM_OK);
+    assert_int_equal(p.approval, BM_APPROVAL_FIRST);
+    assert_int_equal(parse("{\"approval\":false}", 18, &p), BM_OK);
+    assert_int_equal(p.approval, BM_APPROVAL_NEVER);
 }
 
 static void refused(void **state)
@@ -121,6 +127,12 @@ static void refused(void **state)
         "{\"renew_expired\":\"true\"}",
         "{\"renew_expired\":null}",
         "{\"birth_certificate\":0}",
+        "{\"approval\":true}",
+        "{\"approval\":null}",
+        "{\"approval\":1}",
+        "{\"approval\":\"\"}",
+        "{\"approval\":\"First\"}",
+        "{\"approval\":[\"first\"]}",
     };
     struct bm_policy p = { .n_rot = 77 };
 
