@@ -68,6 +68,15 @@ static const struct row rows[] = {
     { "journal", TEXT, MEMBER(journal), "", 0, 0,
       "A folder on another disk or mount where every change is written before it is acknowledged, so that a backup and the journal "
       "since then lose nothing (`birthmark restore --journal`). What cannot be written there is refused. Empty: none." },
+    { "pkcs11_module", TEXT, MEMBER(pkcs11_module), "", 0, 0,
+      "The PKCS#11 module (a shared object, whole path) whose tokens hold keys of CAs; empty: none. docs/hsm.md." },
+    { "pkcs11_pin_file", TEXT, MEMBER(pkcs11_pin_file), "", 0, 0,
+      "A file with the tokens' user PIN and nothing else; read once, at the start." },
+    { "pkcs11_paths", TEXT, MEMBER(pkcs11_paths), "", 0, 0,
+      "Files and folders that the module reads and writes while it works, with commas: the keeper may reach these besides the data "
+      "folder." },
+    { "pkcs11_sockets", NUMBER, MEMBER(pkcs11_sockets), "0", 0, 1,
+      "1: the module reaches its token through a socket (pcscd, an HSM in the network), so the keeper may make connections." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },

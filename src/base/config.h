@@ -29,7 +29,9 @@ struct bm_config {
     unsigned connections, connections_per_address;
     unsigned idle_seconds, drain_seconds;
     enum bm_confine_mode confine;
-    char journal[BM_CONFIG_PATH_MAX];      /* "": none */
+    char journal[BM_CONFIG_PATH_MAX]; /* "": none */
+    char pkcs11_module[BM_CONFIG_PATH_MAX], pkcs11_pin_file[BM_CONFIG_PATH_MAX], pkcs11_paths[BM_CONFIG_PATH_MAX];
+    unsigned pkcs11_sockets;
     char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };
 

@@ -17,7 +17,8 @@
 enum {
     W = 1 << BM_ROLE_WORKER,
     D = 1 << BM_ROLE_KEEPER_DB,
-    K = 1 << BM_ROLE_KEEPER | D,
+    T = 1 << BM_ROLE_KEEPER_TOKEN,
+    K = 1 << BM_ROLE_KEEPER | D | T,
     S = 1 << BM_ROLE_SUPERVISOR,
     ALL = W | K | S
 };
@@ -55,6 +56,7 @@ static const struct call {
 static const struct call refused[] = {
     { ALL, "ioctl sysinfo getcpu sched_setaffinity get_mempolicy utimensat utime chmod fchmodat fchownat chown lchown getxattr "
            "readahead" },
+    { T, "socket connect" },
     { K | W, "prctl getrlimit prlimit64 setrlimit" },
     { W, "open openat stat lstat access faccessat readlink readlinkat getcwd lseek dup umask mlock munlock" },
 };

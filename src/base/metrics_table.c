@@ -110,6 +110,10 @@ const struct bm_metric bm_metrics[BM_METRICS] = {
                            .roles = KEEPER },
     [BM_M_CA_EXPIRES] = { "birthmark_ca_expiry_timestamp_seconds", "When the first of the active CAs expires.", BM_GAUGE,
                           .roles = KEEPER },
+    [BM_M_TOKEN_UP] = { "birthmark_token_up", "0 while a PKCS#11 token with keys of CAs does not answer.", BM_GAUGE,
+                        .roles = KEEPER },
+    [BM_M_TOKEN_REOPENED] = { "birthmark_token_reopened_total", "Tokens that were lost and found again.", BM_COUNTER,
+                              .roles = KEEPER },
     [BM_M_TLS_EXPIRES] = { "birthmark_tls_certificate_expiry_timestamp_seconds", "When the server's TLS certificate expires.",
                            BM_GAUGE, .roles = KEEPER },
 };

@@ -189,5 +189,7 @@ enum bm_rc bm_cli_backup(struct bm_cli *c, struct bm_error *e)
     if (rc != BM_OK)
         return rc;
     bm_cli_note(c, "The secret is not in the backup; without it none of its keys can be opened.\n");
+    if (config.pkcs11_module[0] != '\0')
+        bm_cli_note(c, "Nor are keys in tokens: back those up by the tokens' own means.\n");
     return bm_cli_tell(c, bm_cli_proof_json(&proof), e);
 }

@@ -64,6 +64,10 @@ enum bm_rc bm_cli_init(struct bm_cli *c, struct bm_error *e)
     if (rc == BM_OK)
         rc = choose_store(c, &config, &write, e);
     o.store = config.store;
+    o.root_key = bm_cli_text(c, "root_key");
+    o.issuing_key = bm_cli_text(c, "issuing_key");
+    o.existing_keys = bm_cli_flag(c, "existing_keys");
+    o.tokens = bm_keeper_tokens_of(&config);
     if (rc == BM_OK)
         rc = make(&o, &config, write, e);
     if (rc == BM_OK)

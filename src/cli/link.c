@@ -132,6 +132,7 @@ static enum bm_rc open_keeper(struct here *h, const char *data_dir, const char *
     o.tls_hosts = unless_empty(h->config.tls_hosts);
     o.store = h->config.store;
     o.host = h->config.host;
+    o.tokens = bm_keeper_tokens_of(&h->config);
     return bm_keeper_open(&o, &h->keeper, e);
 }
 

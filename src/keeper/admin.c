@@ -29,7 +29,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "profile.list", READ, bm_admin_profile_list, "", STAFF },
     { "profile.show", READ, bm_admin_profile_show, "name", STAFF },
     { "profile.set", WRITE, bm_admin_profile_set, "name" },
-    { "ca.create", WRITE, bm_admin_ca_create, "name parent | alg profile org" },
+    { "ca.create", WRITE, bm_admin_ca_create, "name parent | alg profile org key existing_key" },
     { "ca.list", READ, bm_admin_ca_list, "| after limit", STAFF },
     { "ca.show", READ, bm_admin_ca_show, "name", STAFF },
     { "ca.revoke", WRITE, bm_admin_ca_revoke, "name | reason" },

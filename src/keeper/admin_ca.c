@@ -100,7 +100,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
     char organisation[65];
     struct bm_ca_spec s = { .alg = bm_arg_text(in, "alg"),
                             .profile = bm_arg_text(in, "profile"),
-                            .organisation = bm_arg_text(in, "org") };
+                            .organisation = bm_arg_text(in, "org"),
+                            .key = bm_arg_text(in, "key"),
+                            .existing_key = json_is_true(json_object_get(in, "existing_key")) };
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &s.name, e);
 
@@ -127,7 +129,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
     if (rc != BM_OK)
         return bm_wrap(e, rc, "CA '%s'", s.name);
     json_object_set_new(out, "name", json_string(s.name));
-    fields = json_pack("{s:s, s:s}", "name", s.name, "parent", s.parent);
+    fields = json_pack("{s:s, s:s, s:s*}", "name", s.name, "parent", s.parent, "key", s.key);
     if (bm_json_pem(out, "certificate", bm_buf_rd(&ca.cert)) != 0 || bm_json_pem(fields, "certificate", bm_buf_rd(&ca.cert)) != 0)
         return bm_fail(e, BM_NOMEM, "no memory");
     return bm_record(k, now, "ca.created", fields, e);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "pki/pkcs11.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,8 @@ BM_ADMIN_HANDLER(bm_admin_status)
         rc = bm_ca_each(k->store, add_ca, &s, e);
     if (rc != BM_OK)
         return rc;
+    if (!bm_pkcs11_well(k->ring.pkcs11))
+        json_array_append_new(s.warnings, json_string("a PKCS#11 token with keys of CAs does not answer: bring it back"));
     if (bm_keeper_now(k, &now, &clock) != BM_OK)
         json_array_append_new(s.warnings, json_string(clock.what));
     rc = bm_approval_waiting(k->store, &waiting, e);

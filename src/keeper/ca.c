@@ -39,6 +39,45 @@ static enum bm_rc generate(struct bm_keeper *k, const char *name, const char *al
     return rc == BM_OK ? bm_key_generate(&k->ring, uri, alg, e) : rc;
 }
 
+static enum bm_rc token_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret,
+                            struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    if (!bm_key_in_token(s->key) || strlen(s->key) >= sizeof ca->key_uri)
+        return bm_fail(e, BM_USAGE, "key: write pkcs11:token=LABEL;object=LABEL, in at most %zu characters",
+                       sizeof ca->key_uri - 1);
+    memcpy(ca->key_uri, s->key, strlen(s->key) + 1);
+    rc = s->existing_key ? BM_OK : bm_token_key_make(k, s->key, s->alg, e);
+    return rc == BM_OK ? bm_key_open(&k->ring, s->key, ret, e) : rc;
+}
+
+struct search {
+    struct bm_rd spki;
+    char found[BM_NAME_LEN];
+};
+
+static enum bm_rc see_key(void *arg, const struct bm_ca *ca, struct bm_error *e)
+{
+    struct search *s = arg;
+    struct bm_cert cert;
+
+    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, e) == BM_OK && bm_rd_eq(cert.spki, s->spki))
+        memcpy(s->found, ca->name, sizeof s->found);
+    return BM_OK;
+}
+
+/* One CA, one key: what two share, revoking one of them would not take back. */
+static enum bm_rc check_unused(struct bm_keeper *k, const struct bm_key *key, struct bm_error *e)
+{
+    struct search s = { .spki = bm_key_spki(key) };
+    enum bm_rc rc = bm_ca_each(k->store, see_key, &s, e);
+
+    if (rc == BM_OK && s.found[0] != '\0')
+        return bm_refuse(e, BM_CONFLICT, "key-in-use", "that key is CA '%s' already; each CA has a key of its own", s.found);
+    return rc;
+}
+
 /* Key files outlive a transaction that is rolled back; bm_key_marks_tidy() takes them away when the registry is opened next. Until then the new
  * CA's key gets a name of its own, as it does when the log's key has that name. */
 static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret,
@@ -76,7 +115,9 @@ enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t n
         ca.parent_id = up.id;
     }
     snprintf(ca.name, sizeof ca.name, "%s", s->name);
-    rc = make_key(k, s, &ca, &key, e);
+    rc = s->key != NULL ? token_key(k, s, &ca, &key, e) : make_key(k, s, &ca, &key, e);
+    if (rc == BM_OK)
+        rc = check_unused(k, key, e);
     if (rc == BM_OK)
         rc = bm_keeper_journal_key(k, ca.key_uri, e);
     if (rc == BM_OK)

@@ -116,8 +116,10 @@ enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_err
     }
     if (rc == BM_OK && !bm_rd_eq(bm_key_spki(i->key), i->cert.spki)) {
         bm_key_free(BM_MOVE(i->key));
-        rc = bm_refuse(e, BM_DENIED, "wrong-key", "the key on disk is not the one its certificate is for");
+        rc = bm_refuse(e, BM_DENIED, "wrong-key", "the key where it is kept is not the one its certificate is for");
     }
+    if (rc != BM_OK && bm_key_in_token(i->row.key_uri)) /* no fault of whoever asks for a certificate */
+        rc = BM_AGAIN;
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "key of CA '%s'", i->row.name);
 }
 

@@ -106,7 +106,9 @@ struct bm_keeper {
     const char *actor;            /* of the administrator's act being run */
     const struct bm_scope *scope; /* whose it is; NULL: it may reach everything */
     int64_t started_at;
-    char key_made[BM_NAME_LEN]; /* its mark goes with the commit: key_mark.c */
+    char key_made[BM_NAME_LEN];      /* its mark goes with the commit: key_mark.c */
+    char token_keys[2][BM_TEXT_MAX]; /* made by this transaction: token.c */
+    size_t n_token_keys;
 };
 
 /* open.c */
@@ -319,6 +321,18 @@ void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transacti
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
 
+/* token.c: keys in PKCS#11 tokens */
+enum { BM_TOKEN_PATHS_LEN = 512 };
+BM_MUST_USE enum bm_rc bm_keeper_open_tokens(struct bm_keeper *k, const struct bm_keeper_tokens *t, struct bm_error *e);
+void bm_keeper_warm_tokens(struct bm_keeper *k);
+/* What the module may reach, out of the configuration's list; `room` holds the texts. */
+size_t bm_keeper_token_paths(const struct bm_keeper_tokens *t, char room[BM_TOKEN_PATHS_LEN], struct bm_confine_path *ret,
+                             size_t ret_room);
+/* Makes a key that is destroyed again unless the transaction commits. BM_CONFLICT "token-key-exists". */
+BM_MUST_USE enum bm_rc bm_token_key_make(struct bm_keeper *k, const char *uri, const char *alg, struct bm_error *e);
+void bm_token_keys_settled(struct bm_keeper *k, bool undo);
+void bm_observe_tokens(struct bm_keeper *k, int64_t now_ms);
+
 /* key_mark.c: a key file is written before the row that names it is committed. Its mark, beside it, says that it may still be nobody's. */
 BM_MUST_USE enum bm_rc bm_key_mark(struct bm_keeper *k, const char *name, struct bm_error *e); /* BM_CONFLICT: the name is taken */
 void bm_key_marks_committed(struct bm_keeper *k);
@@ -434,6 +448,8 @@ BM_ADMIN_HANDLER(bm_admin_clock_accept);
 /* ca.c */
 struct bm_ca_spec {
     const char *name, *parent, *alg, *profile, *organisation; /* parent NULL: a self-signed root */
+    const char *key;                                          /* URI of one in a token; NULL: a file here */
+    bool existing_key;                                        /* it is there already; alg does not count */
 };
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);

@@ -10,6 +10,16 @@
 
 struct bm_keeper;
 
+/* Tokens that hold keys of CAs (pki/pkcs11.h). */
+struct bm_keeper_tokens {
+    const char *module, *pin_file; /* NULL or empty: none */
+    const char *paths;             /* with commas; NULL or empty: none */
+    bool sockets;                  /* the module makes connections */
+};
+
+struct bm_config;
+struct bm_keeper_tokens bm_keeper_tokens_of(const struct bm_config *c); /* borrows from it */
+
 struct bm_keeper_options {
     const char *data_dir;
     const char *secret_file;                  /* what seals the keys; NULL: DATA/secret */
@@ -18,7 +28,8 @@ struct bm_keeper_options {
     const char *tls_hosts;                    /* comma-separated names and addresses for that certificate */
     const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
     const char *host;                         /* which of a registry's hosts; NULL or empty: the one that made it */
-    enum bm_confine_mode confine;             /* bm_keeper_run() only: how it locks itself in once all is open */
+    struct bm_keeper_tokens tokens;
+    enum bm_confine_mode confine; /* bm_keeper_run() only: how it locks itself in once all is open */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */
 BM_MUST_USE enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **ret, struct bm_error *e);
@@ -38,7 +49,10 @@ struct bm_init_options {
     const char *ca_alg;       /* "EC:P-256" ... for both CAs */
     const char *organisation; /* O= of the CA subjects */
     const char *tls_hosts;
-    const char *store; /* as above */
+    const char *store;                  /* as above */
+    const char *root_key, *issuing_key; /* URIs of keys in a token; NULL: files here */
+    bool existing_keys;                 /* they are in the token already */
+    struct bm_keeper_tokens tokens;
 };
 BM_MUST_USE enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e);
 

@@ -175,6 +175,7 @@ void bm_observe(struct bm_keeper *k, int64_t now_ms)
     bm_metric_set(BM_M_CLOCK_SANE, 0, 0, bm_keeper_now(k, &now, &e) == BM_OK);
     bm_metric_set(BM_M_LOG_ENTRIES, 0, 0, (uint64_t)k->audit.on_disk.size);
     try_to_write(k, now_ms);
+    bm_observe_tokens(k, now_ms);
     if (k->watch.looked_slowly_ms != 0 && now_ms - k->watch.looked_slowly_ms < LOOK_SLOWLY_MS)
         return;
     k->watch.looked_slowly_ms = now_ms;

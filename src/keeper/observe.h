@@ -12,8 +12,8 @@ struct bm_keeper;
 struct bm_watch {
     unsigned issued[BM_ISSUED_MAX][2]; /* protocol and kind, of certificates not committed yet */
     size_t n_issued;
-    int64_t looked_ms, looked_slowly_ms, written_ms; /* when we last looked, and last tried to write */
-    bool writable;
+    int64_t looked_ms, looked_slowly_ms, token_ms, written_ms; /* when we last looked, and last tried to write */
+    bool writable, token_away;
 };
 
 /* bm_keeper_settle(), timed; n: the commands of the batch. */

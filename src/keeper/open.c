@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "pki/pkcs11.h"
 #include "store/journal.h"
 
 #include <errno.h>
@@ -184,6 +185,8 @@ enum bm_rc bm_keeper_open(const struct bm_keeper_options *o, struct bm_keeper **
     if (rc == BM_OK)
         rc = bm_keeper_read_secret(k, e);
     if (rc == BM_OK)
+        rc = bm_keeper_open_tokens(k, &o->tokens, e);
+    if (rc == BM_OK)
         rc = bm_keeper_open_store(k, false, e);
     if (rc == BM_OK)
         rc = bm_host_open(k, e);
@@ -219,6 +222,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_attempts_drop(k);
     bm_secrets_done(k);
     bm_key_free(k->log_key);
+    bm_pkcs11_close(k->ring.pkcs11);
     bm_journal_close(k->journal);
     bm_store_close(k->store);
     bm_wipe(k->challenge_key, sizeof k->challenge_key);
@@ -305,14 +309,23 @@ static enum bm_rc make_cas(struct bm_keeper *k, const struct bm_init_options *o,
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca root = { 0 }, issuing = { 0 };
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_pack("{s:s}", "organisation", o->organisation);
-    struct bm_ca_spec spec = { .name = "root", .alg = o->ca_alg, .profile = "root-ca", .organisation = o->organisation };
+    struct bm_ca_spec spec = { .name = "root",
+                               .alg = o->ca_alg,
+                               .profile = "root-ca",
+                               .organisation = o->organisation,
+                               .key = o->root_key,
+                               .existing_key = o->existing_keys };
     enum bm_rc rc = bm_ca_make(k, &spec, now, &root, e);
 
     if (rc != BM_OK)
         return rc;
-    spec = (struct bm_ca_spec){
-        .name = "issuing", .parent = "root", .alg = o->ca_alg, .profile = "issuing-ca", .organisation = o->organisation
-    };
+    spec = (struct bm_ca_spec){ .name = "issuing",
+                                .parent = "root",
+                                .alg = o->ca_alg,
+                                .profile = "issuing-ca",
+                                .organisation = o->organisation,
+                                .key = o->issuing_key,
+                                .existing_key = o->existing_keys };
     rc = bm_ca_make(k, &spec, now, &issuing, e);
     if (rc == BM_OK)
         rc = bm_meta_set(k->store, "default-ca", bm_rd_str("issuing"), e);
@@ -361,6 +374,8 @@ static enum bm_rc make_registry(struct bm_keeper *k, const struct bm_init_option
 
     if (rc == BM_OK)
         rc = bm_keeper_read_secret(k, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_open_tokens(k, &o->tokens, e);
     if (rc == BM_OK)
         rc = bm_keeper_open_store(k, true, e);
     if (rc == BM_OK)
@@ -411,6 +426,7 @@ enum bm_rc bm_keeper_init(const struct bm_init_options *o, struct bm_error *e)
     rc = make_registry(k, o, e);
     if (rc == BM_OK)
         rc = unmark(o, e);
+    bm_token_keys_settled(k, rc != BM_OK);
     if (rc != BM_OK) {
         bm_store_discard(BM_MOVE(k->store));
         take_back(o);

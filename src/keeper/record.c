@@ -72,10 +72,14 @@ enum bm_rc bm_record_refusal(struct bm_keeper *k, const struct bm_enrol *c, int6
 
 enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error *e)
 {
+    bool never = rc != BM_OK;
+
     if (rc == BM_OK)
         rc = bm_host_tell(k, e);
     if (rc == BM_OK)
         rc = bm_store_commit(k->store, e);
+    /* of a commit that failed in another way nobody knows for sure that it did not come through, and a key that is gone is gone for good */
+    bm_token_keys_settled(k, never || (rc != BM_OK && bm_store_collided(k->store)));
     bm_host_told(k, rc == BM_OK);
     bm_challenges_settled(k, rc != BM_OK && bm_store_collided(k->store));
     if (rc == BM_OK) {

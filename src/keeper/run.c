@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_TIDY_MS = 3000, VIEW_EVERY_MS = 900 * 1000 };
+enum { TOKEN_PATHS_MAX = 8 };
 enum { SECURE_HEAP = 2 * 1024 * 1024, SECURE_HEAP_LEAST = 32 };
 
 struct conn {
@@ -585,15 +586,24 @@ static const char *folder_of(char *path)
     return path[0] != '\0' ? dirname(path) : NULL;
 }
 
+static enum bm_role role_of(const struct bm_keeper_options *o)
+{
+    bool on_server = o->store != NULL && strncmp(o->store, "postgres:", 9) == 0;
+
+    if (on_server || o->tokens.sockets)
+        return BM_ROLE_KEEPER_DB;
+    return o->tokens.module != NULL ? BM_ROLE_KEEPER_TOKEN : BM_ROLE_KEEPER;
+}
+
 /* From here on: DATA, and the folders of the operator's TLS certificate, which is read again when it may have changed. */
 static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
 {
     const char *const files[] = { o->tls_cert_file, o->tls_key_file };
     char named[BM_COUNT(files)][PATH_MAX] = { "" }, real[BM_COUNT(files)][PATH_MAX] = { "" };
-    struct bm_confine_path paths[5 + 2 * BM_COUNT(files)] = { { o->data_dir, true },
-                                                              { "/etc/localtime", false },
-                                                              { "/dev/urandom", false } };
-    bool on_server = o->store != NULL && strncmp(o->store, "postgres:", 9) == 0;
+    char token_room[BM_TOKEN_PATHS_LEN];
+    struct bm_confine_path paths[5 + 2 * BM_COUNT(files) + TOKEN_PATHS_MAX] = { { o->data_dir, true },
+                                                                                { "/etc/localtime", false },
+                                                                                { "/dev/urandom", false } };
     size_t n = 3;
 
     for (size_t i = 0; i < BM_COUNT(files); i++) {
@@ -607,9 +617,10 @@ static enum bm_rc confine(const struct bm_keeper_options *o, struct bm_error *e)
     }
     if (o->journal != NULL)
         paths[n++] = (struct bm_confine_path){ o->journal, true };
-    if (on_server)
+    if (role_of(o) == BM_ROLE_KEEPER_DB)
         paths[n++].path = "/etc"; /* host and user names are looked up there */
-    return bm_confine(o->confine, on_server ? BM_ROLE_KEEPER_DB : BM_ROLE_KEEPER, paths, n, e);
+    n += bm_keeper_token_paths(&o->tokens, token_room, paths + n, TOKEN_PATHS_MAX);
+    return bm_confine(o->confine, role_of(o), paths, n, e);
 }
 
 int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char *admin_path)
@@ -632,6 +643,8 @@ int bm_keeper_run(const struct bm_keeper_options *o, int control_fd, const char 
     rc = bm_keeper_open(o, &l->k, &e);
     if (rc == BM_OK)
         rc = listen_admin(admin_path, &l->admin_fd, &e);
+    if (rc == BM_OK)
+        bm_keeper_warm_tokens(l->k);
     if (rc == BM_OK)
         rc = confine(o, &e);
     if (rc != BM_OK) {

@@ -35,6 +35,14 @@ bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret);
 BM_MUST_USE enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name,
                                           struct bm_error *e);
 extern const struct bm_kek_driver bm_kek_file; /* kek_file.c */
+/* A key whose private half is elsewhere. sign: `digest` is of the digest that goes with the key; what it gives is verified before it is used. */
+struct bm_key_remote {
+    enum bm_rc (*sign)(void *arg, struct bm_rd digest, uint8_t *ret, size_t *ret_len, struct bm_error *e);
+    void (*done)(void *arg);
+};
+/* Takes arg over, also when it fails. P-256, P-384 and RSA. */
+BM_MUST_USE enum bm_rc bm_key_of_remote(struct bm_rd spki, const struct bm_key_remote *how, void *arg, struct bm_key **ret,
+                                        struct bm_error *e);
 /* <ring>/<name>.key.pem */
 BM_MUST_USE enum bm_rc bm_key_file_path(const struct bm_keyring *ring, const char *name, char *ret, size_t ret_len,
                                         struct bm_error *e);

@@ -9,15 +9,17 @@
 struct bm_key {
     EVP_PKEY *evp;
     enum bm_digest digest;
-    enum bm_curve curve; /* BM_CURVE_NONE: not EC */
-    bool low_level;      /* the private half is at hand: sign without going through the provider */
+    enum bm_curve curve;                /* BM_CURVE_NONE: not EC */
+    bool low_level;                     /* the private half is at hand: sign without going through the provider */
+    const struct bm_key_remote *remote; /* it is elsewhere, and evp is the public half only; NULL: it is here */
+    void *remote_arg;
     struct bm_spki spki; /* borrows from spki_der */
     uint8_t *spki_der;
     uint8_t sig_alg[64];
     size_t sig_alg_len;
 };
 
-static const struct bm_key_driver *const drivers[] = { &bm_key_file };
+static const struct bm_key_driver *const drivers[] = { &bm_key_file, &bm_key_pkcs11 };
 
 enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name, struct bm_error *e)
 {
@@ -33,7 +35,7 @@ enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret,
             return BM_OK;
         }
     }
-    return bm_fail(e, BM_USAGE, "key '%s': there is no driver of that kind; write \"file:NAME\"",
+    return bm_fail(e, BM_USAGE, "key '%s': there is no driver of that kind; write file:NAME or pkcs11:token=LABEL;object=LABEL",
                    bm_text_escape(bm_rd_str(uri), safe, sizeof safe));
 }
 
@@ -55,10 +57,28 @@ enum bm_rc bm_key_open(const struct bm_keyring *ring, const char *uri, struct bm
     return rc != BM_OK ? rc : d->open(ring, name, ret, e);
 }
 
+enum bm_rc bm_key_destroy(const struct bm_keyring *ring, const char *uri, struct bm_error *e)
+{
+    const struct bm_key_driver *d;
+    const char *name;
+    enum bm_rc rc = bm_key_driver_find(uri, &d, &name, e);
+
+    if (rc == BM_OK && d->destroy == NULL)
+        rc = bm_fail(e, BM_USAGE, "keys of the kind '%s' are not destroyed here", d->scheme);
+    return rc != BM_OK ? rc : d->destroy(ring, name, e);
+}
+
+bool bm_key_in_token(const char *uri)
+{
+    return strncmp(uri, "pkcs11:", 7) == 0;
+}
+
 void bm_key_free(struct bm_key *k)
 {
     if (k == NULL)
         return;
+    if (k->remote != NULL)
+        k->remote->done(k->remote_arg);
     EVP_PKEY_free(k->evp);
     OPENSSL_free(k->spki_der);
     free(k);
@@ -98,6 +118,27 @@ static bool sig_alg_ask(struct bm_key *k)
     return ok;
 }
 
+/* A key elsewhere has no provider to ask. */
+static bool sig_alg_write(struct bm_key *k)
+{
+    static const struct {
+        enum bm_curve curve;
+        struct bm_rd whole;
+    } known[] = {
+        { BM_P256, BM_LIT("\x30\x0a\x06\x08" OID_ECDSA_SHA256) },
+        { BM_P384, BM_LIT("\x30\x0a\x06\x08" OID_ECDSA_SHA384) },
+        { BM_CURVE_NONE, BM_LIT("\x30\x0d\x06\x09" OID_RSA_SHA256 "\x05\x00") }, /* RFC 4055 section 5 */
+    };
+
+    for (size_t i = 0; i < BM_COUNT(known); i++)
+        if (known[i].curve == k->curve && (k->curve != BM_CURVE_NONE || k->digest == BM_SHA256)) {
+            memcpy(k->sig_alg, known[i].whole.p, known[i].whole.n);
+            k->sig_alg_len = known[i].whole.n;
+            return true;
+        }
+    return false;
+}
+
 static enum bm_rc key_describe(struct bm_key *k, struct bm_error *e)
 {
     int n = i2d_PUBKEY(k->evp, &k->spki_der);
@@ -112,7 +153,7 @@ static enum bm_rc key_describe(struct bm_key *k, struct bm_error *e)
     k->curve = bm_ec_curve(k->evp);
     k->digest = k->curve != BM_CURVE_NONE ? bm_ec_digest(k->curve) : id == EVP_PKEY_RSA ? BM_SHA256 : BM_DIGEST_NONE;
     k->low_level = k->curve != BM_CURVE_NONE && bm_ec_has_private(k->evp);
-    if (!sig_alg_ask(k))
+    if (k->remote != NULL ? !sig_alg_write(k) : !sig_alg_ask(k))
         return bm_fail(e, BM_USAGE, "key of algorithm %s cannot sign", k->spki.alg);
     return BM_OK;
 }
@@ -128,6 +169,29 @@ enum bm_rc bm_key_of_evp(EVP_PKEY *take, struct bm_key **ret, struct bm_error *e
     }
     k->evp = take;
     rc = take != NULL ? key_describe(k, e) : bm_fail(e, BM_USAGE, "no key given");
+    ERR_clear_error();
+    if (rc == BM_OK)
+        *ret = BM_MOVE(k);
+    return rc;
+}
+
+enum bm_rc bm_key_of_remote(struct bm_rd spki, const struct bm_key_remote *how, void *arg, struct bm_key **ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_key_freep) struct bm_key *k = calloc(1, sizeof *k);
+    struct bm_spki parsed;
+    enum bm_rc rc;
+
+    if (k == NULL) {
+        how->done(arg);
+        return bm_fail(e, BM_NOMEM, "key");
+    }
+    k->remote = how;
+    k->remote_arg = arg;
+    rc = bm_spki_parse(spki, &parsed, e);
+    if (rc == BM_OK)
+        rc = bm_spki_open(&parsed, &k->evp, e);
+    if (rc == BM_OK)
+        rc = key_describe(k, e);
     ERR_clear_error();
     if (rc == BM_OK)
         *ret = BM_MOVE(k);
@@ -166,8 +230,23 @@ static bool sign_evp(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, siz
     return ok;
 }
 
+/* Verified, so that nothing leaves under a signature that is wrong, whatever is wrong with the place that made it. */
+static enum bm_rc sign_remote(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len, struct bm_error *e)
+{
+    uint8_t digest[BM_DIGEST_MAX];
+    size_t n = bm_digest_of(k->digest, tbs, digest);
+    enum bm_rc rc = n != 0 ? k->remote->sign(k->remote_arg, bm_rd_of(digest, n), ret, ret_len, e)
+                           : bm_fail(e, BM_NOMEM, "the digest could not be computed");
+
+    if (rc == BM_OK && bm_verify_x509(k->evp, bm_key_sig_alg(k), tbs, bm_rd_of(ret, *ret_len), NULL) != BM_OK)
+        rc = bm_refuse(e, BM_AGAIN, "token-signature", "what the token signed does not verify with the key's public half");
+    return rc;
+}
+
 enum bm_rc bm_key_sign(const struct bm_key *k, struct bm_rd tbs, uint8_t *ret, size_t *ret_len, struct bm_error *e)
 {
+    if (k->remote != NULL)
+        return sign_remote(k, tbs, ret, ret_len, e);
     if (k->low_level ? sign_low_level(k, tbs, ret, ret_len) : sign_evp(k, tbs, ret, ret_len))
         return BM_OK;
     ERR_clear_error();
@@ -198,8 +277,9 @@ enum bm_rc bm_key_agree(const struct bm_key *k, struct bm_rd point, uint8_t *ret
     BM_EVP_FREE EVP_PKEY *peer = NULL;
     EVP_PKEY_CTX *ctx;
     bool ok;
-    enum bm_rc rc = k->curve != BM_CURVE_NONE ? bm_ec_open(k->curve, point, &peer, e)
-                                              : bm_fail(e, BM_USAGE, "a key of algorithm %s agrees on nothing", k->spki.alg);
+    enum bm_rc rc = k->curve != BM_CURVE_NONE && k->remote == NULL
+                        ? bm_ec_open(k->curve, point, &peer, e)
+                        : bm_fail(e, BM_USAGE, "a key of algorithm %s agrees on nothing", k->spki.alg);
 
     if (rc != BM_OK)
         return rc;
@@ -213,7 +293,7 @@ enum bm_rc bm_key_agree(const struct bm_key *k, struct bm_rd point, uint8_t *ret
 
 enum bm_rc bm_key_export(const struct bm_key *k, struct bm_buf *ret, struct bm_error *e)
 {
-    PKCS8_PRIV_KEY_INFO *plain = EVP_PKEY2PKCS8(k->evp);
+    PKCS8_PRIV_KEY_INFO *plain = k->remote == NULL ? EVP_PKEY2PKCS8(k->evp) : NULL;
     uint8_t *der = NULL;
     int n = plain != NULL ? i2d_PKCS8_PRIV_KEY_INFO(plain, &der) : 0;
 

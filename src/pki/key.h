@@ -42,6 +42,7 @@ struct bm_key; /* an opened private key */
 struct bm_keyring {
     char dir[512]; /* folder of the file driver, mode 0700 */
     struct bm_rd secret;
+    struct bm_pkcs11 *pkcs11; /* pkcs11.h; NULL: no tokens */
 };
 
 struct bm_key_driver {
@@ -51,12 +52,18 @@ struct bm_key_driver {
     enum bm_rc (*generate)(const struct bm_keyring *ring, const char *name, const char *alg, struct bm_error *e);
     enum bm_rc (*open)(const struct bm_keyring *ring, const char *name, struct bm_key **ret, struct bm_error *e);
     const struct bm_kek_driver *kek; /* kek.h; NULL: it keeps no key-encryption keys */
+    enum bm_rc (*destroy)(const struct bm_keyring *ring, const char *name, struct bm_error *e); /* NULL: it cannot */
 };
 extern const struct bm_key_driver bm_key_file; /* key_file.c: PKCS#8, PBES2 with AES-256-CBC and PBKDF2-HMAC-SHA256, mode 0600 */
+extern const struct bm_key_driver
+    bm_key_pkcs11; /* key_pkcs11.c: EC and RSA keys in a token; a signature of it is verified before it counts */
+bool bm_key_in_token(const char *uri);
 
-/* uri: "file:NAME". BM_USAGE for a scheme without a driver or an algorithm that OpenSSL does not have. */
+/* uri: "file:NAME", "pkcs11:token=LABEL;object=LABEL" (pkcs11_uri.h). BM_USAGE for a scheme without a driver or an algorithm that OpenSSL does not have. */
 BM_MUST_USE enum bm_rc bm_key_generate(const struct bm_keyring *ring, const char *uri, const char *alg, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_key_open(const struct bm_keyring *ring, const char *uri, struct bm_key **ret, struct bm_error *e);
+/* Takes back what generate made. One that is not there is fine. */
+BM_MUST_USE enum bm_rc bm_key_destroy(const struct bm_keyring *ring, const char *uri, struct bm_error *e);
 /* An in-memory key over an EVP_PKEY that it takes over: tests, manifest signing with a PEM file. */
 BM_MUST_USE enum bm_rc bm_key_of_evp(EVP_PKEY *take, struct bm_key **ret, struct bm_error *e);
 void bm_key_free(struct bm_key *k); /* NULL is fine */

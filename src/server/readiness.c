@@ -47,6 +47,12 @@ static bool ca_is_out(int64_t now_ms, int64_t now)
     return not_said(BM_M_CA_CAN_SIGN);
 }
 
+static bool token_is_away(int64_t now_ms, int64_t now)
+{
+    (void)now_ms, (void)now;
+    return not_said(BM_M_TOKEN_UP);
+}
+
 static bool tls_is_over(int64_t now_ms, int64_t now)
 {
     (void)now_ms;
@@ -63,6 +69,7 @@ static const struct {
     { not_writable, "registry-not-writable", "the last attempt to write to the registry failed; the log says why" },
     { clock_is_back, "clock-went-back", "the clock is behind the newest entry of the audit log" },
     { ca_is_out, "ca-cannot-sign", "the default issuing CA has expired, is revoked, or its key cannot be opened" },
+    { token_is_away, "token-unavailable", "a PKCS#11 token with keys of CAs does not answer" },
     { tls_is_over, "tls-certificate-expired", "the server's TLS certificate has expired" },
 };
 

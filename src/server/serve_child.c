@@ -66,6 +66,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .tls_hosts = or_null(s->config.tls_hosts),
         .host = or_null(s->config.host),
         .confine = s->config.confine,
+        .tokens = bm_keeper_tokens_of(&s->config),
     };
     char admin[BM_CONFIG_PATH_MAX + 16];
 

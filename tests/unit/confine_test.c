@@ -338,6 +338,14 @@ static int keeper_on_server(size_t i)
     return rows[i].act == connects ? ECONNREFUSED : rows[i].keeper; /* nobody listens there */
 }
 
+/* Nor may its module reach anything, but it may try. */
+static int keeper_with_tokens(size_t i)
+{
+    return rows[i].act == inet_socket || rows[i].act == unix_socket || rows[i].act == packet_socket || rows[i].act == connects
+               ? DENIED
+               : rows[i].keeper;
+}
+
 static void each_role_and_act(void **state)
 {
     size_t wrong = 0;
@@ -345,9 +353,8 @@ static void each_role_and_act(void **state)
     (void)state;
     for (size_t i = 0; i < BM_COUNT(rows); i++) {
         const int want[BM_ROLES] = {
-            [BM_ROLE_WORKER] = rows[i].worker,
-            [BM_ROLE_KEEPER] = rows[i].keeper,
-            [BM_ROLE_KEEPER_DB] = keeper_on_server(i),
+            [BM_ROLE_WORKER] = rows[i].worker,         [BM_ROLE_KEEPER] = rows[i].keeper,
+            [BM_ROLE_KEEPER_DB] = keeper_on_server(i), [BM_ROLE_KEEPER_TOKEN] = keeper_with_tokens(i),
             [BM_ROLE_SUPERVISOR] = rows[i].supervisor,
         };
 
