@@ -167,29 +167,29 @@ static bool inside(const struct bmd_cbor_item *i, size_t left, uint64_t *ret)
 
 enum bmd_rc bmd_cbor_skip(struct bmd_rd *r)
 {
-    uint64_t todo[BMD_CBOR_DEPTH_MAX + 1];
+    uint64_t left[BMD_CBOR_DEPTH_MAX + 1];
     struct bmd_rd t = *r;
     struct bmd_cbor_item i;
     size_t depth = 0;
 
-    todo[0] = 1;
+    left[0] = 1;
     for (;;) {
         uint64_t n;
 
-        while (todo[depth] == 0) {
+        while (left[depth] == 0) {
             if (depth-- == 0) {
                 *r = t;
                 return BMD_OK;
             }
         }
-        todo[depth]--;
+        left[depth]--;
         if (bmd_cbor_next(&t, &i) != BMD_OK || !inside(&i, t.n, &n))
             return BMD_MALFORMED;
         if (n == 0)
             continue;
         if (depth == BMD_CBOR_DEPTH_MAX)
             return BMD_MALFORMED;
-        todo[++depth] = n;
+        left[++depth] = n;
     }
 }
 

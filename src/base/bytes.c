@@ -20,6 +20,25 @@ bool bm_secret_eq(const void *a, const void *b, size_t n)
     return d == 0;
 }
 
+struct bm_rd bm_rd_cut(struct bm_rd *in, char stop)
+{
+    const uint8_t *at = in->n != 0 ? memchr(in->p, stop, in->n) : NULL;
+    size_t n = at == NULL ? in->n : (size_t)(at - in->p);
+    struct bm_rd front = bm_rd_of(in->p, n);
+
+    n += at != NULL;
+    *in = n != 0 ? bm_rd_of(in->p + n, in->n - n) : *in;
+    return front;
+}
+
+struct bm_rd bm_rd_line(struct bm_rd *in)
+{
+    struct bm_rd line = bm_rd_cut(in, '\n');
+
+    line.n -= line.n != 0 && line.p[line.n - 1] == '\r';
+    return line;
+}
+
 void bm_buf_done(struct bm_buf *b)
 {
     bm_wipe(b->p, b->cap); /* all of it: dropped and half-written bytes lie behind n */

@@ -89,6 +89,16 @@ static inline bool bm_rd_u64(struct bm_rd *r, uint64_t *ret)
     return bm_rd_uint(r, 8, ret);
 }
 
+static inline bool bm_rd_i64(struct bm_rd *r, int64_t *ret)
+{
+    uint64_t v;
+
+    if (!bm_rd_u64(r, &v))
+        return false;
+    *ret = (int64_t)v;
+    return true;
+}
+
 /* Exactly n bytes into caller memory. */
 static inline bool bm_rd_copy(struct bm_rd *r, void *ret, size_t n)
 {
@@ -100,6 +110,11 @@ static inline bool bm_rd_copy(struct bm_rd *r, void *ret, size_t n)
         memcpy(ret, b.p, n);
     return true;
 }
+
+/* Text: what stands before the first `stop`, which goes with it; all of it when there is none. */
+struct bm_rd bm_rd_cut(struct bm_rd *in, char stop);
+/* The same for a line, without its end, LF or CR LF. */
+struct bm_rd bm_rd_line(struct bm_rd *in);
 
 /* A u32 length followed by that many bytes, at most max. */
 static inline bool bm_rd_vec(struct bm_rd *r, size_t max, struct bm_rd *ret)

@@ -198,18 +198,6 @@ static struct bm_rd trimmed(struct bm_rd t)
     return t;
 }
 
-/* Cuts `in` at the first `stop`: what was before it is returned, what comes after it stays. */
-static struct bm_rd cut(struct bm_rd *in, char stop)
-{
-    const uint8_t *at = in->n != 0 ? memchr(in->p, stop, in->n) : NULL;
-    size_t n = at == NULL ? in->n : (size_t)(at - in->p);
-    struct bm_rd front = bm_rd_of(in->p, n);
-
-    n += at != NULL;
-    *in = n != 0 ? bm_rd_of(in->p + n, in->n - n) : *in;
-    return front;
-}
-
 static enum bm_rc parse_pair(struct bm_config *c, struct bm_rd key, struct bm_rd value, struct bm_error *e)
 {
     const struct row *r = row_of(key);
@@ -233,14 +221,14 @@ static enum bm_rc parse_pair(struct bm_config *c, struct bm_rd key, struct bm_rd
 
 static enum bm_rc parse_line(struct bm_config *c, struct bm_rd line, struct bm_error *e)
 {
-    struct bm_rd rest = cut(&line, '#'), key;
+    struct bm_rd rest = bm_rd_cut(&line, '#'), key;
     size_t whole;
 
     rest = trimmed(rest);
     if (rest.n == 0)
         return BM_OK;
     whole = rest.n;
-    key = cut(&rest, '=');
+    key = bm_rd_cut(&rest, '=');
     if (key.n == whole)
         return bm_fail(e, BM_USAGE, "write key = value");
     return parse_pair(c, trimmed(key), trimmed(rest), e);
@@ -250,7 +238,7 @@ enum bm_rc bm_config_parse(struct bm_config *c, struct bm_rd text, const char *n
 {
     c->seen = 0;
     for (unsigned line = 1; text.n != 0; line++) {
-        enum bm_rc rc = parse_line(c, cut(&text, '\n'), e);
+        enum bm_rc rc = parse_line(c, bm_rd_cut(&text, '\n'), e);
 
         if (rc != BM_OK)
             return bm_wrap(e, rc, "%s:%u", name, line);

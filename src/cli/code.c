@@ -50,16 +50,13 @@ static enum bm_rc read_udids(const char *path, json_t *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = FILE_MAX };
     enum bm_rc rc = bm_cli_read(path, &text, e);
-    const char *p = (const char *)text.p, *end = p + text.n;
+    struct bm_rd rest = bm_buf_rd(&text);
 
-    while (rc == BM_OK && p < end) {
-        const char *lf = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((lf != NULL ? lf : end) - p);
+    while (rc == BM_OK && rest.n != 0) {
+        struct bm_rd line = bm_rd_line(&rest);
 
-        n -= n != 0 && p[n - 1] == '\r';
-        if (n != 0 && json_array_append_new(ret, json_stringn(p, n)) != 0)
+        if (line.n != 0 && json_array_append_new(ret, json_stringn((const char *)line.p, line.n)) != 0)
             return bm_fail(e, BM_USAGE, "'%s': line %zu is no UDID", path, json_array_size(ret) + 1);
-        p = lf != NULL ? lf + 1 : end;
     }
     if (rc == BM_OK && json_array_size(ret) == 0)
         return bm_fail(e, BM_USAGE, "'%s' holds no UDIDs", path);

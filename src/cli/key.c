@@ -10,15 +10,6 @@
 #include "pki/mac.h"
 
 /* --- the registry's import key -------------------------------------------------------------------------------------------------- */
-static enum bm_rc keep_der(void *arg, struct bm_rd der, struct bm_error *e)
-{
-    struct bm_buf *to = arg;
-
-    to->n = 0;
-    bm_buf_put(to, der.p, der.n);
-    return bm_buf_check(to, e);
-}
-
 static enum bm_rc import_key(struct bm_cli *c, struct bm_buf *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *request = json_pack("{s:s}", "op", "key.import"), *answer = NULL;
@@ -29,7 +20,7 @@ static enum bm_rc import_key(struct bm_cli *c, struct bm_buf *ret, struct bm_err
         return rc;
     pem = json_string_value(json_object_get(answer, "import_key"));
     ret->max = BM_SPKI_MAX;
-    rc = pem != NULL ? bm_pem_parse(bm_rd_str(pem), "PUBLIC KEY", keep_der, ret, e) : BM_OK;
+    rc = pem != NULL ? bm_pem_parse(bm_rd_str(pem), "PUBLIC KEY", bm_pem_keep, ret, e) : BM_OK;
     return rc == BM_OK && ret->n == 0 ? bm_fail(e, BM_MALFORMED, "the answer holds no import key") : rc;
 }
 

@@ -404,15 +404,6 @@ static enum bm_rc all_lines(struct making *m, FILE *in, struct bm_error *e)
     return rc;
 }
 
-static enum bm_rc keep_der(void *arg, struct bm_rd der, struct bm_error *e)
-{
-    struct bm_buf *to = arg;
-
-    to->n = 0;
-    bm_buf_put(to, der.p, der.n);
-    return bm_buf_check(to, e);
-}
-
 static enum bm_rc read_import_key(struct making *m, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf pem = { .max = 4 * BM_SPKI_MAX };
@@ -424,7 +415,7 @@ static enum bm_rc read_import_key(struct making *m, struct bm_error *e)
     m->import_key.max = BM_SPKI_MAX;
     rc = bm_file_read(path, &pem, e);
     if (rc == BM_OK)
-        rc = bm_pem_parse(bm_buf_rd(&pem), "PUBLIC KEY", keep_der, &m->import_key, e);
+        rc = bm_pem_parse(bm_buf_rd(&pem), "PUBLIC KEY", bm_pem_keep, &m->import_key, e);
     if (rc == BM_OK && m->import_key.n == 0)
         rc = bm_fail(e, BM_USAGE, "--encrypt-to %s: no public key in PEM", path);
     return rc;

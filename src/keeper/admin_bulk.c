@@ -48,12 +48,8 @@ static enum bm_rc load(struct bm_keeper *k, const json_t *in, struct bm_job *ret
 static enum bm_rc next_udid(struct bm_rd *in, uint8_t ret[BM_UDID_LEN], struct bm_error *e)
 {
     while (in->n != 0) {
-        const uint8_t *lf = memchr(in->p, '\n', in->n);
-        struct bm_rd line = bm_rd_of(in->p, lf != NULL ? (size_t)(lf - in->p) : in->n);
+        struct bm_rd line = bm_rd_line(in);
 
-        *in = bm_rd_of(in->p + line.n + (lf != NULL), in->n - line.n - (lf != NULL));
-        if (line.n != 0 && line.p[line.n - 1] == '\r')
-            line.n--;
         if (line.n == 0)
             continue;
         return bm_unhex(line, ret, BM_UDID_LEN) ? BM_OK : bm_fail(e, BM_USAGE, "a line of the list is no UDID of 64 hex digits");

@@ -66,18 +66,17 @@ static enum bm_rc put_items(struct bm_keeper *k, struct bm_rd list, struct bm_cl
     enum bm_rc rc = BM_OK;
 
     while (rc == BM_OK && list.n != 0) {
-        const uint8_t *lf = memchr(list.p, '\n', list.n);
-        size_t len = lf != NULL ? (size_t)(lf - list.p) : list.n, text = len != 0 && list.p[len - 1] == '\r' ? len - 1 : len;
+        struct bm_rd line = bm_rd_line(&list);
         int64_t id;
 
-        if (text != 0 && (text != sizeof hex - 1 || ++n > BM_CLAIM_LIST_MAX))
+        if (line.n == 0)
+            continue;
+        if (line.n != sizeof hex - 1 || ++n > BM_CLAIM_LIST_MAX)
             return bm_fail(e, BM_USAGE, "the list must have 1 to %d UDIDs, one a line; line %zu has not", BM_CLAIM_LIST_MAX, n);
-        snprintf(hex, sizeof hex, "%.*s", (int)text, (const char *)list.p);
-        if (text != 0)
-            rc = take_device(k, hex, c, &id, e);
-        if (rc == BM_OK && text != 0 && store)
+        snprintf(hex, sizeof hex, "%.*s", (int)line.n, (const char *)line.p);
+        rc = take_device(k, hex, c, &id, e);
+        if (rc == BM_OK && store)
             rc = bm_claim_add_item(k->store, c->id, id, e);
-        list = bm_rd_of(list.p + len + (lf != NULL), list.n - len - (lf != NULL));
     }
     return rc == BM_OK && n == 0 ? bm_fail(e, BM_USAGE, "the list of devices is empty") : rc;
 }

@@ -29,16 +29,6 @@ static bool get_count(struct bm_rd *in, size_t max, size_t *ret)
     return true;
 }
 
-static bool get_time(struct bm_rd *in, int64_t *ret)
-{
-    uint64_t v;
-
-    if (!bm_rd_u64(in, &v))
-        return false;
-    *ret = (int64_t)v;
-    return true;
-}
-
 static void put_list(struct bm_buf *out, const struct bm_rd *items, size_t n)
 {
     bm_buf_uint(out, 4, n);
@@ -190,7 +180,7 @@ static bool get_enrolled_credential(struct bm_rd *in, struct bm_enrolled_credent
     return bm_rd_vec(in, BM_NAME_LEN - 1, &c->service) && bm_rd_vec(in, BM_CERT_MAX, &c->cert) &&
            bm_rd_vec(in, 1024, &c->endpoints) && bm_rd_u8(in, &c->key_form) && c->key_form <= BM_KEY_SEALED &&
            bm_rd_vec(in, BM_KEY_SEALED_MAX, &c->key) && (c->key_form == BM_KEY_NONE) == (c->key.n == 0) &&
-           get_time(in, &c->not_after) && get_time(in, &c->renew_after) &&
+           bm_rd_i64(in, &c->not_after) && bm_rd_i64(in, &c->renew_after) &&
            get_list(in, c->chain, BM_CHAIN_MAX, BM_CERT_MAX, &c->n_chain);
 }
 
@@ -227,7 +217,7 @@ void bm_status_write(struct bm_buf *out, const struct bm_status *r)
 static bool get_status_credential(struct bm_rd *in, struct bm_status_credential *c)
 {
     return get_text(in, c->service, sizeof c->service) && bm_rd_copy(in, c->serial, sizeof c->serial) &&
-           get_text(in, c->status, sizeof c->status) && get_time(in, &c->not_after) && get_time(in, &c->renew_after);
+           get_text(in, c->status, sizeof c->status) && bm_rd_i64(in, &c->not_after) && bm_rd_i64(in, &c->renew_after);
 }
 
 enum bm_rc bm_status_parse(struct bm_rd in, struct bm_status *ret, struct bm_error *e)
@@ -381,7 +371,7 @@ void bm_crl_told_write(struct bm_buf *out, const struct bm_crl_told *t)
 enum bm_rc bm_crl_told_parse(struct bm_rd in, struct bm_crl_told *ret, struct bm_error *e)
 {
     struct bm_crl_told t = { 0 };
-    bool ok = get_text(&in, t.etag, sizeof t.etag) && get_time(&in, &t.this_update) && bm_rd_u32(&in, &t.max_age_s) &&
+    bool ok = get_text(&in, t.etag, sizeof t.etag) && bm_rd_i64(&in, &t.this_update) && bm_rd_u32(&in, &t.max_age_s) &&
               bm_rd_vec(&in, BM_CRL_MAX, &t.der);
     enum bm_rc rc = finish(ok, in, "CRL", e);
 

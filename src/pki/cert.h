@@ -117,6 +117,8 @@ BM_MUST_USE enum bm_rc bm_cms_certs(const struct bm_rd *certs, size_t n, struct 
 /* PEM in and out. _parse takes any number of blocks with this label ("CERTIFICATE"), each handed to fn as DER. */
 void bm_pem_write(struct bm_buf *out, const char *label, struct bm_rd der);
 typedef enum bm_rc bm_pem_fn(void *arg, struct bm_rd der, struct bm_error *e);
+/* A bm_pem_fn: arg is a struct bm_buf, which holds the last block afterwards. */
+BM_MUST_USE enum bm_rc bm_pem_keep(void *arg, struct bm_rd der, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_pem_parse(struct bm_rd text, const char *label, bm_pem_fn *fn, void *arg, struct bm_error *e);
 
 #endif

@@ -48,3 +48,12 @@ enum bm_rc bm_pem_parse(struct bm_rd text, const char *label, bm_pem_fn *fn, voi
     BIO_free(in);
     return rc;
 }
+
+enum bm_rc bm_pem_keep(void *arg, struct bm_rd der, struct bm_error *e)
+{
+    struct bm_buf *to = arg;
+
+    to->n = 0;
+    bm_buf_put(to, der.p, der.n);
+    return bm_buf_check(to, e);
+}

@@ -128,17 +128,6 @@ enum bm_rc bm_api_set(json_t *to, const char *member, struct bm_rd text, struct 
     return set_encoded(to, member, text, false, e);
 }
 
-static struct bm_rd cut(struct bm_rd *in, char stop)
-{
-    const uint8_t *at = in->n != 0 ? memchr(in->p, stop, in->n) : NULL;
-    size_t n = at == NULL ? in->n : (size_t)(at - in->p);
-    struct bm_rd front = bm_rd_of(in->p, n);
-
-    n += at != NULL;
-    *in = n != 0 ? bm_rd_of(in->p + n, in->n - n) : *in;
-    return front;
-}
-
 /* Names are our own words: what is not made of them is no member of any act. */
 static bool member_name(struct bm_rd text, char ret[32])
 {
@@ -158,11 +147,11 @@ static bool member_name(struct bm_rd text, char ret[32])
 enum bm_rc bm_api_query(json_t *to, struct bm_rd query, struct bm_error *e)
 {
     while (query.n != 0) {
-        struct bm_rd pair = cut(&query, '&'), value = pair, name;
+        struct bm_rd pair = bm_rd_cut(&query, '&'), value = pair, name;
         char member[32], shown[64];
         enum bm_rc rc;
 
-        name = cut(&value, '=');
+        name = bm_rd_cut(&value, '=');
         if (name.n == pair.n || !member_name(name, member))
             return bm_fail(e, BM_USAGE, "the query does not take '%s'", bm_text_escape(name, shown, sizeof shown));
         rc = set_encoded(to, member, value, true, e);

@@ -18,16 +18,6 @@ static bool take_marker(struct bm_rd *in, const char *marker, size_t n)
     return bm_rd_take(in, n, &m) && memcmp(m.p, marker, n) == 0;
 }
 
-static bool take_i64(struct bm_rd *in, int64_t *ret)
-{
-    uint64_t v;
-
-    if (!bm_rd_u64(in, &v))
-        return false;
-    *ret = (int64_t)v;
-    return true;
-}
-
 static bool sha_is(struct bm_rd all)
 {
     uint8_t is[SHA];
@@ -47,7 +37,7 @@ enum bm_rc bm_journal_head_parse(struct bm_rd in, struct bm_journal_head *ret, s
     if (!sha_is(in))
         return malformed(e, "the head of the segment is damaged");
     if (!bm_rd_copy(&r, h.chain, sizeof h.chain) || !bm_rd_u64(&r, &h.first) || !bm_rd_copy(&r, h.prev, sizeof h.prev) ||
-        !bm_rd_u32(&r, &h.schema) || !take_i64(&r, &h.at_ms))
+        !bm_rd_u32(&r, &h.schema) || !bm_rd_i64(&r, &h.at_ms))
         return malformed(e, "the head of the segment is too short");
     if (h.first == 0 || h.first > INT64_MAX || h.schema == 0)
         return malformed(e, "the head of the segment makes no sense");
@@ -90,7 +80,7 @@ static bool take_arg(struct bm_rd *in, struct bm_arg *ret)
         return false;
     ret->kind = (enum bm_arg_kind)kind;
     if (ret->kind == BM_ARG_INT)
-        return take_i64(in, &ret->i);
+        return bm_rd_i64(in, &ret->i);
     return ret->kind == BM_ARG_NULL || bm_rd_vec(in, BM_JOURNAL_RECORD_MAX, &ret->b);
 }
 
@@ -108,8 +98,8 @@ static bool take_run(struct bm_rd *in, struct bm_journal_item *i)
 {
     uint8_t n;
 
-    if (!bm_rd_u16(in, &i->number) || i->number >= BM_JOURNAL_STATEMENTS_MAX || !take_i64(in, &i->id) ||
-        !take_i64(in, &i->changes) || i->changes < 1 || !bm_rd_u8(in, &n) || n > BM_JOURNAL_ARGS_MAX)
+    if (!bm_rd_u16(in, &i->number) || i->number >= BM_JOURNAL_STATEMENTS_MAX || !bm_rd_i64(in, &i->id) ||
+        !bm_rd_i64(in, &i->changes) || i->changes < 1 || !bm_rd_u8(in, &n) || n > BM_JOURNAL_ARGS_MAX)
         return false;
     for (i->n_args = 0; i->n_args < n; i->n_args++)
         if (!take_arg(in, &i->args[i->n_args]))
@@ -195,8 +185,8 @@ enum bm_rc bm_journal_frame_parse(struct bm_rd in, size_t *ret_len, struct bm_er
 
 static bool take_body(struct bm_rd *in, struct bm_journal_record *r)
 {
-    return bm_rd_u64(in, &r->seq) && bm_rd_copy(in, r->prev, sizeof r->prev) && take_i64(in, &r->at_ms) &&
-           take_i64(in, &r->log_before) && take_i64(in, &r->log_after) && bm_rd_u32(in, &r->n_items) && r->log_before >= 0 &&
+    return bm_rd_u64(in, &r->seq) && bm_rd_copy(in, r->prev, sizeof r->prev) && bm_rd_i64(in, &r->at_ms) &&
+           bm_rd_i64(in, &r->log_before) && bm_rd_i64(in, &r->log_after) && bm_rd_u32(in, &r->n_items) && r->log_before >= 0 &&
            r->log_after >= r->log_before;
 }
 

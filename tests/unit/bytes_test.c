@@ -254,6 +254,38 @@ static void compares_and_wipes_secrets(void **state)
     bm_wipe(NULL, 0);
 }
 
+/* Breaks when a line or a pair loses a byte, or when the last one without an end is lost. */
+static void cuts_text(void **state)
+{
+    static const struct {
+        const char *in, *cut, *line, *rest;
+    } rows[] = {
+        { "a\nb", "a", "a", "b" },    { "a\r\nb", "a\r", "a", "b" }, { "a", "a", "a", "" }, { "\n", "", "", "" },
+        { "\r\n\n", "\r", "", "\n" }, { "\r", "\r", "", "" },        { "", "", "", "" },    { "a\rb\n", "a\rb", "a\rb", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct bm_rd cut = bm_rd_str(rows[i].in), line = cut;
+
+        assert_true(bm_rd_eq(bm_rd_cut(&cut, '\n'), bm_rd_str(rows[i].cut)));
+        assert_true(bm_rd_eq(bm_rd_line(&line), bm_rd_str(rows[i].line)));
+        assert_true(bm_rd_eq(cut, bm_rd_str(rows[i].rest)) && bm_rd_eq(line, cut));
+    }
+}
+
+static void reads_signed_integers(void **state)
+{
+    static const uint8_t bytes[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0x7f };
+    struct bm_rd r = bm_rd_of(bytes, sizeof bytes);
+    int64_t v;
+
+    (void)state;
+    assert_true(bm_rd_i64(&r, &v) && v == -2);
+    assert_false(bm_rd_i64(&r, &v));
+    assert_int_equal(r.n, 1);
+}
+
 static void errors_wrap_and_name_themselves(void **state)
 {
     struct bm_error e = { 0 };
@@ -291,6 +323,8 @@ int main(void)
         cmocka_unit_test(buffer_drops_from_the_front),
         cmocka_unit_test(buffer_done_twice_keeps_the_ceiling),
         cmocka_unit_test(compares_and_wipes_secrets),
+        cmocka_unit_test(cuts_text),
+        cmocka_unit_test(reads_signed_integers),
         cmocka_unit_test(errors_wrap_and_name_themselves),
     };
 
