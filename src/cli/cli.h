@@ -151,7 +151,7 @@ bm_verb_fn bm_cli_init, bm_cli_serve, bm_cli_version, bm_cli_config_check, bm_cl
 bm_verb_fn bm_cli_device_bulk, bm_cli_follow, bm_cli_bulk_resume;
 bm_verb_fn bm_cli_completion, bm_cli_manual;
 bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_crl_export, bm_cli_profile_show, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
-bm_verb_fn bm_cli_policy_test;
+bm_verb_fn bm_cli_policy_test, bm_cli_cert_lint;
 bm_verb_fn bm_cli_code_create, bm_cli_claim_create, bm_cli_claim_take;
 bm_verb_fn bm_cli_import_key, bm_cli_key_add, bm_cli_key_add_root, bm_cli_key_rotate;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;

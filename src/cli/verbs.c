@@ -341,6 +341,12 @@ const struct bm_verb bm_verbs[] = {
                    { "service", "only for this service" },
                    AFTER, LIMIT },
       .rows = "rows", .columns = "id serial udid service state not_after=EXPIRES" },
+    { "cert", "lint", NULL, "Say what is wrong with certificates by RFC 5280, IEEE 802.1AR and their neighbours",
+      .args = { { "file", "certificates, PEM, or one in DER; - for standard input", .needed = true } },
+      .rows = "findings", .columns = "certificate level rule section what",
+      .run = bm_cli_cert_lint,
+      .notes = "Anybody's certificates, without a registry. The exit status is 1 when a rule is broken; recommendations\n"
+               "are shown and do not count. Signatures and dates are not looked at.\n" },
     { "cert", "show", "cert.show", "Show a certificate", .args = { { "serial", "32 hex digits", .needed = true } } },
     { "cert", "revoke", "cert.revoke", "Revoke a certificate",
       .args = { { "serial", "32 hex digits", .needed = true } }, .options = { REASON } },

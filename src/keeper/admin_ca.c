@@ -2,6 +2,7 @@
 #include "keeper/job.h"
 
 #include "base/text.h"
+#include "pki/lint.h"
 
 #include <stdio.h>
 
@@ -46,10 +47,26 @@ static enum bm_rc check_same_kind(struct bm_keeper *k, const char *name, const s
     return rc;
 }
 
+/* A recommendation that is not followed: said once, not for each kind of key. */
+static enum bm_rc add_warning(void *arg, const struct bm_lint_rule *r, struct bm_error *e)
+{
+    json_t *list = arg, *text = json_sprintf("%s: %s (rule %s)", r->section, r->what, r->name), *before;
+    bool known = false;
+    size_t i;
+
+    json_array_foreach (list, i, before)
+        known = known || json_equal(before, text);
+    if (known)
+        json_decref(text);
+    else if (json_array_append_new(list, text) != 0)
+        return bm_fail(e, BM_NOMEM, "no memory for warnings");
+    return BM_OK;
+}
+
 BM_ADMIN_HANDLER(bm_admin_profile_set)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL, *warnings = json_array();
     const char *name;
     int64_t now;
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
@@ -63,10 +80,14 @@ BM_ADMIN_HANDLER(bm_admin_profile_set)
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
     if (rc == BM_OK)
+        rc = bm_profile_lint(p, now, add_warning, warnings, e);
+    if (rc == BM_OK)
         rc = bm_profile_put(k->store, name, blob, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));
+    if (json_array_size(warnings) != 0)
+        json_object_set(out, "warnings", warnings);
     fields = json_pack("{s:s, s:s%}", "name", name, "profile", (const char *)blob.p, blob.n);
     return bm_record(k, now, "profile.set", fields, e);
 }

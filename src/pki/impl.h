@@ -85,11 +85,15 @@ struct bm_name_spec { /* in the order written, RFC 4514: the last RDN of the Nam
 };
 BM_MUST_USE enum bm_rc bm_name_spec_parse(const char *text, bool templates, struct bm_name_spec *ret, struct bm_error *e);
 bool bm_name_spec_has(const struct bm_name_spec *s, const char *type);
+const char *bm_name_spec_type(const struct bm_name_spec *s, size_t i); /* "CN" */
 /* Whole Name. */
 BM_MUST_USE enum bm_rc bm_name_write(struct bm_derw *w, const struct bm_name_spec *s, const struct bm_subject_words *words,
                                      struct bm_error *e);
 /* SEQUENCE of RDNs, each with well-formed attributes; `name` is the whole Name. */
 bool bm_name_valid(struct bm_rd name);
+bool bm_printable_ok(struct bm_rd v);
+bool bm_utf8_ok(struct bm_rd v);
+size_t bm_char_count(struct bm_rd v); /* of UTF-8 */
 
 /* --- profile.c -------------------------------------------------------------------------------------------------------------- */
 enum bm_san_kind { BM_SAN_URI, BM_SAN_DNS, BM_SAN_IP, BM_SAN_HARDWARE };

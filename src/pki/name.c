@@ -11,7 +11,7 @@ struct bm_attribute_type {
 };
 
 /* X.680 41.4 */
-static bool printable_ok(struct bm_rd v)
+bool bm_printable_ok(struct bm_rd v)
 {
     static const char marks[] = " '()+,-./:=?";
 
@@ -49,7 +49,7 @@ static size_t utf8_char(struct bm_rd v)
     return code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) || (code >= 0x80 && code < 0xa0) ? 0 : n;
 }
 
-static bool utf8_ok(struct bm_rd v)
+bool bm_utf8_ok(struct bm_rd v)
 {
     while (v.n != 0) {
         size_t n = utf8_char(v);
@@ -61,7 +61,7 @@ static bool utf8_ok(struct bm_rd v)
     return true;
 }
 
-static size_t char_count(struct bm_rd v)
+size_t bm_char_count(struct bm_rd v)
 {
     size_t n = 0;
 
@@ -71,11 +71,11 @@ static size_t char_count(struct bm_rd v)
 }
 
 static const struct bm_attribute_type types[] = {
-    { "CN", BM_LIT(OID_CN), BM_DER_UTF8, 64, utf8_ok },
-    { "O", BM_LIT(OID_O), BM_DER_UTF8, 64, utf8_ok },
-    { "OU", BM_LIT(OID_OU), BM_DER_UTF8, 64, utf8_ok },
+    { "CN", BM_LIT(OID_CN), BM_DER_UTF8, 64, bm_utf8_ok },
+    { "O", BM_LIT(OID_O), BM_DER_UTF8, 64, bm_utf8_ok },
+    { "OU", BM_LIT(OID_OU), BM_DER_UTF8, 64, bm_utf8_ok },
     { "C", BM_LIT(OID_C), BM_DER_PRINTABLE, 2, country_ok },
-    { "serialNumber", BM_LIT(OID_SERIAL_NUMBER), BM_DER_PRINTABLE, 64, printable_ok },
+    { "serialNumber", BM_LIT(OID_SERIAL_NUMBER), BM_DER_PRINTABLE, 64, bm_printable_ok },
 };
 
 static const struct bm_attribute_type *type_find(struct bm_rd name)
@@ -132,6 +132,11 @@ bool bm_name_spec_has(const struct bm_name_spec *s, const char *type)
     return false;
 }
 
+const char *bm_name_spec_type(const struct bm_name_spec *s, size_t i)
+{
+    return s->at[i].type->name;
+}
+
 static enum bm_rc value_check(const struct bm_attribute_type *t, struct bm_rd v, struct bm_error *e)
 {
     char safe[80];
@@ -139,7 +144,7 @@ static enum bm_rc value_check(const struct bm_attribute_type *t, struct bm_rd v,
     if (!t->ok(v))
         return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s cannot hold '%s'", t->name,
                          bm_text_escape(v, safe, sizeof safe));
-    if (char_count(v) > t->chars_max)
+    if (bm_char_count(v) > t->chars_max)
         return bm_refuse(e, BM_DENIED, "profile-template", "subject: %s takes %zu characters and '%s' is longer", t->name,
                          t->chars_max, bm_text_escape(v, safe, sizeof safe));
     return BM_OK;

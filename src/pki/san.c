@@ -28,7 +28,7 @@ static bool label_ok(struct bm_rd l)
 }
 
 /* RFC 1034 section 3.5 preferred syntax; "*." in front as in RFC 6125. */
-static bool dns_ok(struct bm_rd v)
+bool bm_san_dns_ok(struct bm_rd v)
 {
     if (v.n > HOST_LEN_MAX)
         return false;
@@ -75,17 +75,22 @@ static enum bm_rc bad_value(const char *kind, struct bm_rd v, struct bm_error *e
                      kind);
 }
 
-static enum bm_rc ip_write(struct bm_derw *w, struct bm_rd v, struct bm_error *e)
+size_t bm_san_ip_of(struct bm_rd v, uint8_t ret[16])
 {
     char text[64];
-    uint8_t raw[16];
-    size_t n = 0;
 
-    if (v.n < sizeof text) {
-        memcpy(text, v.p, v.n);
-        text[v.n] = '\0';
-        n = ip_of(text, raw);
-    }
+    if (v.n == 0 || v.n >= sizeof text)
+        return 0;
+    memcpy(text, v.p, v.n);
+    text[v.n] = '\0';
+    return ip_of(text, ret);
+}
+
+static enum bm_rc ip_write(struct bm_derw *w, struct bm_rd v, struct bm_error *e)
+{
+    uint8_t raw[16];
+    size_t n = bm_san_ip_of(v, raw);
+
     if (n == 0)
         return bad_value("IP address", v, e);
     bm_derw_tlv(w, BM_DER_CTX(GN_IP), bm_rd_of(raw, n));
@@ -105,7 +110,7 @@ static enum bm_rc text_write(struct bm_derw *w, enum bm_san_kind kind, const cha
         return ip_write(w, bm_wr_rd(&v), e);
     if (kind == BM_SAN_URI && !uri_ok(bm_wr_rd(&v)))
         return bad_value("URI", bm_wr_rd(&v), e);
-    if (kind == BM_SAN_DNS && !dns_ok(bm_wr_rd(&v)))
+    if (kind == BM_SAN_DNS && !bm_san_dns_ok(bm_wr_rd(&v)))
         return bad_value("DNS name", bm_wr_rd(&v), e);
     bm_derw_tlv(w, BM_DER_CTX(kind == BM_SAN_URI ? GN_URI : GN_DNS), bm_wr_rd(&v));
     return BM_OK;
@@ -125,15 +130,9 @@ static size_t hosts_split(const char *list, const char *ret[HOSTS_MAX])
 
 static bool host_is_ip(const char *host)
 {
-    char text[64];
     uint8_t raw[16];
-    size_t n = strcspn(host, ", ");
 
-    if (n >= sizeof text)
-        return false;
-    memcpy(text, host, n);
-    text[n] = '\0';
-    return ip_of(text, raw) != 0;
+    return bm_san_ip_of(bm_rd_of(host, strcspn(host, ", ")), raw) != 0;
 }
 
 /* A "dns:" or "ip:" entry with {host} stands for each host of its own kind. */

@@ -1,5 +1,5 @@
 """Certificates before judges that are not ours: openssl's strict verification, zlint and pkilint, over every built-in profile and every
-algorithm a CA may have."""
+algorithm a CA may have; and our own linter beside them, which has to say the same."""
 
 import contextlib
 import importlib
@@ -158,6 +158,61 @@ def test_the_linters_see_what_is_wrong(go_tool, tmp_path):
     done = subprocess.run([go_tool("zlint"), "-excludeSources", PUBLIC_WEB, path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["e_basic_constraints_not_critical"]["result"] == "error"
     assert any("ERROR" in f for f in pkilint("lint_pkix_cert", path))
+
+
+# --- our own linter ------------------------------------------------------------------------------------------------------------------
+
+
+def own_lint(cli, path, want=0):
+    done = cli("cert", "lint", path, "--json", want=want)
+    return [(f["level"], f["rule"]) for f in json.loads(done.stdout)["findings"]]
+
+
+@EVERY_CA
+def test_own_lint(certs, cli, ca_alg):
+    """Breaks when our linter refuses what the others let pass, or a built-in profile is worse than what users have to bring."""
+    for name, (path, _) in certs(ca_alg).items():
+        assert own_lint(cli, path) == [], name
+
+
+# A broken certificate of the corpus (tests/corpus/lint), the rule that finds it, and zlint's lint for the same sentence of the standard.
+SAME = [
+    ("v1", "version", "e_cert_extensions_version_not_3"),
+    ("negative-serial", "serial-positive", "e_serial_number_not_positive"),
+    ("unique-ids", "unique-ids", "e_cert_contains_unique_identifier"),
+    ("time", "time-kind", "e_wrong_time_format_pre2050"),
+    ("names", "name-printable", "e_subject_dn_serial_number_not_printable_string"),
+    ("points", "crl-nowhere", "e_distribution_point_incomplete"),
+    ("points", "policy-twice", "e_ext_cert_policy_duplicate"),
+    ("no-end", "aki", "e_ext_authority_key_identifier_no_key_identifier"),
+    ("no-end", "ski", "w_ext_subject_key_identifier_missing_sub_cert"),
+]
+
+
+@pytest.mark.parametrize("name", sorted({row[0] for row in SAME}))
+def test_own_lint_finds_what_zlint_finds(cli, go_tool, tmp_path, name):
+    """Breaks when a rule of ours no longer sees what a linter of others sees; all that zlint calls an error is one of the rows."""
+    der = kit.TOP / "tests/corpus/lint" / name
+    path = tmp_path / "cert.pem"
+    path.write_text(ssl.DER_cert_to_PEM_cert(der.read_bytes()))
+    done = subprocess.run([go_tool("zlint"), "-excludeSources", PUBLIC_WEB, path], capture_output=True, text=True, check=True)
+    theirs = {lint for lint, r in json.loads(done.stdout).items() if r["result"] in ("warn", "error", "fatal")}
+    ours = {rule for _, rule in own_lint(cli, der, want=1)}
+    rows = [row[1:] for row in SAME if row[0] == name]
+    assert {rule for rule, _ in rows} <= ours and {lint for _, lint in rows} <= theirs
+    assert {lint for lint in theirs if lint.startswith("e_")} <= {lint for _, lint in rows}
+
+
+def test_profiles_that_make_bad_certificates_are_not_saved(server, tmp_path):
+    """Refused with the rule and its section; what is only recommended is saved, and said."""
+    path = tmp_path / "p.json"
+    path.write_text('{"validity":"1d","key_usage":["digitalSignature"],"subject":"CN={udid}","san":["dns:{udid}"]}')
+    assert "is no DNS name (profile-lint)" in server.run("profile", "set", "bad", path, want=2).stderr
+    path.write_text('{"validity":"1d","key_usage":["contentCommitment"],"subject":"CN={udid}","eku":["codeSigning"]}')
+    assert "RFC 5280 section 4.2.1.12" in server.run("profile", "set", "bad", path, want=2).stderr
+    server.run("profile", "show", "bad", want=3)
+    path.write_text('{"validity":"1d","key_usage":["digitalSignature"],"subject":"CN={udid}","crl":["https://a/c.crl"]}')
+    assert "rule crl-scheme" in server.ask("profile", "set", "tolerable", path)["warnings"][0]
 
 
 @EVERY_CA
