@@ -1,5 +1,6 @@
 #include "base/config.h"
 
+#include "base/address.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/text.h"
@@ -77,6 +78,12 @@ static const struct row rows[] = {
       "folder." },
     { "pkcs11_sockets", NUMBER, MEMBER(pkcs11_sockets), "0", 0, 1,
       "1: the module reaches its token through a socket (pcscd, an HSM in the network), so the keeper may make connections." },
+    { "dns_servers", TEXT, MEMBER(dns_servers), "", 0, 0,
+      "Which name servers the courier asks, which makes all outgoing connections: address or address:port, several with commas. "
+      "Empty: those of the system." },
+    { "validation_networks", TEXT, MEMBER(validation_networks), "", 0, 0,
+      "Networks beyond the public ones that a stranger's validation may lead to (ACME): 10.0.0.0/8, fd00::/8, several with commas. "
+      "Empty: none, so that nobody reaches your inner network through this server." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },
@@ -261,8 +268,12 @@ enum bm_rc bm_config_set(struct bm_config *c, const char *key, const char *value
 
 enum bm_rc bm_config_check(const struct bm_config *c, struct bm_error *e)
 {
+    struct bm_networks networks;
+
     if ((c->tls_cert_file[0] == '\0') != (c->tls_key_file[0] == '\0'))
         return bm_fail(e, BM_USAGE, "tls_cert_file and tls_key_file go together: set both or neither");
+    if (bm_networks_parse(c->validation_networks, &networks, e) != BM_OK)
+        return bm_wrap(e, BM_USAGE, "validation_networks");
     return BM_OK;
 }
 

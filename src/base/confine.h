@@ -25,8 +25,17 @@ bool bm_confine_parse(const char *word, enum bm_confine_mode *ret);
 const char *bm_confine_word(enum bm_confine_mode mode);
 
 /* KEEPER_DB: a keeper whose registry is a database server, to which it must be able to connect again, or its tokens. KEEPER_TOKEN: one with a
- * PKCS#11 module, which may try to tell syslog what is wrong; it cannot, and lives. */
-enum bm_role { BM_ROLE_SUPERVISOR, BM_ROLE_KEEPER, BM_ROLE_KEEPER_DB, BM_ROLE_KEEPER_TOKEN, BM_ROLE_WORKER, BM_ROLES };
+ * PKCS#11 module, which may try to tell syslog what is wrong; it cannot, and lives. COURIER: makes connections, and reads a few files of the
+ * system. */
+enum bm_role {
+    BM_ROLE_SUPERVISOR,
+    BM_ROLE_KEEPER,
+    BM_ROLE_KEEPER_DB,
+    BM_ROLE_KEEPER_TOKEN,
+    BM_ROLE_WORKER,
+    BM_ROLE_COURIER,
+    BM_ROLES
+};
 
 struct bm_confine_path {
     const char *path; /* NULL or missing: no rule; a file or a folder with all below it */

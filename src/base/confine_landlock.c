@@ -20,8 +20,9 @@ enum {
     WRITE = READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
             LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_TRUNCATE,
     ON_FILES = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE,
-    NET_TCP = 3, /* bind and connect, version 4 */
-    SCOPES = 3,  /* abstract sockets and signals, version 6 */
+    NET_BIND = 1, /* TCP, version 4 */
+    NET_CONNECT = 2,
+    SCOPES = 3, /* abstract sockets and signals, version 6 */
 };
 
 struct ruleset {
@@ -38,10 +39,15 @@ int bm_landlock_abi(void)
 /* Everything this version of the kernel can refuse; the size says which version we speak. The supervisor signals its children. */
 static int make_ruleset(int abi, enum bm_role role, struct ruleset *r)
 {
+    static const uint64_t net[BM_ROLES] = { [BM_ROLE_SUPERVISOR] = NET_BIND, /* it starts couriers anew */
+                                            [BM_ROLE_COURIER] = NET_BIND,
+                                            [BM_ROLE_KEEPER] = NET_BIND | NET_CONNECT,
+                                            [BM_ROLE_KEEPER_TOKEN] = NET_BIND | NET_CONNECT,
+                                            [BM_ROLE_WORKER] = NET_BIND | NET_CONNECT };
     size_t n = abi >= 6 ? 3 * sizeof(uint64_t) : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
 
     *r = (struct ruleset){ .fs = FS_V1 | (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0) };
-    r->net = abi >= 4 && role != BM_ROLE_KEEPER_DB ? NET_TCP : 0;
+    r->net = abi >= 4 ? net[role] : 0;
     r->scoped = abi >= 6 && role != BM_ROLE_SUPERVISOR ? SCOPES : 0;
     return (int)syscall(SYS_landlock_create_ruleset, r, n, 0U);
 }

@@ -20,10 +20,11 @@ enum {
     T = 1 << BM_ROLE_KEEPER_TOKEN,
     K = 1 << BM_ROLE_KEEPER | D | T,
     S = 1 << BM_ROLE_SUPERVISOR,
-    ALL = W | K | S
+    C = 1 << BM_ROLE_COURIER,
+    ALL = W | K | S | C
 };
 
-/* A worker that is started anew has the supervisor's filter besides its own: S has everything that W has. */
+/* A worker or courier that is started anew has the supervisor's filter besides its own: S has everything that W and C have. */
 static const struct call {
     unsigned roles;
     const char *names; /* with blanks between */
@@ -36,14 +37,14 @@ static const struct call {
     /* sockets and descriptors one has */
     { ALL, "read write readv writev close shutdown recvfrom recvmsg sendto sendmsg getsockopt setsockopt getsockname getpeername" },
     { ALL, "accept4 accept poll ppoll fcntl fcntl64 fstat fstat64" },
-    { W | S, "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl timerfd_settime select pselect6" },
+    { W | S | C, "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl timerfd_settime select pselect6" },
     /* files, where Landlock lets them be; SQLite and base/file.h */
-    { K | S, "open openat lseek _llseek pread64 pwrite64 preadv pwritev fsync fdatasync ftruncate ftruncate64 fallocate flock" },
-    { K | S, "stat lstat stat64 lstat64 statx access faccessat faccessat2 readlink readlinkat getcwd getdents64 statfs fstatfs "
-             "fadvise64" },
+    { K | S | C, "open openat lseek _llseek pread64 getcwd getdents64" },
+    { K | S, "pwrite64 preadv pwritev fsync fdatasync ftruncate ftruncate64 fallocate flock" },
+    { K | S | C, "stat lstat stat64 lstat64 statx access faccessat faccessat2 readlink readlinkat statfs fstatfs fadvise64" },
     { K | S, "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat umask fchmod fchown dup" },
     { K, "mlock mlock2 munlock" },
-    { D, "connect sendmmsg recvmmsg" },
+    { D | C | S, "connect sendmmsg recvmmsg" },
     /* children: fork, another user, confine */
     { S,
       "clone clone3 fork wait4 waitid kill tgkill socketpair pipe2 eventfd2 epoll_create1 epoll_create timerfd_create signalfd4" },
@@ -57,7 +58,8 @@ static const struct call refused[] = {
     { ALL, "ioctl sysinfo getcpu sched_setaffinity get_mempolicy utimensat utime chmod fchmodat fchownat chown lchown getxattr "
            "readahead" },
     { T, "socket connect" },
-    { K | W, "prctl getrlimit prlimit64 setrlimit" },
+    { K | W | C, "prctl getrlimit prlimit64 setrlimit" },
+    { C, "umask mlock munlock dup" },
     { W, "open openat stat lstat access faccessat readlink readlinkat getcwd lseek dup umask mlock munlock" },
 };
 
@@ -87,8 +89,9 @@ static int each_name(const struct call *table, size_t n, enum bm_role role, scmp
 /* Calls that are allowed for some arguments only. */
 static int add_shaped(scmp_filter_ctx ctx, enum bm_role role)
 {
-    static const scmp_datum_t to_database[] = { AF_UNIX, AF_INET, AF_INET6,
-                                                AF_NETLINK }; /* the last: getaddrinfo() asks what there is */
+    static const scmp_datum_t outward[] = { AF_UNIX, AF_INET, AF_INET6,
+                                            AF_NETLINK }; /* the last: name resolution asks what there is */
+    bool goes_out = role == BM_ROLE_KEEPER_DB || role == BM_ROLE_COURIER || role == BM_ROLE_SUPERVISOR;
     const uint64_t stat_fd = AT_EMPTY_PATH;
     int rc = 0;
 
@@ -99,11 +102,10 @@ static int add_shaped(scmp_filter_ctx ctx, enum bm_role role)
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, stat_fd, stat_fd));
     else
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 0);
-    for (size_t i = 0; role == BM_ROLE_KEEPER_DB && i < BM_COUNT(to_database); i++)
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, to_database[i], 0));
-    if (role == BM_ROLE_SUPERVISOR) /* the service manager is told over a local socket */
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
-    else /* abort() reaches ourselves only */
+    /* The supervisor tells the service manager over a local socket; the rest it keeps for the couriers it starts. */
+    for (size_t i = role == BM_ROLE_COURIER; goes_out && i < BM_COUNT(outward); i++)
+        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, outward[i], 0));
+    if (role != BM_ROLE_SUPERVISOR) /* abort() reaches ourselves only */
         rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     return rc;
 }

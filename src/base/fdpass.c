@@ -19,10 +19,9 @@ static enum bm_rc io_outcome(struct bm_error *e, const char *what)
     return bm_fail(e, BM_IO, "%s: %s", what, strerror(errno));
 }
 
-enum bm_rc bm_fd_send(int sock, int fd, struct bm_error *e)
+enum bm_rc bm_fd_send(int sock, int fd, char whose, struct bm_error *e)
 {
-    char byte = 'F';
-    struct iovec iov = { &byte, 1 };
+    struct iovec iov = { &whose, 1 };
     union control control = { 0 };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = CMSG_SPACE(sizeof fd) };
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
@@ -53,7 +52,7 @@ static size_t descriptors(struct msghdr *msg, int ret_fds[FDS_MAX])
     return n_fds;
 }
 
-enum bm_rc bm_fd_recv(int sock, int *ret_fd, struct bm_error *e)
+enum bm_rc bm_fd_recv(int sock, int *ret_fd, char *ret_whose, struct bm_error *e)
 {
     char byte = 0;
     struct iovec iov = { &byte, 1 };
@@ -72,8 +71,9 @@ enum bm_rc bm_fd_recv(int sock, int *ret_fd, struct bm_error *e)
         *ret_fd = -1;
         return BM_OK;
     }
-    if (n_fds == 1 && byte == 'F' && (msg.msg_flags & MSG_CTRUNC) == 0) {
+    if (n_fds == 1 && (byte == BM_FD_WORKER || byte == BM_FD_COURIER) && (msg.msg_flags & MSG_CTRUNC) == 0) {
         *ret_fd = fds[0];
+        *ret_whose = byte;
         return BM_OK;
     }
     for (size_t i = 0; i < n_fds; i++)

@@ -90,6 +90,17 @@ enum {
     BM_SEALED_KEY_MAX = 64 * 1024, /* a private key as it is on disk */
     BM_COLLISIONS_MS = 5000,       /* how long a batch that other hosts' changes undo is tried again */
 
+    /* errands: what is asked of others, keeper/errand.h */
+    BM_ERRANDS_MAX = 5000,                   /* unfinished at a time; more are refused */
+    BM_ERRAND_LEASE_S = 180,                 /* how long a host has one in hand before another may take it */
+    BM_TASK_TIMEOUT_MAX_MS = 60000,          /* what one may take in all, less than the lease */
+    BM_TASK_MAX = 96 * 1024,                 /* one task, with certificates to trust and a request in it */
+    BM_TASK_BODY_MAX = 32 * 1024,            /* of a request */
+    BM_TASK_ANSWER_MAX = 64 * 1024,          /* body of an answer */
+    BM_TASK_TEXT_MAX = 4096,                 /* a URL, a header field, a TXT record */
+    BM_TASK_REDIRECTS_MAX = 10,              /* RFC 8555 says nothing; ten are what the large CAs follow */
+    BM_ERRAND_COMMAND_MAX = 4 * 1024 * 1024, /* what the courier reports at a time */
+
     /* manifests */
     BM_MANIFEST_LINE_MAX = 16 * 1024, /* one entry */
     BM_MANIFEST_BLOCK_ENTRIES = 1024, /* entries under one seal */

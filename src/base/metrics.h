@@ -84,7 +84,7 @@ enum bm_metric_connection { BM_REFUSED_ADDRESS, BM_REFUSED_BUSY, BM_REFUSED_MEMO
 enum bm_metric_handshake { BM_HANDSHAKE_FULL, BM_HANDSHAKE_RESUMED };
 enum bm_metric_handshake_failure { BM_HANDSHAKE_REFUSED, BM_HANDSHAKE_TIMEOUT };
 enum bm_metric_outcome { BM_OUTCOME_OK, BM_OUTCOME_REFUSED };
-enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER };
+enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER, BM_PROCESS_COURIER };
 
 #define BM_METRIC_OPERATIONS_MAX 48 /* names of operations, "none" included */
 #define BM_METRIC_REFUSALS_MAX 128  /* different codes of one process; further ones are counted as "other" */
@@ -103,6 +103,7 @@ enum bm_metric_role {
     BM_SLOT_SUPERVISOR,
     BM_SLOT_KEEPER,
     BM_SLOT_EXPORTER,
+    BM_SLOT_COURIER,
     BM_SLOT_WORKER
 }; /* the slots in this order, workers to the end */
 

@@ -17,7 +17,7 @@ const struct bm_metric_label bm_label_status = { "status", VALUES("200", "202", 
                                                                   "500", "503", "505", "other") };
 const struct bm_metric_label bm_label_command = { "command",
                                                   VALUES("", "challenge", "enrol", "status", "view", "admin", "changed", "crl",
-                                                         "ocsp", "9", "10", "11", "12", "13", "14", "15", "other") };
+                                                         "ocsp", "9", "10", "11", "12", "errand", "14", "15", "other") };
 const struct bm_metric_label bm_label_tls = { "version", VALUES("1.2", "1.3", "other") };
 const struct bm_metric_label bm_label_protocol = { "protocol", VALUES("est", "onboard", "internal", "other") };
 const struct bm_metric_label bm_label_kind = { "kind", VALUES("none", "mqtt", "https", "aws-iot", "azure-dps", "lorawan", "generic",
@@ -29,7 +29,7 @@ static const struct bm_metric_label connection_refused = { "reason", VALUES("add
 static const struct bm_metric_label handshake_kind = { "kind", VALUES("full", "resumed") };
 static const struct bm_metric_label handshake_failure = { "reason", VALUES("refused", "timeout") };
 static const struct bm_metric_label outcome = { "outcome", VALUES("ok", "refused") };
-static const struct bm_metric_label process_kind = { "kind", VALUES("worker", "exporter") };
+static const struct bm_metric_label process_kind = { "kind", VALUES("worker", "exporter", "courier") };
 
 static const uint64_t latency_us[] = { 500,    1000,   2000,   5000,    10000,   20000,   50000,
                                        100000, 200000, 500000, 1000000, 2000000, 5000000, 10000000 };
@@ -41,7 +41,8 @@ enum {
     KEEPER = 1 << BM_SLOT_KEEPER,
     EXPORTER = 1 << BM_SLOT_EXPORTER,
     WORKERS = 1 << BM_SLOT_WORKER,
-    EVERY = SUPERVISOR | KEEPER | EXPORTER | WORKERS,
+    COURIER = 1 << BM_SLOT_COURIER,
+    EVERY = SUPERVISOR | KEEPER | EXPORTER | COURIER | WORKERS,
 };
 #define BUCKETS(b) .buckets = (b), .n_buckets = BM_COUNT(b)
 

@@ -1,5 +1,5 @@
 /* One command in, one answer out. */
-#include "keeper/internal.h"
+#include "keeper/errand.h"
 
 #include "base/log.h"
 #include "base/text.h"
@@ -200,6 +200,7 @@ typedef enum bm_rc timed_fn(struct bm_keeper *k, struct bm_rd payload, int64_t n
 static timed_fn *const timed[] = {
     [BM_CMD_CRL] = bm_run_crl,
     [BM_CMD_OCSP] = bm_run_ocsp,
+    [BM_CMD_ERRAND] = bm_run_errand,
 };
 
 static timed_fn *timed_of(uint8_t type)
@@ -211,6 +212,8 @@ bool bm_command_needs_transaction(struct bm_keeper *k, const struct bm_command_i
 {
     bool writes = false, joins = false;
 
+    if (c->courier != (c->type == BM_CMD_ERRAND))
+        return false;
     if (c->type == BM_CMD_ADMIN || c->type == BM_CMD_API)
         return op_flags(k, c, &writes, &joins) && joins;
     return c->type == BM_CMD_ENROL || c->type == BM_CMD_STATUS || timed_of(c->type) != NULL;
@@ -332,6 +335,8 @@ enum bm_rc bm_command_run(struct bm_keeper *k, const struct bm_command_in *c, st
     int64_t now;
     enum bm_rc rc;
 
+    if (c->courier != (c->type == BM_CMD_ERRAND))
+        return bm_refuse(e, BM_DENIED, "not-courier", "errands are the courier's, and all else is not");
     if (timed_of(c->type) != NULL)
         return run_timed(k, c, out, e);
     switch (c->type) {

@@ -64,6 +64,15 @@ struct bm_host_self {
     bool removed;
 };
 
+struct bm_errand_kind;
+/* What the keeper remembers of errands; the rest is in the registry (errand.h). */
+struct bm_errands {
+    const struct bm_errand_kind *const *kinds; /* NULL: bm_errand_kinds; a test has its own */
+    int64_t next_at;                           /* when the courier is to be woken, Unix seconds */
+    int64_t look_ms, counted_ms;               /* steady clock */
+    int64_t open;                              /* how many, as of counted_ms, and those added since */
+};
+
 /* A handshake that has been verified: the next request on its connection costs no signature check. */
 struct bm_seen_handshake {
     uint8_t digest[32];
@@ -98,6 +107,7 @@ struct bm_keeper {
     uint8_t (*fresh)[16]; /* those used in the open transaction */
     size_t n_fresh, fresh_cap;
     struct bm_host_self host;
+    struct bm_errands errands;
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
     uint64_t view_version;
@@ -256,7 +266,8 @@ enum bm_rc bm_keeper_sign_head(struct bm_keeper *k, int64_t now, struct bm_error
 /* dispatch.c: one command; commits nothing itself */
 struct bm_command_in {
     uint8_t type;
-    bool admin; /* came over the administrator's socket */
+    bool admin;   /* came over the administrator's socket */
+    bool courier; /* came from the courier, which has one command; it is nobody else's */
     const char *actor;
     struct bm_rd payload;
 };

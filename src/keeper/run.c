@@ -1,6 +1,6 @@
 /* The keeper process: one loop, group commit. It reads what has come from all workers, runs it in one transaction, commits, and only then
  * lets the answers go. If the commit fails, every answer of the batch becomes a refusal. */
-#include "keeper/internal.h"
+#include "keeper/errand.h"
 
 #include "base/clock.h"
 #include "base/fdpass.h"
@@ -27,9 +27,13 @@ enum { CONNS_MAX = BM_WORKERS_MAX + BM_ADMINS_MAX, READ_STEP = 256 * 1024, IDLE_
 enum { TOKEN_PATHS_MAX = 8 };
 enum { SECURE_HEAP = 2 * 1024 * 1024, SECURE_HEAP_LEAST = 32 };
 
+enum party { WORKER, COURIER, ADMINISTRATOR };
+static const char *const party_words[] = { "worker", "courier", "administrator" };
+
 struct conn {
     int fd;
-    bool admin, gone;
+    enum party party;
+    bool gone;
     char actor[32];
     struct bm_buf in, out;
     size_t mark;  /* length of out before this batch */
@@ -72,20 +76,20 @@ static void conn_free(struct conn *c)
     free(c);
 }
 
-static void conn_add(struct loop *l, int fd, bool admin, const char *actor)
+static void conn_add(struct loop *l, int fd, enum party party, const char *actor)
 {
     struct conn *c = l->n_conns < CONNS_MAX ? calloc(1, sizeof *c) : NULL;
 
     if (c == NULL) {
-        bm_log(BM_LOG_WARN, "connection", "no room for another %s", admin ? "administrator" : "worker");
+        bm_log(BM_LOG_WARN, "connection", "no room for another %s", party_words[party]);
         close(fd);
         return;
     }
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     c->fd = fd;
-    c->admin = admin;
+    c->party = party;
     snprintf(c->actor, sizeof c->actor, "%s", actor);
-    c->in.max = (admin ? BM_FRAME_MAX : BM_API_COMMAND_MAX) + READ_STEP;
+    c->in.max = (party == ADMINISTRATOR ? BM_FRAME_MAX : BM_API_COMMAND_MAX) + READ_STEP;
     c->out.max = (size_t)BM_FRAME_MAX * 4;
     l->conns[l->n_conns++] = c;
 }
@@ -107,7 +111,8 @@ static void take_worker(struct loop *l)
 {
     struct bm_error e;
     int fd = -1;
-    enum bm_rc rc = bm_fd_recv(l->control_fd, &fd, &e);
+    char whose = 0;
+    enum bm_rc rc = bm_fd_recv(l->control_fd, &fd, &whose, &e);
 
     if (rc == BM_AGAIN)
         return;
@@ -117,7 +122,7 @@ static void take_worker(struct loop *l)
         l->stop = true;
         return;
     }
-    conn_add(l, fd, false, "worker");
+    conn_add(l, fd, whose == BM_FD_COURIER ? COURIER : WORKER, "worker");
 }
 
 /* Only root and the keeper's own user administer; the socket's mode says the same, this is the second lock. */
@@ -132,7 +137,7 @@ static void take_admin(struct loop *l)
     if (fd < 0)
         return;
     for (size_t i = 0; i < l->n_conns; i++)
-        admins += l->conns[i]->admin;
+        admins += l->conns[i]->party == ADMINISTRATOR;
     if (admins >= BM_ADMINS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
         (peer.uid != 0 && peer.uid != geteuid())) {
         bm_log(BM_LOG_WARN, "administrator", "connection refused");
@@ -140,7 +145,7 @@ static void take_admin(struct loop *l)
         return;
     }
     snprintf(actor, sizeof actor, "local:uid=%u", (unsigned)peer.uid);
-    conn_add(l, fd, true, actor);
+    conn_add(l, fd, ADMINISTRATOR, actor);
 }
 
 static bool conn_read(struct conn *c)
@@ -220,7 +225,7 @@ static void drop_taken(struct conn *c)
     c->secret = false;
     bm_buf_drop(&c->in, c->taken);
     c->taken = 0;
-    if (c->in.n == 0 && !c->admin && c->in.cap > BM_COMMAND_MAX + READ_STEP)
+    if (c->in.n == 0 && c->party != ADMINISTRATOR && c->in.cap > BM_COMMAND_MAX + READ_STEP)
         bm_buf_done(&c->in); /* manifests come seldom */
 }
 
@@ -322,13 +327,17 @@ static struct waiting waiting_for(struct conn *c, const struct bm_frame *f)
 
 static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
 {
-    struct bm_command_in cmd = { .type = f->type, .admin = c->admin, .actor = c->actor, .payload = f->payload };
+    struct bm_command_in cmd = { .type = f->type,
+                                 .admin = c->party == ADMINISTRATOR,
+                                 .courier = c->party == COURIER,
+                                 .actor = c->actor,
+                                 .payload = f->payload };
     size_t at = c->out.n;
     struct bm_error e = { 0 };
     enum bm_rc rc;
 
     l->batch[l->n_batch++] = waiting_for(c, f);
-    if (!c->admin && l->device_since_ms == 0)
+    if (c->party != ADMINISTRATOR && l->device_since_ms == 0)
         l->device_since_ms = bm_clock_steady_ms();
     if (bm_command_needs_transaction(l->k, &cmd) && !open_transaction(l))
         return;
@@ -349,8 +358,10 @@ static void run_frame(struct loop *l, struct conn *c, const struct bm_frame *f)
 /* How large the frame may be that begins here. Only an API call may bring a manifest block; what else is so long is not waited for. */
 static size_t frame_max(const struct conn *c, struct bm_rd in)
 {
-    if (c->admin)
+    if (c->party == ADMINISTRATOR)
         return BM_FRAME_MAX;
+    if (c->party == COURIER)
+        return BM_ERRAND_COMMAND_MAX;
     return in.n < BM_FRAME_HEAD || in.p[BM_FRAME_HEAD - 1] == BM_CMD_API ? BM_API_COMMAND_MAX : BM_COMMAND_MAX;
 }
 
@@ -387,7 +398,7 @@ static bool run_conn(struct loop *l, struct conn *c)
         any = true;
     }
     if (rc == BM_LIMIT) {
-        bm_log(BM_LOG_ERROR, "frame", "%s from a %s; hanging up", e.what, c->admin ? "administrator" : "worker");
+        bm_log(BM_LOG_ERROR, "frame", "%s from a %s; hanging up", e.what, party_words[c->party]);
         c->gone = true;
     }
     c->taken = c->in.n - in.n;
@@ -429,7 +440,19 @@ static void tell_workers(struct loop *l)
     l->k->view_changed = false;
     l->k->view_version++;
     for (size_t i = 0; i < l->n_conns; i++)
-        if (!l->conns[i]->admin)
+        if (l->conns[i]->party == WORKER)
+            bm_frame_end(&l->conns[i]->out, bm_frame_begin(&l->conns[i]->out, 0, BM_CMD_CHANGED));
+}
+
+/* There is something to do for it. */
+static void wake_courier(struct loop *l)
+{
+    int64_t now;
+
+    if (bm_keeper_now(l->k, &now, NULL) != BM_OK || !bm_errands_wake(l->k, now))
+        return;
+    for (size_t i = 0; i < l->n_conns; i++)
+        if (l->conns[i]->party == COURIER)
             bm_frame_end(&l->conns[i]->out, bm_frame_begin(&l->conns[i]->out, 0, BM_CMD_CHANGED));
 }
 
@@ -475,6 +498,7 @@ static void housekeeping(struct loop *l)
     }
     bm_observe(l->k, now);
     tell_workers(l);
+    wake_courier(l);
 }
 
 /* One piece of what the keeper does of its own accord. While devices wait it comes between two of their batches, now and then. */

@@ -19,6 +19,7 @@ enum bm_command {
     BM_CMD_CRL = 7,       /* struct bm_crl_ask -> struct bm_crl_told */
     BM_CMD_OCSP = 8,      /* OCSPRequest, DER -> struct bm_ocsp_told */
     BM_CMD_API = 9,       /* struct bm_api_ask -> JSON text: an administrator's act, by the right of a token */
+    BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };

@@ -48,9 +48,10 @@ static bool has(const struct bm_metric *m, size_t slot)
 
 static void process_name(size_t slot, char ret[32])
 {
-    static const char *const names[] = {
-        [BM_SLOT_SUPERVISOR] = "supervisor", [BM_SLOT_KEEPER] = "keeper", [BM_SLOT_EXPORTER] = "exporter"
-    };
+    static const char *const names[] = { [BM_SLOT_SUPERVISOR] = "supervisor",
+                                         [BM_SLOT_KEEPER] = "keeper",
+                                         [BM_SLOT_EXPORTER] = "exporter",
+                                         [BM_SLOT_COURIER] = "courier" };
 
     if (slot < BM_SLOT_WORKER)
         snprintf(ret, 32, "%s", names[slot]);

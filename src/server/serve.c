@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/metrics.h"
+#include "server/courier.h"
 #include "server/router.h"
 
 #include <errno.h>
@@ -69,7 +70,7 @@ static int due_in(const struct server *s)
 
 static void run(struct server *s)
 {
-    struct pollfd fds[2 + WORKERS_MAX];
+    struct pollfd fds[3 + WORKERS_MAX];
 
     while (s->keeper != 0 || bm_serve_alive(s) != 0) {
         fds[0] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
@@ -97,14 +98,14 @@ static enum bm_rc make_slots(struct server *s, struct bm_error *e)
 
     n = n > WORKERS_MAX ? WORKERS_MAX : n;
     s->n_workers = n;
-    s->n_slots = n + (s->config.listen_metrics[0] != '\0');
-    s->slots = calloc(n + 1, sizeof *s->slots);
+    s->n_slots = n + 1 + (s->config.listen_metrics[0] != '\0');
+    s->slots = calloc(n + 2, sizeof *s->slots);
     if (s->slots == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory");
     for (size_t i = 0; i < s->n_slots; i++) {
         s->slots[i].control = -1;
-        s->slots[i].exporter = i == n;
-        snprintf(s->slots[i].name, sizeof s->slots[i].name, i == n ? "exporter" : "worker-%zu", i + 1);
+        s->slots[i].role = i < n ? WORKER : i == n ? COURIER : EXPORTER;
+        snprintf(s->slots[i].name, sizeof s->slots[i].name, i < n ? "worker-%zu" : i == n ? "courier" : "exporter", i + 1);
     }
     return BM_OK;
 }
@@ -152,17 +153,19 @@ static enum bm_rc check_confinement(struct server *s, struct bm_error *e)
                : bm_fail(e, BM_IO, "OpenSSL does not start; is its configuration right?");
 }
 
-/* The supervisor goes on forking, signalling, reading its configuration and writing DATA/serving. */
+/* The supervisor goes on forking, signalling, reading its configuration and writing DATA/serving. What a courier that is started anew may read it has
+ * to keep. */
 static enum bm_rc confine(struct server *s, struct bm_error *e)
 {
     char folder[sizeof s->config.file];
     (void)snprintf(folder, sizeof folder, "%s", s->config.file);
-    const struct bm_confine_path paths[] = { { s->config.data_dir, true },
-                                             { dirname(folder), false },
-                                             { "/etc/localtime", false } };
+    struct bm_confine_path paths[20] = { { s->config.data_dir, true }, { dirname(folder), false } };
+    size_t n = 2;
 
+    for (size_t i = 0; bm_courier_files[i] != NULL && n < BM_COUNT(paths); i++)
+        paths[n++].path = bm_courier_files[i];
     bm_harden();
-    return bm_confine(s->config.confine, BM_ROLE_SUPERVISOR, paths, BM_COUNT(paths), e);
+    return bm_confine(s->config.confine, BM_ROLE_SUPERVISOR, paths, n, e);
 }
 
 /* Nobody would read it without an exporter, so then nothing is counted. */

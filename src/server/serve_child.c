@@ -4,6 +4,7 @@
 #include "base/fdpass.h"
 #include "base/metrics.h"
 #include "keeper/keeper.h"
+#include "server/courier.h"
 #include "server/exporter.h"
 
 #include <errno.h>
@@ -108,15 +109,35 @@ struct bm_worker_settings bm_serve_settings(const struct bm_config *c)
     };
 }
 
+static int run_role(const struct server *s, enum child_role role, const struct bm_worker_setup *setup)
+{
+    const struct bm_courier_setup courier = {
+        .name = setup->name,
+        .keeper_fd = setup->keeper_fd,
+        .control_fd = setup->control_fd,
+        .confine = setup->confine,
+        .dns_servers = s->config.dns_servers,
+        .validation_networks = s->config.validation_networks,
+    };
+
+    if (role == COURIER)
+        return bm_courier_run(&courier);
+    return role == EXPORTER ? bm_exporter_run(setup) : bm_worker_run(setup);
+}
+
 static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t parent, int keeper_fd, int control_fd)
 {
     const struct bm_worker_setup setup = {
         .name = w->name,
-        .listeners = w->exporter ? &s->metrics : &s->listeners,
+        .listeners = w->role == EXPORTER ? &s->metrics : &s->listeners,
         .keeper_fd = keeper_fd,
         .control_fd = control_fd,
         .settings = bm_serve_settings(&s->config),
         .confine = s->config.confine,
+    };
+
+    static const enum bm_metric_role slots[] = {
+        [WORKER] = BM_SLOT_WORKER, [COURIER] = BM_SLOT_COURIER, [EXPORTER] = BM_SLOT_EXPORTER
     };
 
     bm_log_init(w->name, s->config.log_level);
@@ -127,10 +148,13 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
         exit(1);
     bm_serve_closep(&w->control);
     forget_supervisor(s, w);
-    bm_listeners_close(w->exporter ? &s->listeners : &s->metrics);
-    bm_metrics_own(w->exporter ? BM_SLOT_EXPORTER : BM_SLOT_WORKER, w->exporter ? 0 : (size_t)(w - s->slots));
+    if (w->role != WORKER)
+        bm_listeners_close(&s->listeners);
+    if (w->role != EXPORTER)
+        bm_listeners_close(&s->metrics);
+    bm_metrics_own(slots[w->role], w->role == WORKER ? (size_t)(w - s->slots) : 0);
     bm_limit_worker();
-    int status = w->exporter ? bm_exporter_run(&setup) : bm_worker_run(&setup);
+    int status = run_role(s, w->role, &setup);
     free(s->slots);
     exit(status);
 }
@@ -141,13 +165,13 @@ static enum bm_rc link_keeper(struct server *s, const struct slot *w, int *ret_l
     BM_CLEANUP(bm_serve_closep) int keeper_end = -1;
     int pair[2];
 
-    if (w->exporter)
+    if (w->role == EXPORTER)
         return BM_OK;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return bm_fail(e, BM_IO, "socketpair: %s", strerror(errno));
     keeper_end = pair[0];
     *ret_link = pair[1];
-    return bm_fd_send(s->keeper_control, keeper_end, e);
+    return bm_fd_send(s->keeper_control, keeper_end, w->role == COURIER ? BM_FD_COURIER : BM_FD_WORKER, e);
 }
 
 enum bm_rc bm_serve_start_worker(struct server *s, struct slot *w, struct bm_error *e)

@@ -77,6 +77,9 @@ void bm_serve_reap(struct server *s)
 
 void bm_serve_restart_due(struct server *s)
 {
+    static const enum bm_metric_process kinds[] = {
+        [WORKER] = BM_PROCESS_WORKER, [COURIER] = BM_PROCESS_COURIER, [EXPORTER] = BM_PROCESS_EXPORTER
+    };
     int64_t now = bm_clock_steady_ms();
     struct bm_error e;
 
@@ -86,7 +89,7 @@ void bm_serve_restart_due(struct server *s)
         if (s->phase != RUNNING || w->pid != 0 || now < w->restart_ms)
             continue;
         if (bm_serve_start_worker(s, w, &e) == BM_OK) {
-            bm_metric_add(BM_M_RESTARTS, w->exporter ? BM_PROCESS_EXPORTER : BM_PROCESS_WORKER, 0, 1);
+            bm_metric_add(BM_M_RESTARTS, kinds[w->role], 0, 1);
             continue;
         }
         bm_log(BM_LOG_ERROR, "worker", "cannot start %s: %s", w->name, e.what);

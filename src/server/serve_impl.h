@@ -15,9 +15,9 @@ enum phase { RUNNING, DRAINING, CLOSING };
 
 struct slot {
     char name[24];
-    bool exporter; /* no worker: it answers on listen_metrics */
-    pid_t pid;     /* 0: not running */
-    int control;   /* -1 with it */
+    enum child_role { WORKER, COURIER, EXPORTER } role; /* exporter: it answers on listen_metrics; courier: it goes out */
+    pid_t pid;                                          /* 0: not running */
+    int control;                                        /* -1 with it */
     bool ready, served;
     unsigned quick_deaths;
     int64_t started_ms, restart_ms;
@@ -29,7 +29,7 @@ struct server {
     pid_t keeper;
     int keeper_control, signals;
     struct slot *slots;
-    size_t n_slots, n_workers; /* the workers come first */
+    size_t n_slots, n_workers; /* the workers come first, then the courier, then the exporter, if there is one */
     sigset_t old_mask;
     enum phase phase;
     int64_t deadline_ms; /* of the phase */

@@ -161,7 +161,10 @@ class Server:
 
     def workers(self):
         keeper = self.keeper()
-        return [pid for pid in children(self.process.pid) if pid != keeper]
+        return [pid for pid, name in children(self.process.pid).items() if pid != keeper and name != "bm-courier"]
+
+    def courier(self):
+        return next((pid for pid, name in children(self.process.pid).items() if name == "bm-courier"), None)
 
     def family(self):
         return [self.process.pid, *children(self.process.pid)]

@@ -70,7 +70,7 @@ static int connect_worker(void)
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_ok(bm_fd_send(control, pair[1], &err));
+    assert_ok(bm_fd_send(control, pair[1], BM_FD_WORKER, &err));
     close(pair[1]);
     return pair[0];
 }

@@ -1,0 +1,6 @@
+/* All kinds of errands: one row each, in its own file. */
+#include "keeper/errand.h"
+
+const struct bm_errand_kind *const bm_errand_kinds[] = {
+    NULL,
+};
