@@ -34,6 +34,8 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.show", READ, bm_admin_ca_show, "name", STAFF },
     { "ca.revoke", WRITE, bm_admin_ca_revoke, "name | reason" },
     { "ca.compromise", WRITE, bm_admin_ca_compromise, "name | default" },
+    { "ca.rotate", WRITE, bm_admin_ca_rotate, "name | successor at alg profile parent key existing_key" },
+    { "ca.retire", WRITE, bm_admin_ca_retire, "name" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
     { "crl.show", JOIN, bm_admin_crl_show, "name", STAFF },
     { "crl.export", JOIN, bm_admin_crl_export, "name | delta", STAFF },

@@ -92,27 +92,6 @@ BM_ADMIN_HANDLER(bm_admin_profile_set)
     return bm_record(k, now, "profile.set", fields, e);
 }
 
-/* O= of a CA's subject, for those below it; "" when it has none. */
-static void organisation_of(const struct bm_ca *ca, char ret[65])
-{
-    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
-    struct bm_cert cert;
-    struct bm_rd o;
-
-    ret[0] = '\0';
-    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, NULL) == BM_OK &&
-        bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < 65)
-        snprintf(ret, 65, "%.*s", (int)o.n, (const char *)o.p);
-}
-
-static bool ends_in_delta(const char *name)
-{
-    static const char delta[] = "-delta";
-    size_t n = strlen(name);
-
-    return n >= sizeof delta - 1 && strcmp(name + n - (sizeof delta - 1), delta) == 0;
-}
-
 BM_ADMIN_HANDLER(bm_admin_ca_create)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
@@ -134,15 +113,13 @@ BM_ADMIN_HANDLER(bm_admin_ca_create)
         rc = bm_keeper_now(k, &now, e);
     if (rc != BM_OK)
         return rc;
-    if (ends_in_delta(s.name))
-        return bm_fail(e, BM_USAGE,
-                       "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
-    if (bm_ca_get(k->store, s.name, &ca, NULL) == BM_OK)
-        return bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", s.name);
+    rc = bm_ca_name_check(k, s.name, e);
+    if (rc != BM_OK)
+        return rc;
     s.alg = s.alg != NULL ? s.alg : "EC:P-256";
     s.profile = s.profile != NULL ? s.profile : "issuing-ca";
     if (s.organisation == NULL && bm_ca_get(k->store, s.parent, &up, NULL) == BM_OK) {
-        organisation_of(&up, organisation);
+        bm_ca_organisation(&up, organisation);
         s.organisation = organisation;
     }
     s.organisation = s.organisation != NULL && s.organisation[0] != '\0' ? s.organisation : "Birthmark";
@@ -206,9 +183,9 @@ BM_ADMIN_HANDLER(bm_admin_ca_show)
 static bool carries_default(struct bm_keeper *k, int64_t ca_id)
 {
     static const struct bm_policy any = { 0 };
-    int64_t id = 0;
+    int64_t id = 0, until;
 
-    if (bm_line_ca(k, NULL, &any, &id, NULL) != BM_OK)
+    if (bm_line_ca(k, NULL, &any, &id, &until, NULL) != BM_OK)
         return false;
     while (id != 0 && id != ca_id) {
         BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };

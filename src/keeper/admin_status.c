@@ -10,6 +10,7 @@
 
 /* --- status --------------------------------------------------------------------------------------------------------------------- */
 struct cas {
+    struct bm_keeper *k;
     json_t *list, *warnings;
     int64_t now;
 };
@@ -26,15 +27,15 @@ static enum bm_rc add_ca(void *arg, const struct bm_ca *c, struct bm_error *e)
         return rc;
     bm_time_text(cert.not_after, until);
     json_array_append_new(s->list, json_pack("{s:s, s:s, s:s}", "name", c->name, "state", c->state, "not_after", until));
-    if (strcmp(c->state, "active") == 0 && cert.not_after - s->now < WARN_S)
-        json_array_append_new(s->warnings, json_sprintf("CA '%s' expires at %s: make its successor now", c->name, until));
+    if (strcmp(c->state, "active") == 0 && cert.not_after - s->now < WARN_S && !bm_ca_handed_over(s->k, c->id))
+        json_array_append_new(s->warnings, json_sprintf("CA '%s' expires at %s: birthmark ca rotate %s", c->name, until, c->name));
     return BM_OK;
 }
 
 BM_ADMIN_HANDLER(bm_admin_status)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf counts = { .max = 64 * 1024 };
-    struct cas s = { .list = json_array(), .warnings = json_array(), .now = bm_clock_s() };
+    struct cas s = { .k = k, .list = json_array(), .warnings = json_array(), .now = bm_clock_s() };
     char at[24];
     int64_t now, waiting = 0;
     struct bm_error clock;

@@ -4,6 +4,38 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
+void bm_ca_organisation(const struct bm_ca *ca, char ret[65])
+{
+    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
+    struct bm_cert cert;
+    struct bm_rd o;
+
+    ret[0] = '\0';
+    if (bm_cert_parse(bm_buf_rd(&ca->cert), &cert, NULL) == BM_OK &&
+        bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < 65)
+        snprintf(ret, 65, "%.*s", (int)o.n, (const char *)o.p);
+}
+
+static bool ends_in_delta(const char *name)
+{
+    static const char delta[] = "-delta";
+    size_t n = strlen(name);
+
+    return n >= sizeof delta - 1 && strcmp(name + n - (sizeof delta - 1), delta) == 0;
+}
+
+enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+
+    if (!bm_name_ok(name))
+        return bm_fail(e, BM_USAGE, "a CA's name has 1 to 64 of a-z 0-9 . _ -, and starts with a letter or digit");
+    if (ends_in_delta(name))
+        return bm_fail(e, BM_USAGE,
+                       "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
+    return bm_ca_get(k->store, name, &ca, NULL) == BM_OK ? bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", name) : BM_OK;
+}
+
 static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const struct bm_key *key, struct bm_issuer *parent,
                           int64_t now, struct bm_ca *ca, struct bm_error *e)
 {

@@ -70,7 +70,7 @@ static enum bm_rc load_chain(struct bm_keeper *k, struct bm_issuer *i, struct bm
         if (rc != BM_OK)
             return rc;
         if (strcmp(parent.state, "active") != 0)
-            return bm_refuse(e, BM_DENIED, "ca-revoked", "the CA '%s' above '%s' is revoked", parent.name, i->row.name);
+            return bm_refuse(e, BM_DENIED, "ca-revoked", "the CA '%s' above '%s' is %s", parent.name, i->row.name, parent.state);
         copy(&i->chain[i->n_chain++], bm_buf_rd(&parent.cert));
         up = parent.parent_id;
     }
@@ -92,7 +92,8 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
         return bm_fail(e, BM_NOMEM, "no memory for a CA");
     rc = bm_ca_by_id(k->store, ca_id, &i->row, e);
     if (rc == BM_OK && strcmp(i->row.state, "active") != 0)
-        rc = bm_refuse(e, BM_DENIED, "ca-revoked", "the issuing CA '%s' is revoked", i->row.name);
+        rc = bm_refuse(e, BM_DENIED, strcmp(i->row.state, "retired") == 0 ? "ca-retired" : "ca-revoked",
+                       "the issuing CA '%s' is %s", i->row.name, i->row.state);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&i->row.cert), &i->cert, e);
     if (rc == BM_OK)
@@ -171,12 +172,15 @@ static bool is_compromised(struct bm_keeper *k, int64_t ca_id)
 
 /* The default stands in for one that was compromised, so that its devices can come back; one that was revoked for other reasons is the
  * administrator's to replace. */
-enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, struct bm_error *e)
+enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca, int64_t *ret_until,
+                      struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf name = { .max = BM_NAME_LEN };
     int64_t named = b != NULL ? b->ca_id : 0;
     enum bm_rc rc = named == 0 && p->ca[0] != '\0' ? ca_id_of(k, p->ca, &named, e) : BM_OK;
 
+    if (rc == BM_OK && named != 0)
+        rc = bm_ca_follow(k, &named, ret_until, e);
     if (rc != BM_OK)
         return rc;
     if (named != 0 && !is_compromised(k, named)) {
@@ -188,7 +192,9 @@ enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struc
         return bm_wrap(e, rc, "no default issuing CA; set one with 'birthmark ca default'");
     bm_buf_put(&name, "", 1);
     rc = bm_buf_check(&name, e);
-    return rc == BM_OK ? ca_id_of(k, (const char *)name.p, ret_ca, e) : rc;
+    if (rc == BM_OK)
+        rc = ca_id_of(k, (const char *)name.p, ret_ca, e);
+    return rc == BM_OK ? bm_ca_follow(k, ret_ca, ret_until, e) : rc;
 }
 
 static enum bm_rc load_services(struct bm_keeper *k, struct bm_line *l, struct bm_error *e)
@@ -219,7 +225,7 @@ static enum bm_rc load_line(struct bm_keeper *k, int64_t batch_id, struct bm_lin
     if (rc == BM_OK)
         rc = bm_policy_parse(bm_rd_str(l->product.policy), &l->policy, e);
     if (rc == BM_OK)
-        rc = bm_line_ca(k, &l->batch, &l->policy, &ca_id, e);
+        rc = bm_line_ca(k, &l->batch, &l->policy, &ca_id, &l->until, e);
     if (rc == BM_OK)
         rc = bm_issuer_get(k, ca_id, &l->issuer, e);
     if (rc == BM_OK)
@@ -233,7 +239,7 @@ enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **r
     BM_CLEANUP(line_freep) struct bm_line *l = NULL;
     enum bm_rc rc;
 
-    if (*slot != NULL && (*slot)->batch.id == batch_id) {
+    if (*slot != NULL && (*slot)->batch.id == batch_id && k->clock_high < (*slot)->until) {
         *ret = *slot;
         return BM_OK;
     }

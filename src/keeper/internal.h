@@ -30,6 +30,7 @@ struct bm_line {
     struct bm_policy policy;
     struct bm_org owner; /* the product's organisation */
     struct bm_issuer *issuer;
+    int64_t until; /* when its CA hands over to another; INT64_MAX: not that we know */
     struct bm_profile *profile;
     size_t n_services;
     struct bm_line_service {
@@ -147,9 +148,12 @@ BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct 
 BM_MUST_USE enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e); /* tls_cert.c */
 BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e);
-/* The issuing CA that a batch of this product uses. */
+/* The issuing CA that a batch of this product uses now, and until when. */
 BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca,
-                                  struct bm_error *e);
+                                  int64_t *ret_until, struct bm_error *e);
+/* ca_rotate.c: from a CA that has handed over to the one that issues in its place now. */
+BM_MUST_USE enum bm_rc bm_ca_follow(struct bm_keeper *k, int64_t *id, int64_t *ret_until, struct bm_error *e);
+bool bm_ca_handed_over(struct bm_keeper *k, int64_t id);
 BM_MUST_USE enum bm_rc bm_profile_open(struct bm_keeper *k, const char *name, struct bm_profile **ret, struct bm_error *e);
 void bm_cache_drop(struct bm_keeper *k);
 
@@ -372,6 +376,8 @@ BM_ADMIN_HANDLER(bm_admin_ca_list);
 BM_ADMIN_HANDLER(bm_admin_ca_show);
 BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_ca_rotate);
+BM_ADMIN_HANDLER(bm_admin_ca_retire);
 BM_ADMIN_HANDLER(bm_admin_approval_list);
 BM_ADMIN_HANDLER(bm_admin_approval_approve);
 BM_ADMIN_HANDLER(bm_admin_approval_deny);
@@ -462,6 +468,9 @@ struct bm_ca_spec {
     const char *key;                                          /* URI of one in a token; NULL: a file here */
     bool existing_key;                                        /* it is there already; alg does not count */
 };
+/* O= of a CA's subject, for those below and after it; "" when it has none. */
+void bm_ca_organisation(const struct bm_ca *ca, char ret[65]);
+BM_MUST_USE enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e); /* of a new one */
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);
 

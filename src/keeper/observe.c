@@ -117,13 +117,20 @@ static void look_at_devices(struct bm_keeper *k)
         bm_metric_set(BM_M_DEVICES, i, 0, counts[i]);
 }
 
+struct earliest {
+    struct bm_keeper *k;
+    int64_t at;
+};
+
+/* Of those that issue: one that has handed over may end. */
 static enum bm_rc earliest(void *arg, const struct bm_ca *c, struct bm_error *e)
 {
-    int64_t *at = arg;
+    struct earliest *s = arg;
     struct bm_cert cert;
 
-    if (strcmp(c->state, "active") == 0 && bm_cert_parse(bm_buf_rd(&c->cert), &cert, e) == BM_OK && cert.not_after < *at)
-        *at = cert.not_after;
+    if (strcmp(c->state, "active") == 0 && bm_cert_parse(bm_buf_rd(&c->cert), &cert, e) == BM_OK && cert.not_after < s->at &&
+        !bm_ca_handed_over(s->k, c->id))
+        s->at = cert.not_after;
     return BM_OK;
 }
 
@@ -138,10 +145,10 @@ static bool can_sign(struct bm_keeper *k)
 
 static void look_at_cas(struct bm_keeper *k)
 {
-    int64_t at = INT64_MAX;
+    struct earliest s = { .k = k, .at = INT64_MAX };
 
-    if (bm_ca_each(k->store, earliest, &at, NULL) == BM_OK && at != INT64_MAX)
-        bm_metric_set(BM_M_CA_EXPIRES, 0, 0, (uint64_t)at);
+    if (bm_ca_each(k->store, earliest, &s, NULL) == BM_OK && s.at != INT64_MAX)
+        bm_metric_set(BM_M_CA_EXPIRES, 0, 0, (uint64_t)s.at);
     bm_metric_set(BM_M_CA_CAN_SIGN, 0, 0, can_sign(k));
 }
 

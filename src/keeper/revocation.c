@@ -119,7 +119,7 @@ static enum bm_rc add_ca(void *arg, const struct bm_ca *row, struct bm_error *e)
         a = &r->at[r->n++];
         *a = made;
     }
-    a->revoked = strcmp(row->state, "active") != 0;
+    a->revoked = strcmp(row->state, "revoked") == 0;
     a->revoked_at = row->revoked_at;
     a->reason = row->reason;
     return BM_OK;

@@ -54,8 +54,8 @@ static enum bm_rc own_key(struct bm_keeper *k, struct bm_key **ret, struct bm_bu
 enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e)
 {
     static const struct bm_policy any = { 0 };
-    int64_t ca_id;
-    enum bm_rc rc = bm_line_ca(k, NULL, &any, &ca_id, e);
+    int64_t ca_id, until;
+    enum bm_rc rc = bm_line_ca(k, NULL, &any, &ca_id, &until, e);
 
     return rc == BM_OK ? bm_issuer_get(k, ca_id, ret, e) : rc;
 }

@@ -49,8 +49,8 @@ static const struct kind kinds[] = {
       { { "org", AS_TEXT }, { "purpose", AS_TEXT }, { "sha256", AS_HEX }, { "created_at", AS_TIME } },
       { { "org", "o.name = ?", BY_TEXT }, { "purpose", "t.purpose = ?", BY_TEXT } } },
     { "ca",
-      "SELECT c.id, c.name, p.name, c.key_uri, c.state, c.created_at, c.revoked_at, c.reason FROM ca c LEFT JOIN ca p ON p.id = "
-      "c.parent_id",
+      "SELECT c.id, c.name, p.name, c.key_uri, c.state, c.created_at, c.revoked_at, c.reason, n.name, x.at FROM ca c"
+      " LEFT JOIN ca p ON p.id = c.parent_id LEFT JOIN ca_successor x ON x.ca_id = c.id LEFT JOIN ca n ON n.id = x.successor_id",
       "c.id",
       { { "name", AS_TEXT },
         { "parent", AS_TEXT },
@@ -58,7 +58,9 @@ static const struct kind kinds[] = {
         { "state", AS_TEXT },
         { "created_at", AS_TIME },
         { "revoked_at", AS_TIME },
-        { "reason", AS_INT } },
+        { "reason", AS_INT },
+        { "successor", AS_TEXT },
+        { "hands_over_at", AS_TIME } },
       { { "name", "c.name = ?", BY_TEXT }, { "state", "c.state = ?", BY_TEXT } } },
     { "profile",
       "SELECT id, name, json FROM profile",

@@ -210,9 +210,9 @@ static void test_schema_numbers(void **state)
         enum bm_rc want, want_read_only;
     } cases[] = {
         { "x'39393939'", BM_CONFLICT, BM_CONFLICT }, /* 9999: of a newer program */
-        { "x'3131'", BM_CONFLICT, BM_CONFLICT },     { "x'30'", BM_MALFORMED, BM_MALFORMED },
+        { "x'3132'", BM_CONFLICT, BM_CONFLICT },     { "x'30'", BM_MALFORMED, BM_MALFORMED },
         { "x''", BM_MALFORMED, BM_MALFORMED },       { "x'2d31'", BM_MALFORMED, BM_MALFORMED },
-        { "x'616263'", BM_MALFORMED, BM_MALFORMED }, { "x'3130'", BM_OK, BM_OK },
+        { "x'616263'", BM_MALFORMED, BM_MALFORMED }, { "x'3131'", BM_OK, BM_OK },
     };
     char text[128];
 
