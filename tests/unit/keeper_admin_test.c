@@ -194,6 +194,12 @@ static const struct good {
     { "{\"op\":\"batch.compromise\",\"name\":\"b-1\",\"reason\":\"keyCompromise\"}", NOTHING },
     { "{\"op\":\"ca.create\",\"name\":\"ca-9\",\"parent\":\"root\"}", NOTHING },
     { "{\"op\":\"ca.compromise\",\"name\":\"ca-9\",\"default\":\"issuing\"}", NOTHING },
+    { "{\"op\":\"ca.create\",\"name\":\"turn\",\"parent\":\"root\"}", NOTHING },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turn\",\"alg\":\"EC:P-384\"}", NOTHING },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turn-2\",\"successor\":\"turned\",\"at\":\"1h\",\"parent\":\"root\",\"profile\":\"issuing-"
+      "ca\"}",
+      NOTHING },
+    { "{\"op\":\"ca.retire\",\"name\":\"turn\"}", NOTHING },
     { "{\"op\":\"device.history\",\"udid\":\"@A\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"device.compromise\",\"udid\":\"@B\",\"reason\":\"keyCompromise\"}", NOTHING },
     { "{\"op\":\"device.retire\",\"udid\":\"@A\",\"reason\":\"cessationOfOperation\"}", NOTHING },
@@ -425,6 +431,19 @@ static const struct bad {
     { "{\"op\":\"ca.create\",\"name\":\"x-delta\",\"parent\":\"root\"}", BM_USAGE },
     { "{\"op\":\"crl.show\",\"name\":\"nothing\"}", BM_NOTFOUND },
     { "{\"op\":\"crl.export\",\"name\":\"Nothing\"}", BM_USAGE },
+    { "{\"op\":\"ca.default\",\"name\":\"turn\"}", BM_DENIED },     /* retired */
+    { "{\"op\":\"ca.rotate\",\"name\":\"turn\"}", BM_CONFLICT },    /* retired */
+    { "{\"op\":\"ca.retire\",\"name\":\"turn\"}", BM_CONFLICT },    /* twice */
+    { "{\"op\":\"ca.retire\",\"name\":\"turn-2\"}", BM_CONFLICT },  /* it hands over in an hour */
+    { "{\"op\":\"ca.rotate\",\"name\":\"turn-2\"}", BM_CONFLICT },  /* it has a successor */
+    { "{\"op\":\"ca.retire\",\"name\":\"issuing\"}", BM_CONFLICT }, /* nobody after it */
+    { "{\"op\":\"ca.rotate\",\"name\":\"root\"}", BM_USAGE },
+    { "{\"op\":\"ca.rotate\",\"name\":\"nothing\"}", BM_NOTFOUND },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turned\",\"at\":\"yesterday\"}", BM_USAGE },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turned\",\"successor\":\"x-delta\"}", BM_USAGE },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turned\",\"successor\":\"root\"}", BM_CONFLICT },
+    { "{\"op\":\"ca.rotate\",\"name\":\"turned\",\"parent\":\"ca-2\"}", BM_DENIED }, /* revoked */
+    { "{\"op\":\"ca.rotate\",\"name\":\"turned\",\"key\":\"pkcs11:token=t;object=k\"}", BM_USAGE },
     { "{\"op\":\"ca.default\",\"name\":\"ca-2\"}", BM_DENIED },
     { "{\"op\":\"service.create\",\"name\":\"svc\",\"kind\":\"mqtt\"}", BM_CONFLICT },
     { "{\"op\":\"service.create\",\"name\":\"x\",\"kind\":\"M Q\"}", BM_USAGE },
