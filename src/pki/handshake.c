@@ -19,6 +19,7 @@ enum message_type {
     CERTIFICATE_VERIFY = 15,
     CLIENT_KEY_EXCHANGE = 16,
     FINISHED = 20,
+    CERTIFICATE_STATUS = 22,
     MESSAGE_HASH = 254,
 };
 enum { SUPPORTED_VERSIONS = 43, HEADER_LEN = 4, RANDOM_LEN = 32 };
@@ -148,6 +149,14 @@ static bool read_hellos(struct bm_rd *in, struct transcript *t)
            read_server_hello(m.body, &t->hello) && t->hello.tls13 && !is_retry(&t->hello);
 }
 
+/* The server's certificate may have its status behind it: in TLS 1.2 a message of its own (RFC 6066 section 8), in 1.3 an extension. */
+static bool take_step(struct bm_rd *in, bool after_certificate, struct message *ret)
+{
+    bool ok = take_message(in, ret);
+
+    return ok && after_certificate && ret->type == CERTIFICATE_STATUS ? take_message(in, ret) : ok;
+}
+
 static bool read_transcript(struct bm_rd in, struct transcript *t)
 {
     struct message m;
@@ -155,7 +164,7 @@ static bool read_transcript(struct bm_rd in, struct transcript *t)
     const uint8_t *order = tls13 ? order_13 : order_12;
 
     for (size_t i = 0; ok && i < AFTER_HELLO; i++) {
-        ok = take_message(&in, &m) && m.type == order[i];
+        ok = take_step(&in, !tls13 && i == 1, &m) && m.type == order[i];
         if (ok && tls13 && m.type == CERTIFICATE_REQUEST)
             ok = read_request(m.body, &t->told->nonce);
         if (ok && m.type == CERTIFICATE) /* the last one is the client's */

@@ -48,6 +48,32 @@ bool bm_ocsp_id_is(const struct bm_ocsp_id *id, const struct bm_ocsp_issuer *iss
            memcmp(id->key_hash.p, issuer->key[id->hash], id->key_hash.n) == 0;
 }
 
+enum bm_rc bm_ocsp_request_write(const struct bm_cert *cert, const struct bm_cert *issuer, enum bm_ocsp_hash h,
+                                 struct bm_buf *ret_der, struct bm_error *e)
+{
+    uint8_t room[256];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+    struct bm_ocsp_issuer i;
+    size_t all = bm_derw_mark(&w), alg;
+    enum bm_rc rc = bm_ocsp_issuer_of(issuer, &i, e);
+
+    if (rc != BM_OK)
+        return rc;
+    bm_derw_tlv(&w, BM_DER_INTEGER, cert->serial);
+    bm_derw_tlv(&w, BM_DER_OCTET_STRING, bm_rd_of(i.key[h], hashes[h].len));
+    bm_derw_tlv(&w, BM_DER_OCTET_STRING, bm_rd_of(i.name[h], hashes[h].len));
+    alg = bm_derw_mark(&w);
+    bm_derw_tlv(&w, BM_DER_NULL, bm_rd_of(NULL, 0));
+    bm_derw_tlv(&w, BM_DER_OID, hashes[h].oid);
+    bm_derw_end(&w, alg, BM_DER_SEQUENCE);
+    for (int depth = 0; depth < 5; depth++) /* CertID, Request, requestList, TBSRequest, OCSPRequest */
+        bm_derw_end(&w, all, BM_DER_SEQUENCE);
+    if (w.bad)
+        return bm_fail(e, BM_BUG, "OCSP request over %zu bytes", sizeof room);
+    bm_buf_put(ret_der, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    return bm_buf_check(ret_der, e);
+}
+
 /* --- requests, RFC 6960 section 4.1.1 ------------------------------------------------------------------------------------------ */
 static enum bm_rc malformed(struct bm_error *e, const char *what)
 {

@@ -29,6 +29,9 @@ struct bm_ocsp_request {
 /* Strict DER, leftovers refused, 1 to BM_OCSP_IDS_MAX certificates, each extension once, no unknown critical one. A requestor's name and
  * signature are read past: everybody may ask. BM_MALFORMED, BM_LIMIT (over BM_OCSP_REQUEST_MAX or BM_OCSP_IDS_MAX). */
 BM_MUST_USE enum bm_rc bm_ocsp_request_parse(struct bm_rd der, struct bm_ocsp_request *ret, struct bm_error *e);
+/* A request about one certificate, without nonce: appended. */
+BM_MUST_USE enum bm_rc bm_ocsp_request_write(const struct bm_cert *cert, const struct bm_cert *issuer, enum bm_ocsp_hash h,
+                                             struct bm_buf *ret_der, struct bm_error *e);
 bool bm_ocsp_id_is(const struct bm_ocsp_id *id, const struct bm_ocsp_issuer *issuer);
 
 enum bm_ocsp_status { BM_OCSP_GOOD, BM_OCSP_REVOKED, BM_OCSP_UNKNOWN };

@@ -86,6 +86,11 @@ static bool nocheck_not_responder(const struct draft *d)
     return d->ocsp_nocheck && (d->p->ca || !oids_have(&d->eku, kp_ocsp));
 }
 
+static bool staple_by_ca(const struct draft *d)
+{
+    return d->must_staple && d->p->ca;
+}
+
 static bool usage_not_for_keys(const struct draft *d)
 {
     for (size_t i = 0; i < d->p->n_keys; i++) {
@@ -115,6 +120,7 @@ static const struct {
     { stamp_not_alone, "timeStamping stands alone (RFC 3161 section 2.3)" },
     { nocheck_not_responder,
       "\"ocsp_nocheck\" is for OCSP responders: it needs extended key usage OCSPSigning (RFC 6960 4.2.2.2.1)" },
+    { staple_by_ca, "\"must_staple\" is for who speaks TLS, not for a CA (RFC 7633 section 4)" },
     { usage_not_for_keys, "\"key_usage\" does not go with each of \"keys\" (RFC 8813, RFC 9295, RFC 3279)" },
 };
 
@@ -247,11 +253,26 @@ static void ext_ocsp_nocheck(struct bm_derw *w, const struct draft *d)
     bm_ext_end(w, mark, oid, false);
 }
 
+/* Features ::= SEQUENCE OF INTEGER: status_request, RFC 7633 section 4.2.3.1 */
+static void ext_must_staple(struct bm_derw *w, const struct draft *d)
+{
+    static const struct bm_rd oid = BM_LIT(OID_TLS_FEATURE);
+    enum { STATUS_REQUEST = 5 };
+    size_t mark = bm_derw_mark(w);
+
+    if (!d->must_staple)
+        return;
+    bm_derw_uint(w, STATUS_REQUEST);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_ext_end(w, mark, oid, false);
+}
+
 enum bm_rc draft_compile(struct draft *d, struct bm_error *e)
 {
     struct bm_derw w = bm_derw_of(d->p->fixed, sizeof d->p->fixed);
     struct bm_rd all;
 
+    ext_must_staple(&w, d);
     ext_ocsp_nocheck(&w, d);
     ext_aia(&w, d);
     ext_crl(&w, d);

@@ -21,7 +21,7 @@ struct draft_uris {
 };
 struct draft {
     struct bm_profile *p;
-    bool has_validity, has_end, has_backdate, ocsp_nocheck;
+    bool has_validity, has_end, has_backdate, ocsp_nocheck, must_staple;
     uint8_t key_usage;
     struct draft_oids eku, policies;
     struct draft_uris crl, ocsp, issuers;

@@ -257,6 +257,13 @@ static enum bm_rc read_ocsp_nocheck(struct draft *d, const json_t *v, struct bm_
     return BM_OK;
 }
 
+static enum bm_rc read_must_staple(struct draft *d, const json_t *v, struct bm_error *e)
+{
+    (void)v, (void)e;
+    d->must_staple = true;
+    return BM_OK;
+}
+
 /* Order does not matter: a member reads only itself. */
 static const struct member {
     const char *name;
@@ -278,6 +285,7 @@ static const struct member {
     { "ocsp", JSON_ARRAY, read_ocsp },
     { "issuers", JSON_ARRAY, read_issuers },
     { "ocsp_nocheck", JSON_TRUE, read_ocsp_nocheck },
+    { "must_staple", JSON_TRUE, read_must_staple },
 };
 
 static const struct member *member_find(const char *name)

@@ -48,7 +48,7 @@ static void date(struct bm_buf *out, const char *name, int64_t at)
     field(out, name, text);
 }
 
-static void cache_fields(struct bm_buf *out, const struct bm_response *r)
+static void cache_fields(struct bm_buf *out, const struct bm_response *r, int64_t now)
 {
     field(out, "ETag: ", r->etag[0] != '\0' ? r->etag : NULL);
     if (r->modified_at != 0)
@@ -58,6 +58,8 @@ static void cache_fields(struct bm_buf *out, const struct bm_response *r)
         bm_buf_str(out, "Cache-Control: public, no-transform, max-age=");
         number(out, r->max_age_s);
         bm_buf_str(out, "\r\n");
+        date(out, "Date: ", now); /* both for caches that do not know max-age: RFC 9111 section 5.3, RFC 5019 section 6.2 */
+        date(out, "Expires: ", now + r->max_age_s);
     }
 }
 
@@ -74,7 +76,7 @@ void bm_response_write(struct bm_buf *out, const struct bm_response *r, const st
         number(out, r->body.n);
         bm_buf_str(out, "\r\n");
     }
-    cache_fields(out, r);
+    cache_fields(out, r, h->now);
     field(out, "Birthmark-Correlation: ", h->correlation);
     field(out, "Birthmark-Code: ", h->code);
     field(out, "Allow: ", h->allow);

@@ -8,6 +8,7 @@ struct bm_response_head {
     const char *correlation;
     const char *code;  /* Birthmark-Code, or NULL when nothing was refused */
     const char *allow; /* Allow, or NULL */
+    int64_t now;       /* Unix seconds, for what caches may keep */
     bool keep_alive;
     bool http_1_0;  /* keeping alive has to be said there */
     bool head_only; /* answer to HEAD: the length of the body, not the body */

@@ -1,5 +1,6 @@
 #include "server/router.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "protocol/api.h"
 #include "server/response.h"
@@ -281,6 +282,7 @@ void bm_route_write(const struct bm_exchange *x, struct bm_buf *out)
         .keep_alive = x->keep_alive,
         .http_1_0 = x->http_1_0,
         .head_only = x->head_only,
+        .now = x->r.max_age_s != 0 ? bm_clock_s() : 0,
     };
 
     bm_response_write(out, &x->r, &h);

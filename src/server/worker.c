@@ -4,6 +4,7 @@
 #include "base/metrics.h"
 #include "server/admission.h"
 #include "server/conn.h"
+#include "server/staple.h"
 #include "server/tls.h"
 
 #include <errno.h>
@@ -37,6 +38,8 @@ struct worker {
     struct bm_buf view_bytes;
     struct bm_view *view;
     bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
+    struct bm_staple *staple;
+    bool has_served; /* said so to the supervisor once */
     bool accepting, draining;
     int64_t drain_until_ms;
     int status;
@@ -229,6 +232,7 @@ static enum bm_rc use_view(struct worker *w, struct bm_buf *bytes, struct bm_vie
     w->view_bytes = *bytes;
     w->view = view;
     w->world.router.view = view;
+    bm_staple_use(w->staple, tls);
     return BM_OK;
 }
 
@@ -238,11 +242,21 @@ static void serving(struct worker *w)
 {
     static const char ready = BM_WORKER_READY;
 
+    w->has_served = true;
     bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)w->view->version);
     if (!w->accepting && has_room(w))
         accept_on(w, true);
     if (send(w->setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
         bm_log(BM_LOG_DEBUG, "control", "the supervisor does not listen");
+}
+
+/* The very first handshake may be one that has to have a staple (RFC 7633); later ones have the one before until the next is there. */
+static void on_staple(void *arg)
+{
+    struct worker *w = arg;
+
+    if (!w->has_served)
+        serving(w);
 }
 
 static void view_failed(struct worker *w, const struct bm_error *e)
@@ -271,9 +285,9 @@ static void on_view(void *arg, uint8_t type, struct bm_rd payload)
         rc = bm_refuse(&e, BM_IO, refused.code, "%s", refused.what);
     else
         rc = bm_fail(&e, BM_IO, "the keeper gave no view");
-    if (rc == BM_OK) {
+    if (rc == BM_OK && w->has_served)
         serving(w);
-    } else {
+    if (rc != BM_OK) {
         drop_view(&bytes, view);
         if (type != 0)
             view_failed(w, &e);
@@ -401,6 +415,8 @@ static enum bm_rc start(struct worker *w, struct bm_error *e)
         rc = fcntl(w->setup->keeper_fd, F_SETFL, O_NONBLOCK) == 0 ? BM_OK : bm_fail(e, BM_IO, "keeper socket: %s", strerror(errno));
     if (rc == BM_OK)
         rc = bm_link_new(w->world.base, w->setup->keeper_fd, events, &w->world.link, e);
+    if (rc == BM_OK)
+        rc = bm_staple_new(w->world.base, w->world.link, on_staple, w, &w->staple, e);
     if (rc != BM_OK)
         return rc;
     w->world.router.keeper_alive = true;
@@ -422,6 +438,7 @@ static void finish(struct worker *w)
     close_listeners(w);
     drop_view(&w->view_bytes, w->view);
     SSL_CTX_free(w->world.tls);
+    bm_staple_free(w->staple);
     if (w->world.base != NULL)
         event_base_free(w->world.base);
     close(w->setup->control_fd);

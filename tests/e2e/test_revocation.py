@@ -1,6 +1,7 @@
 """Revocation as others see it: CRLs and OCSP read by openssl, curl and python's cryptography, over TLS and plain HTTP (docs/revocation.md)."""
 
 import base64
+import email.utils
 import hashlib
 import http.client
 import os
@@ -155,6 +156,8 @@ def test_caches_are_told(server):
     age = first.headers["Cache-Control"]
     assert "max-age=" in age and 0 < int(age.split("max-age=")[1]) <= 86400
     assert first.headers["Last-Modified"].endswith("GMT")
+    said, ends = (email.utils.parsedate_to_datetime(first.headers[n]) for n in ("Date", "Expires"))
+    assert (ends - said).total_seconds() == int(age.split("max-age=")[1])
     for tag in (etag, f'"x", {etag}', f"W/{etag}", "*"):
         again = get(server, "/crl/issuing.crl", headers={"If-None-Match": tag})
         assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag), tag
@@ -268,6 +271,7 @@ def test_good_then_revoked_at_once(server, make, algorithm, post):
     response, answer = ask(server, cert, algorithm=algorithm, post=post)
     assert response.certificate_status == GOOD and response.serial_number == cert.serial_number
     assert ("max-age=" in answer.headers["Cache-Control"]) is not post
+    assert ("Expires" in answer.headers) is not post
     check_signature(server, response)
     again, _ = ask(server, cert, algorithm=algorithm, post=post)
     assert again.signature == response.signature  # kept ready

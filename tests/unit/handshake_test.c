@@ -56,6 +56,24 @@ static const struct row {
     { "RSA", TLS1_2_VERSION, NULL, NULL, "rsa_pss_rsae_sha256" },
 };
 
+static const uint8_t staple[] = "what an OCSP responder said";
+
+static int give_staple(SSL *ssl, void *arg)
+{
+    (void)arg;
+    return SSL_set_tlsext_status_ocsp_resp(ssl, OPENSSL_memdup(staple, sizeof staple), sizeof staple) == 1
+               ? SSL_TLSEXT_ERR_OK
+               : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int take_staple(SSL *ssl, void *arg)
+{
+    const uint8_t *p;
+
+    *(bool *)arg = SSL_get_tlsext_status_ocsp_resp(ssl, &p) == sizeof staple && memcmp(p, staple, sizeof staple) == 0;
+    return 1;
+}
+
 static void shake_row(const struct row *r, struct party *dev, struct bm_tls_peer *ret)
 {
     SSL_CTX *server = NULL, *client = SSL_CTX_new(TLS_client_method());
@@ -77,6 +95,43 @@ static void shake_row(const struct row *r, struct party *dev, struct bm_tls_peer
     SSL_CTX_free(server);
     SSL_CTX_free(client);
     X509_free(x);
+}
+
+/* Breaks when a device that asks for the status of the server's certificate can no longer prove its own. */
+static void stapled_handshakes_verify(void **state)
+{
+    static const int versions[] = { TLS1_3_VERSION, TLS1_2_VERSION };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(versions); i++) {
+        BM_CLEANUP(party_done) struct party dev;
+        BM_CLEANUP(bm_tls_peer_done)
+        struct bm_tls_peer peer = { .transcript.max = BM_HANDSHAKE_MAX, .verify.max = BM_HANDSHAKE_VERIFY_MAX };
+        SSL_CTX *server = NULL, *client = SSL_CTX_new(TLS_client_method());
+        struct bm_handshake h;
+        bool stapled = false;
+        const uint8_t *p;
+        X509 *x;
+
+        party_keys(&dev, "P-256");
+        party_certify(&dev, "device", NULL, false, 86400);
+        p = dev.cert.p;
+        x = d2i_X509(NULL, &p, (long)dev.cert.n);
+        assert_ok(bm_tls_context(&view, &server, &err));
+        SSL_CTX_set_tlsext_status_cb(server, give_staple);
+        SSL_CTX_set_tlsext_status_cb(client, take_staple);
+        SSL_CTX_set_tlsext_status_arg(client, &stapled);
+        assert_true(SSL_CTX_set_tlsext_status_type(client, TLSEXT_STATUSTYPE_ocsp) == 1 &&
+                    SSL_CTX_use_certificate(client, x) == 1 && SSL_CTX_use_PrivateKey(client, dev.evp) == 1 &&
+                    SSL_CTX_set_max_proto_version(client, versions[i]) == 1);
+        shake(server, client, &peer);
+        assert_true(stapled);
+        assert_ok(bm_handshake_verify(bm_buf_rd(&peer.transcript), bm_buf_rd(&peer.verify), &h, &err));
+        assert_true(h.tls13 == (versions[i] == TLS1_3_VERSION) && bm_handshake_is_fresh(&h, nonce));
+        SSL_CTX_free(server);
+        SSL_CTX_free(client);
+        X509_free(x);
+    }
 }
 
 static void honest_handshakes_verify(void **state)
@@ -167,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(honest_handshakes_verify),
+        cmocka_unit_test(stapled_handshakes_verify),
         cmocka_unit_test(no_certificate_no_proof),
         cmocka_unit_test(every_byte_counts),
     };

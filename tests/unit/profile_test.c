@@ -84,6 +84,8 @@ static void rows_parse(void **state)
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"keys\":[\"DSA\"]}", BM_USAGE },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"keys\":[\"P-256\",\"P-256\"]}", BM_USAGE },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"crl\":[\"no uri\"]}", BM_USAGE },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"must_staple\":false}", BM_USAGE },
+        { "{\"validity\":\"30d\"," CA ",\"subject\":\"CN=a\",\"ca\":{},\"must_staple\":true}", BM_USAGE },
     };
 
     (void)state;
@@ -225,6 +227,7 @@ static void what_is_issued(void **state)
         { "extended usage",
           "\"subject\":\"CN=a\",\"eku\":[\"clientAuth\",\"emailProtection\",\"codeSigning\",\"OCSPSigning\",\"1.2.3.4\"]",
           NID_ext_key_usage, "TLS Web Client Authentication, E-mail Protection, Code Signing, OCSP Signing, 1.2.3.4" },
+        { "must-staple", "\"subject\":\"CN=a\",\"must_staple\":true", NID_tlsfeature, "status_request" },
         { "policies", "\"subject\":\"CN=a\",\"policies\":[\"1.2.3.4\",\"1.2.3.5\"]", NID_certificate_policies,
           "Policy: 1.2.3.4\nPolicy: 1.2.3.5" },
         { "CRL", "\"subject\":\"CN=a\",\"crl\":[\"http://a/1\"]", NID_crl_distribution_points, "Full Name:\n  URI:http://a/1" },
