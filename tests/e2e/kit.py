@@ -74,12 +74,12 @@ def wait_for(what, condition, timeout=30.0):
 def children(pid):
     """The processes below pid, as {pid: name}; not those that wait to be reaped."""
     found = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    for process in pathlib.Path("/proc").glob("[0-9]*"):  # any of them may be gone before it is read
         with contextlib.suppress(OSError):
-            text = stat.read_text()
+            text = (process / "stat").read_text()
             fields = text.rsplit(") ", 1)[1].split()
             if int(fields[1]) == pid and fields[0] not in "ZX":
-                found[int(stat.parent.name)] = text[text.index("(") + 1:text.rindex(")")]
+                found[int(process.name)] = text[text.index("(") + 1:text.rindex(")")]
     return found
 
 
