@@ -70,6 +70,9 @@ enum {
     BM_CHALLENGE_TTL_S = 120,
     BM_CHALLENGES_USED_MAX = 1000000, /* remembered until they expire; over it Onboard answers try-again */
 
+    /* CMP */
+    BM_CMP_CLOCK_S = 3600, /* how far messageTime may be off, and how long we wait for a certConf */
+
     /* one-time codes and claims */
     BM_CODE_TRIES_S = 60,           /* wrong codes are counted this long, and so long is the wait */
     BM_CODE_TRIES_ADDRESS = 10,     /* of one address (IPv6: its /64), whatever they were for */

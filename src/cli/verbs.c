@@ -60,8 +60,8 @@ const struct bm_family bm_families[] = {
 #define POLICY                                                                                                                     \
     { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                       \
     { "rot", "roots of trust allowed: atecc608, tpm2 ...; default: any", .kind = BM_WORD_LIST, .member = "change.rot" },           \
-    { "protocols", "enrolment protocols: est, onboard; default: any", .kind = BM_WORD_LIST, .member = "change.protocols",          \
-      .values = "est onboard" },                                                                                                   \
+    { "protocols", "enrolment protocols: est, onboard, cmp; default: any", .kind = BM_WORD_LIST, .member = "change.protocols",     \
+      .values = "est onboard cmp" },                                                                                               \
     { "services", "services its devices get credentials for; the first is the default", .kind = BM_WORD_LIST,                      \
       .member = "change.services" },                                                                                               \
     { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
@@ -78,7 +78,9 @@ const struct bm_family bm_families[] = {
     { "server-keygen", "may its devices have their keys made here (EST serverkeygen)?", .kind = BM_WORD_YESNO,                     \
       .member = "change.server_keygen" },                                                                                          \
     { "server-keygen-encrypted", "and then only encrypted to a key of the device?", .kind = BM_WORD_YESNO,                         \
-      .member = "change.server_keygen_encrypted" }
+      .member = "change.server_keygen_encrypted" },                                                                                \
+        { "revoke-unconfirmed", "revoke what a device got over CMP and did not confirm in time?", .kind = BM_WORD_YESNO,           \
+          .member = "change.revoke_unconfirmed" }
 
 #define SERVICE                                                                                                                    \
     TITLE, { "profile", "certificate profile; default: the product's" },                                                           \

@@ -201,6 +201,7 @@ static timed_fn *const timed[] = {
     [BM_CMD_CRL] = bm_run_crl,
     [BM_CMD_OCSP] = bm_run_ocsp,
     [BM_CMD_ERRAND] = bm_run_errand,
+    [BM_CMD_CMP] = bm_run_cmp,
 };
 
 static timed_fn *timed_of(uint8_t type)

@@ -329,8 +329,11 @@ BM_MUST_USE enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason,
 BM_MUST_USE enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out,
                                    struct bm_error *e); /* ocsp.c */
-void bm_revocation_outdated(struct bm_keeper *k);       /* another host has revoked something, or may have */
-void bm_revocation_look_again(struct bm_keeper *k);     /* there may be other CAs now */
+/* cmp.c; and a step of what is left to do about transactions that are over, cmp_confirm.c */
+BM_MUST_USE enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+bool bm_cmp_step(struct bm_keeper *k, int64_t now);
+void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
+void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */

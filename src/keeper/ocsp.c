@@ -1,89 +1,6 @@
-/* OCSP, RFC 6960: each issuing CA has a delegated responder, whose key never leaves this process's memory and whose certificate lives for
- * days; it is made anew at half of that and at every start. Only what is in the registry is "good"; a serial number that its CA never gave
+/* OCSP, RFC 6960: each issuing CA has a delegated responder (delegate.c). Only what is in the registry is "good"; a serial number that its CA never gave
  * out is "unknown" (section 2.2). */
 #include "keeper/revocation.h"
-
-#include <openssl/ec.h>
-#include <openssl/rand.h>
-
-/* --- the responder ---------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc certify(struct bm_keeper *k, const struct bm_authority *a, struct bm_issuer *by, const struct bm_key *key,
-                          int64_t now, struct bm_credential *c, struct bm_error *e)
-{
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    struct bm_subject_words words = { .org = a->organisation[0] != '\0' ? a->organisation : "Birthmark", .service = a->name };
-    struct bm_issue i = {
-        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
-    };
-    struct bm_cert made;
-    enum bm_rc rc = bm_profile_open(k, "ocsp-signing", &profile, e);
-
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    i.profile = profile;
-    i.issuer_key = by->key;
-    c->cert.max = BM_CERT_MAX;
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
-}
-
-static enum bm_rc write_down(struct bm_keeper *k, struct bm_credential *c, const char *ca, int64_t now, struct bm_error *e)
-{
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_pack("{s:s}", "ca", ca);
-    enum bm_rc rc = bm_credential_put(k->store, c, e);
-
-    if (rc == BM_OK && bm_json_pem(fields, "certificate", bm_buf_rd(&c->cert)) != 0)
-        rc = bm_fail(e, BM_NOMEM, "no memory");
-    return rc == BM_OK ? bm_record(k, now, "ocsp.certificate", fields, e) : rc;
-}
-
-static enum bm_rc new_key(struct bm_key **ret, struct bm_error *e)
-{
-    EVP_PKEY *evp = EVP_EC_gen("P-256");
-
-    return evp != NULL ? bm_key_of_evp(evp, ret, e) : bm_fail(e, BM_BUG, "the library makes no key");
-}
-
-static enum bm_rc new_responder(struct bm_keeper *k, struct bm_authority *a, struct bm_issuer *by, int64_t now, struct bm_error *e)
-{
-    BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
-    BM_CLEANUP(bm_credential_done)
-    struct bm_credential c = { .ca_id = a->ca_id, .state = "active", .protocol = "internal", .issued_at = now };
-    enum bm_rc rc = new_key(&key, e);
-
-    if (rc == BM_OK)
-        rc = certify(k, a, by, key, now, &c, e);
-    if (rc == BM_OK)
-        rc = write_down(k, &c, a->name, now, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c.cert), &a->responder, e); /* the bytes stay where they are */
-    if (rc != BM_OK)
-        return bm_wrap(e, rc, "OCSP responder of CA '%s'", a->name);
-    bm_buf_done(&a->responder_der);
-    a->responder_der = c.cert;
-    c.cert = (struct bm_buf){ 0 };
-    bm_key_free(a->responder_key);
-    a->responder_key = BM_MOVE(key);
-    return BM_OK;
-}
-
-/* Revoked by an administrator like any other certificate, it is replaced as well: its status is looked up with each new epoch. */
-static bool responder_good(struct bm_keeper *k, const struct bm_authority *a, int64_t now)
-{
-    const struct bm_cert *c = &a->responder;
-    struct bm_revoked row;
-
-    return a->responder_key != NULL && now >= c->not_before && c->not_after - now > (c->not_after - c->not_before) / 2 &&
-           bm_credential_peek(k->store, c->serial.p, &row, NULL) == BM_OK && strcmp(row.state, "active") == 0;
-}
 
 /* --- one answer ------------------------------------------------------------------------------------------------------------------- */
 /* RFC 6960 section 2.2: "good" only for a certificate that is in the registry, of this very CA. */
@@ -144,15 +61,15 @@ static enum bm_rc produce(struct bm_keeper *k, struct bm_authority *a, const str
     struct bm_issuer *by;
     enum bm_rc rc = bm_issuer_get(k, a->ca_id, &by, e);
 
-    if (rc == BM_OK && !responder_good(k, a, now))
-        rc = new_responder(k, a, by, now, e);
+    if (rc == BM_OK)
+        rc = bm_delegate_ready(k, a, &bm_delegate_ocsp, &a->responder, by, now, e);
     if (rc != BM_OK)
         return rc;
-    r->key = a->responder_key;
-    r->cert = &a->responder;
+    r->key = a->responder.key;
+    r->cert = &a->responder.cert;
     r->with_cert = true;
     r->this_update = now;
-    r->next_update = now + BM_OCSP_LIFE_S < a->responder.not_after ? now + BM_OCSP_LIFE_S : a->responder.not_after;
+    r->next_update = now + BM_OCSP_LIFE_S < a->responder.cert.not_after ? now + BM_OCSP_LIFE_S : a->responder.cert.not_after;
     r->nonce = q->nonce;
     for (r->n = 0; rc == BM_OK && r->n < q->n; r->n++)
         rc = look_up(k, a, &q->ids[r->n], &r->answers[r->n], e);

@@ -98,6 +98,8 @@ static enum bm_rc take_member(struct bm_policy *p, const char *member, const jso
         return take_bool(v, member, &p->server_keygen, e);
     if (strcmp(member, "server_keygen_encrypted") == 0)
         return take_bool(v, member, &p->server_keygen_encrypted, e);
+    if (strcmp(member, "revoke_unconfirmed") == 0)
+        return take_bool(v, member, &p->revoke_unconfirmed, e);
     if (strcmp(member, "self_registration") == 0)
         return take_bool(v, member, &p->self_registration, e);
     return bm_fail(e, BM_USAGE, "policy: unknown member '%.40s'", member);

@@ -19,8 +19,8 @@ static void authority_done(struct bm_authority *a)
 {
     crl_ready_done(&a->full);
     crl_ready_done(&a->delta);
-    bm_key_free(a->responder_key);
-    bm_buf_done(&a->responder_der);
+    bm_delegate_done(&a->responder);
+    bm_delegate_done(&a->cmp);
 }
 
 void bm_revocation_drop(struct bm_keeper *k)
@@ -72,7 +72,15 @@ enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason, int64_t at,
 }
 
 /* --- the CAs --------------------------------------------------------------------------------------------------------------------- */
-static struct bm_authority *find_id(struct bm_revocation *r, int64_t ca_id)
+struct bm_authority *bm_authority_of(struct bm_revocation *r, const uint8_t subject_sha256[32])
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (memcmp(r->at[i].issuer.name[BM_OCSP_SHA256], subject_sha256, 32) == 0)
+            return &r->at[i];
+    return NULL;
+}
+
+struct bm_authority *bm_authority_by_id(struct bm_revocation *r, int64_t ca_id)
 {
     for (size_t i = 0; i < r->n; i++)
         if (r->at[i].ca_id == ca_id)
@@ -107,7 +115,7 @@ static enum bm_rc describe(struct bm_authority *a, const struct bm_ca *row, stru
 static enum bm_rc add_ca(void *arg, const struct bm_ca *row, struct bm_error *e)
 {
     struct bm_revocation *r = arg;
-    struct bm_authority *a = find_id(r, row->id), made = { 0 };
+    struct bm_authority *a = bm_authority_by_id(r, row->id), made = { 0 };
     enum bm_rc rc = BM_OK;
 
     if (a == NULL && r->n == BM_OCSP_RESPONDERS_MAX)

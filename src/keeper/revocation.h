@@ -1,4 +1,4 @@
-/* What revocation.c (CRLs) and ocsp.c share: for each CA what it takes to answer for it, and what is kept ready. */
+/* What revocation.c (CRLs), ocsp.c and cmp.c share: for each CA what it takes to answer for it, and what is kept ready. */
 #ifndef BM_KEEPER_REVOCATION_H
 #define BM_KEEPER_REVOCATION_H
 
@@ -11,6 +11,14 @@ struct bm_crl_ready {
     struct bm_buf der;
     char etag[BM_ETAG_LEN];
     size_t entries;
+};
+
+/* Who speaks for a CA in one protocol: a key that lives in this process only, and a short-lived certificate over it. */
+struct bm_delegate {
+    struct bm_key *key;
+    struct bm_buf der;
+    struct bm_cert cert; /* borrows from der */
+    uint64_t epoch;      /* of the last look at whether it is revoked */
 };
 
 /* One CA. */
@@ -30,10 +38,7 @@ struct bm_authority {
     int64_t base; /* number of the complete CRL that the delta starts from */
     struct bm_crl_ready full, delta;
 
-    /* OCSP: a responder's key lives in this process only; its certificate is short-lived */
-    struct bm_key *responder_key;
-    struct bm_buf responder_der;
-    struct bm_cert responder; /* borrows from responder_der */
+    struct bm_delegate responder, cmp;
 };
 
 /* An OCSP answer without nonce. */
@@ -53,6 +58,19 @@ struct bm_revocation {
 
 /* k->revocation with all CAs of the registry in it. */
 BM_MUST_USE enum bm_rc bm_authorities(struct bm_keeper *k, struct bm_revocation **ret, struct bm_error *e);
+struct bm_authority *bm_authority_by_id(struct bm_revocation *r, int64_t ca_id);                 /* NULL: there is none */
+struct bm_authority *bm_authority_of(struct bm_revocation *r, const uint8_t subject_sha256[32]); /* by its name, whole, DER */
+
+/* delegate.c */
+struct bm_delegate_kind {
+    const char *profile, *event, *title;
+};
+extern const struct bm_delegate_kind bm_delegate_ocsp, bm_delegate_cmp;
+/* Makes it, or makes it anew when half its life is over or somebody has revoked it, inside the open transaction. */
+BM_MUST_USE enum bm_rc bm_delegate_ready(struct bm_keeper *k, const struct bm_authority *a, const struct bm_delegate_kind *kind,
+                                         struct bm_delegate *d, struct bm_issuer *by, int64_t now, struct bm_error *e);
+void bm_delegate_done(struct bm_delegate *d);
+
 /* The CA of this name, its CRLs fresh: made now, inside the open transaction, if need be. BM_NOTFOUND "unknown-ca", BM_DENIED "ca-revoked",
  * "issuer-expired". */
 BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret,

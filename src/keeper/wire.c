@@ -338,6 +338,23 @@ enum bm_rc bm_message_parse(struct bm_rd in, struct bm_message *ret, struct bm_e
     return rc;
 }
 
+void bm_cmp_told_write(struct bm_buf *out, const struct bm_cmp_told *t)
+{
+    put_text(out, t->code);
+    bm_buf_vec(out, t->der);
+}
+
+enum bm_rc bm_cmp_told_parse(struct bm_rd in, struct bm_cmp_told *ret, struct bm_error *e)
+{
+    struct bm_cmp_told t = { 0 };
+    bool ok = get_text(&in, t.code, sizeof t.code) && printable(t.code) && bm_rd_vec(&in, BM_FRAME_MAX, &t.der);
+    enum bm_rc rc = finish(ok, in, "CMP answer", e);
+
+    if (rc == BM_OK)
+        *ret = t;
+    return rc;
+}
+
 /* --- revocation --------------------------------------------------------------------------------------------------------------- */
 void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c)
 {

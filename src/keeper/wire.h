@@ -20,6 +20,7 @@ enum bm_command {
     BM_CMD_OCSP = 8,      /* OCSPRequest, DER -> struct bm_ocsp_told */
     BM_CMD_API = 9,       /* struct bm_api_ask -> JSON text: an administrator's act, by the right of a token */
     BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
+    BM_CMD_CMP = 10,      /* struct bm_message -> struct bm_cmp_told */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };
@@ -152,6 +153,14 @@ struct bm_message {
 };
 void bm_message_write(struct bm_buf *out, const struct bm_message *m);
 BM_MUST_USE enum bm_rc bm_message_parse(struct bm_rd in, struct bm_message *ret, struct bm_error *e);
+
+/* What CMP answers: a message, signed. */
+struct bm_cmp_told {
+    char code[32]; /* of the refusal in it; "" */
+    struct bm_rd der;
+};
+void bm_cmp_told_write(struct bm_buf *out, const struct bm_cmp_told *t);
+BM_MUST_USE enum bm_rc bm_cmp_told_parse(struct bm_rd in, struct bm_cmp_told *ret, struct bm_error *e);
 
 struct bm_crl_ask {
     struct bm_rd ca; /* its name */

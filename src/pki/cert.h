@@ -78,7 +78,7 @@ BM_MUST_USE enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct b
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
- * "batch-ca", "manifest-signer", "ocsp-signing". A NULL-named row ends the table. */
+ * "batch-ca", "manifest-signer", "ocsp-signing", "cmp-signing". A NULL-named row ends the table. */
 struct bm_profile_builtin {
     const char *name, *json;
 };

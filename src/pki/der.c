@@ -90,6 +90,21 @@ bool bm_der_uint(struct bm_rd *r, uint64_t *ret)
     return bm_rd_uint(&v, v.n, ret);
 }
 
+bool bm_der_int(struct bm_rd *r, int64_t *ret)
+{
+    struct bm_rd t = *r, v;
+    uint64_t n;
+
+    if (!bm_der_take(&t, BM_DER_INTEGER, &v) || !bm_der_int_ok(v) || v.n > 4)
+        return false;
+    n = v.p[0] >= 0x80 ? UINT64_MAX : 0;
+    for (size_t i = 0; i < v.n; i++)
+        n = n << 8 | v.p[i];
+    *ret = (int64_t)n;
+    *r = t;
+    return true;
+}
+
 bool bm_der_bits(struct bm_rd *r, struct bm_rd *ret)
 {
     struct bm_rd t = *r, v;

@@ -44,6 +44,8 @@ bool bm_der_next_is(struct bm_rd r, uint8_t tag);
 bool bm_der_int_ok(struct bm_rd value);
 /* A non-negative INTEGER that fits. */
 BM_MUST_USE bool bm_der_uint(struct bm_rd *r, uint64_t *ret);
+/* An INTEGER of either sign, of at most four bytes. */
+BM_MUST_USE bool bm_der_int(struct bm_rd *r, int64_t *ret);
 /* A BIT STRING of whole bytes. */
 BM_MUST_USE bool bm_der_bits(struct bm_rd *r, struct bm_rd *ret);
 /* Contents of an OBJECT IDENTIFIER: at least one arc, each minimal and complete. */

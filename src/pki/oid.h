@@ -77,6 +77,8 @@
 #define OID_KP_TIME "\x2b\x06\x01\x05\x05\x07\x03\x08"
 #define OID_KP_OCSP "\x2b\x06\x01\x05\x05\x07\x03\x09"
 #define OID_KP_ANY "\x55\x1d\x25\x00"
+#define OID_KP_CMC_RA "\x2b\x06\x01\x05\x05\x07\x03\x1c" /* RFC 6402 section 2.10 */
+#define OID_KP_CM_KGA "\x2b\x06\x01\x05\x05\x07\x03\x20" /* RFC 9810 appendix F */
 
 /* names */
 #define OID_CN "\x55\x04\x03"
@@ -107,5 +109,10 @@
 #define OID_ASYMM_DECRYPT_KEY_ID "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x36" /* RFC 7030 section 4.4.1.2 */
 #define OID_KEY_PACKAGE "\x60\x86\x48\x01\x65\x02\x01\x02\x4e\x05"              /* RFC 5958 section 2 */
 #define OID_CMS_SIGNED_DATA "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
+
+/* CMP and CRMF: RFC 9810, RFC 4211 */
+#define OID_IT_IMPLICIT_CONFIRM "\x2b\x06\x01\x05\x05\x07\x04\x0d"
+#define OID_IT_CONFIRM_WAIT "\x2b\x06\x01\x05\x05\x07\x04\x0e"
+#define OID_OLD_CERT_ID "\x2b\x06\x01\x05\x05\x07\x05\x01\x05"
 
 #endif

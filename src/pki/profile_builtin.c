@@ -26,5 +26,7 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
     { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
     { "ocsp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"OCSPSigning\"],\"ocsp_nocheck\":true,"
                       "\"subject\":\"CN={service|=Issuing},OU=OCSP,O={org}\"}" },
+    { "cmp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"cmcRA\",\"cmKGA\"],"
+                     "\"subject\":\"CN={service|=Issuing},OU=CMP,O={org}\"}" },
     { NULL, NULL },
 };

@@ -13,11 +13,7 @@ const struct bm_usage_name bm_usage_names[] = {
 };
 
 const struct bm_purpose_name bm_purpose_names[] = {
-    { "serverAuth", BM_LIT(OID_KP_SERVER) },
-    { "clientAuth", BM_LIT(OID_KP_CLIENT) },
-    { "codeSigning", BM_LIT(OID_KP_CODE) },
-    { "emailProtection", BM_LIT(OID_KP_EMAIL) },
-    { "timeStamping", BM_LIT(OID_KP_TIME) },
-    { "OCSPSigning", BM_LIT(OID_KP_OCSP) },
-    { NULL, { NULL, 0 } },
+    { "serverAuth", BM_LIT(OID_KP_SERVER) },     { "clientAuth", BM_LIT(OID_KP_CLIENT) }, { "codeSigning", BM_LIT(OID_KP_CODE) },
+    { "emailProtection", BM_LIT(OID_KP_EMAIL) }, { "timeStamping", BM_LIT(OID_KP_TIME) }, { "OCSPSigning", BM_LIT(OID_KP_OCSP) },
+    { "cmcRA", BM_LIT(OID_KP_CMC_RA) },          { "cmKGA", BM_LIT(OID_KP_CM_KGA) },      { NULL, { NULL, 0 } },
 };

@@ -1,6 +1,7 @@
 #include "protocol/operation.h"
 
 #include "protocol/api.h"
+#include "protocol/cmp.h"
 #include "protocol/est.h"
 #include "protocol/form.h"
 #include "protocol/onboard.h"
@@ -38,6 +39,12 @@ const struct bm_operation bm_operations[] = {
       bm_onboard_enrol_render, bm_onboard_refuse },
     { "onboard-status", "onboard", BM_POST, "/onboard/v1/status", BM_HTTP_BODY_MAX, false, BM_CMD_STATUS, bm_onboard_status_prepare,
       bm_onboard_status_render, bm_onboard_refuse },
+    { "cmp", "cmp", BM_POST, "/.well-known/cmp", BM_HTTP_BODY_MAX, false, BM_CMD_CMP, bm_cmp_prepare, bm_cmp_render, bm_cmp_refuse,
+      .public_http = true },
+    { "cmp", "cmp", BM_POST, "/.well-known/cmp/**", BM_HTTP_BODY_MAX, false, BM_CMD_CMP, bm_cmp_prepare, bm_cmp_render,
+      bm_cmp_refuse, .public_http = true },
+    { "cmp", "cmp", BM_POST, "/cmp", BM_HTTP_BODY_MAX, false, BM_CMD_CMP, bm_cmp_prepare, bm_cmp_render, bm_cmp_refuse,
+      .public_http = true },
     { "crl-delta", "crl", BM_GET, "/crl/*-delta.crl", 0, false, BM_CMD_CRL, bm_crl_delta_prepare, bm_crl_render, bm_refuse_text,
       .public_http = true },
     { "crl", "crl", BM_GET, "/crl/*.crl", 0, false, BM_CMD_CRL, bm_crl_full_prepare, bm_crl_render, bm_refuse_text,

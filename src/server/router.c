@@ -163,7 +163,7 @@ static enum bm_rc find_operation(struct bm_exchange *x, struct bm_http *h, bool 
     if (x->op == NULL)
         return no_operation(x, e);
     if (x->plain && !x->op->public_http)
-        return bm_refuse(e, BM_DENIED, "tls-required", "%s is served over TLS only; here are CRLs and OCSP", x->op->name);
+        return bm_refuse(e, BM_DENIED, "tls-required", "%s is served over TLS only; here is what is signed in itself", x->op->name);
     rc = x->op->admit != NULL ? x->op->admit(&x->q, e) : BM_OK;
     if (rc == BM_OK)
         rc = check_body(x->op, h, e);

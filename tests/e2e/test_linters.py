@@ -54,7 +54,7 @@ def all_profiles(server, folder, device_alg):
     certs["batch-ca"] = export(server, folder, "lot", "ca", "export", "lot"), ["root", "middle"]
     server.run("ca", "create", "devices", "--parent", "root", "--profile", "device-root-ca", "--org", "Makers")
     certs["device-root-ca"] = export(server, folder, "devices", "ca", "export", "devices"), ["root"]
-    for profile in ("ldevid", "idevid", "manifest-signer", "ocsp-signing"):
+    for profile in ("ldevid", "idevid", "manifest-signer", "ocsp-signing", "cmp-signing"):
         certs[profile] = through_a_service(server, folder, profile, device_alg), ["root", "issuing"]
     own = folder / "tls-server.pem"
     own.write_text(ssl.get_server_certificate(("127.0.0.1", server.port)))
@@ -87,7 +87,7 @@ EVERY_CA = pytest.mark.parametrize("ca_alg", CA_ALGS)
 def test_every_profile_is_here(server):
     names = {p["name"] for p in server.ask("profile", "list")["rows"]}
     assert names == {"root-ca", "issuing-ca", "intermediate-ca", "batch-ca", "device-root-ca", "ldevid", "idevid", "manifest-signer",
-                     "tls-server", "ocsp-signing"}
+                     "tls-server", "ocsp-signing", "cmp-signing"}
 
 
 @EVERY_CA

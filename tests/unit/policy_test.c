@@ -28,7 +28,7 @@ static enum bm_rc parse(const char *json, size_t n, struct bm_policy *ret)
     "\"aws\"],"                                                                                                                    \
     "\"ca\":\"issuing-2\",\"approval\":\"always\",\"renew_after_percent\":80,\"renew_expired\":true,\"birth_certificate\":true,"   \
     "\"server_keygen\":true,"                                                                                                      \
-    "\"server_keygen_encrypted\":true,\"self_registration\":"                                                                      \
+    "\"server_keygen_encrypted\":true,\"revoke_unconfirmed\":true,\"self_registration\":"                                          \
     "true}"
 
 static void defaults(void **state)
@@ -42,7 +42,7 @@ static void defaults(void **state)
         assert_int_equal(parse(same[i], strlen(same[i]), &p), BM_OK);
         assert_true(p.n_rot == 0 && p.n_protocols == 0 && p.n_services == 0 && p.ca[0] == '\0' && p.renew_after_percent == 66);
         assert_true(!p.renew_expired && !p.birth_certificate && !p.self_registration && !p.server_keygen &&
-                    !p.server_keygen_encrypted);
+                    !p.server_keygen_encrypted && !p.revoke_unconfirmed);
         assert_string_equal(p.profile, "ldevid");
     }
 }

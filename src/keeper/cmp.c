@@ -1,0 +1,92 @@
+/* The door for CMP: every message that parses gets a signed answer, and a refusal is one of them. */
+#include "keeper/cmp.h"
+
+#include "base/text.h"
+
+#include <openssl/rand.h>
+#include <stdio.h>
+
+static bm_cmp_fn *const handlers[BM_CMP_TYPES] = {
+    [BM_CMP_IR] = bm_cmp_ir,
+    [BM_CMP_CR] = bm_cmp_cr,
+    [BM_CMP_KUR] = bm_cmp_kur,
+    [BM_CMP_P10CR] = bm_cmp_p10cr,
+    [BM_CMP_CERTCONF] = bm_cmp_certconf,
+};
+
+static void job_done(struct bm_cmp_job *j)
+{
+    bm_buf_done(&j->spki);
+    bm_buf_done(&j->wanted);
+    bm_buf_done(&j->judged);
+}
+
+static enum bm_rc handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e)
+{
+    enum bm_rc rc = bm_cmp_parse(j->in.body, &j->m, e);
+
+    if (rc == BM_OK)
+        rc = bm_cmp_check(j, e);
+    if (rc == BM_OK)
+        rc = handlers[j->m.type] != NULL ? handlers[j->m.type](j, w, e) : bm_fail(e, BM_BUG, "nobody for body %u", j->m.type);
+    if (rc != BM_OK && j->lost)
+        return bm_wrap(e, BM_IO, "CMP");
+    return rc;
+}
+
+/* The refusal goes into the record once, and to the device as an error message with our code in front of the sentence. */
+static enum bm_rc refuse(struct bm_cmp_job *j, struct bm_error *why, struct bm_derw *w)
+{
+    char text[BM_CMP_TEXT_MAX];
+    struct bm_error lost;
+
+    if (!j->written_down && bm_record_refusal(j->k, &j->c, j->now, why, &lost) == BM_IO) {
+        *why = lost;
+        return BM_IO;
+    }
+    snprintf(text, sizeof text, "%s: %s (correlation %s)", bm_error_code(why), why->what, j->in.correlation);
+    *w = bm_derw_of(w->p, w->cap);
+    bm_cmp_put_error(w, bm_cmp_fail_of(why), text);
+    return BM_OK;
+}
+
+static enum bm_rc respond(struct bm_cmp_job *j, struct bm_rd body, const char *code, struct bm_buf *out, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CMP_ANSWER_MAX };
+    struct bm_cmp_told told = { 0 };
+    enum bm_rc rc = bm_cmp_answer(j, body, &der, e);
+
+    if (rc != BM_OK)
+        return j->lost ? bm_wrap(e, BM_IO, "CMP answer") : rc; /* nothing may stay that nobody is told of */
+    snprintf(told.code, sizeof told.code, "%s", code);
+    told.der = bm_buf_rd(&der);
+    bm_cmp_told_write(out, &told);
+    return bm_buf_check(out, e);
+}
+
+enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
+{
+    BM_CLEANUP(job_done) struct bm_cmp_job j = { .k = k, .now = now };
+    uint8_t room[BM_CMP_ANSWER_MAX / 2];
+    struct bm_derw body = bm_derw_of(room, sizeof room);
+    struct bm_error why = { 0 };
+    enum bm_rc rc = bm_message_parse(payload, &j.in, e);
+
+    if (rc != BM_OK)
+        return rc;
+    memcpy(j.c.correlation, j.in.correlation, sizeof j.c.correlation);
+    memcpy(j.c.peer, j.in.peer, sizeof j.c.peer);
+    memcpy(j.c.protocol, "cmp", sizeof "cmp");
+    if (RAND_bytes(j.nonce, sizeof j.nonce) != 1)
+        return bm_fail(e, BM_BUG, "no random numbers");
+    rc = handle(&j, &body, &why);
+    if (rc == BM_OK && body.bad)
+        rc = bm_fail(&why, BM_IO, "a CMP body over %zu bytes", sizeof room);
+    if (rc == BM_OK)
+        return respond(&j, bm_derw_rd(&body), "", out, e);
+    if (rc == BM_IO || refuse(&j, &why, &body) != BM_OK) {
+        *e = why;
+        return BM_IO;
+    }
+    return respond(&j, bm_derw_rd(&body), bm_error_code(&why), out, e);
+}

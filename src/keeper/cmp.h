@@ -1,0 +1,46 @@
+/* The door for CMP, RFC 9810 in the profile of RFC 9483: a message in, a message out. docs/cmp.md. What the files keeper/cmp*.c share. */
+#ifndef BM_KEEPER_CMP_H
+#define BM_KEEPER_CMP_H
+
+#include "keeper/internal.h"
+#include "pki/cmp.h"
+#include "store/cmp.h"
+
+/* One message on its way through. */
+struct bm_cmp_job {
+    struct bm_keeper *k;
+    int64_t now;
+    struct bm_message in;
+    struct bm_cmp m;
+    struct bm_enrol c;     /* what the judge is asked, and what a refusal is written down with */
+    struct bm_cert signer; /* whose signature protects the message */
+    uint8_t who[32];       /* SHA-256 of its key */
+    uint8_t digest[32];    /* of the transactionID */
+    bool written_down;     /* the refusal: the judge has done it */
+    bool lost;             /* rows have been written: whatever fails now takes the transaction with it */
+    struct bm_buf spki, wanted,
+        judged; /* the signer's key, when there is no certificate; the key to be certified; the judge's answer */
+
+    /* of the answer */
+    struct bm_rd issuer; /* Name of the CA that it comes from; empty: the one the message is addressed to */
+    bool with_root;      /* caPubs: the root of that CA */
+    uint8_t nonce[BM_CMP_NONCE_LEN];
+    bool implicit_confirm;
+    int64_t confirm_until;
+    const struct bm_cmp_granted *granted;
+};
+
+/* A refusal has a code; each code of ours here says which failInfo goes with it (cmp_error.c). */
+enum bm_cmp_fail bm_cmp_fail_of(const struct bm_error *e);
+
+/* cmp_check.c: RFC 9483 section 3.5. Sets signer, who, digest and the evidence. */
+BM_MUST_USE enum bm_rc bm_cmp_check(struct bm_cmp_job *j, struct bm_error *e);
+
+/* cmp_enrol.c, cmp_confirm.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
+typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
+bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf;
+
+/* cmp_answer.c: the message around a body */
+BM_MUST_USE enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf *out, struct bm_error *e);
+
+#endif

@@ -1,0 +1,164 @@
+/* CMP messages, RFC 9810 (versions 2 and 3), and the certificate requests in them, CRMF, RFC 4211: as much as the profile of RFC 9483 has. Read
+ * strictly, written; nothing here decides anything. Everything parsed borrows from the bytes given. Pure, any thread. */
+#ifndef BM_PKI_CMP_H
+#define BM_PKI_CMP_H
+
+#include "pki/cert.h"
+#include "pki/der.h"
+
+enum {
+    BM_CMP_NONCE_LEN = 16,          /* of nonces we make; RFC 9483 section 3.1 wants 128 bits of all */
+    BM_CMP_NONCE_MAX = 64,          /* of nonces and transaction identifiers that we take */
+    BM_CMP_CERTS_MAX = 8,           /* extraCerts */
+    BM_CMP_INFO_MAX = 16,           /* generalInfo */
+    BM_CMP_TEXT_MAX = 320,          /* what an error says */
+    BM_CMP_ANSWER_MAX = 128 * 1024, /* a certificate, its root, and four more of BM_CERT_MAX fit */
+};
+
+/* PKIBody, RFC 9810 section 5.1.2: the tags. */
+enum bm_cmp_type {
+    BM_CMP_IR = 0,
+    BM_CMP_IP = 1,
+    BM_CMP_CR = 2,
+    BM_CMP_CP = 3,
+    BM_CMP_P10CR = 4,
+    BM_CMP_KUR = 7,
+    BM_CMP_KUP = 8,
+    BM_CMP_RR = 11,
+    BM_CMP_RP = 12,
+    BM_CMP_PKICONF = 19,
+    BM_CMP_NESTED = 20,
+    BM_CMP_GENM = 21,
+    BM_CMP_GENP = 22,
+    BM_CMP_ERROR = 23,
+    BM_CMP_CERTCONF = 24,
+    BM_CMP_POLLREQ = 25,
+    BM_CMP_POLLREP = 26,
+    BM_CMP_TYPES = 27,
+};
+
+/* PKIStatus and PKIFailureInfo, section 5.2.3. */
+enum bm_cmp_status { BM_CMP_ACCEPTED = 0, BM_CMP_GRANTED_WITH_MODS = 1, BM_CMP_REJECTION = 2, BM_CMP_WAITING = 3 };
+enum bm_cmp_fail {
+    BM_CMP_BAD_ALG = 0,
+    BM_CMP_BAD_MESSAGE_CHECK = 1,
+    BM_CMP_BAD_REQUEST = 2,
+    BM_CMP_BAD_TIME = 3,
+    BM_CMP_BAD_CERT_ID = 4,
+    BM_CMP_BAD_DATA_FORMAT = 5,
+    BM_CMP_WRONG_AUTHORITY = 6,
+    BM_CMP_BAD_POP = 9,
+    BM_CMP_CERT_REVOKED = 10,
+    BM_CMP_CERT_CONFIRMED = 11,
+    BM_CMP_WRONG_INTEGRITY = 12,
+    BM_CMP_BAD_RECIPIENT_NONCE = 13,
+    BM_CMP_ADD_INFO_NOT_AVAILABLE = 17,
+    BM_CMP_BAD_SENDER_NONCE = 18,
+    BM_CMP_BAD_CERT_TEMPLATE = 19,
+    BM_CMP_SIGNER_NOT_TRUSTED = 20,
+    BM_CMP_TRANSACTION_ID_IN_USE = 21,
+    BM_CMP_UNSUPPORTED_VERSION = 22,
+    BM_CMP_NOT_AUTHORIZED = 23,
+    BM_CMP_SYSTEM_UNAVAIL = 24,
+    BM_CMP_SYSTEM_FAILURE = 25,
+};
+
+/* --- reading -------------------------------------------------------------------------------------------------------------------- */
+/* PKIHeader, section 5.1.1. What is not there is empty. */
+struct bm_cmp_header {
+    uint64_t pvno;
+    struct bm_rd sender;                      /* whole GeneralName */
+    struct bm_rd sender_name, recipient_name; /* whole Name, when it is a directoryName; or empty */
+    bool has_time;
+    int64_t time;                /* messageTime */
+    struct bm_rd protection_alg; /* whole AlgorithmIdentifier */
+    struct bm_rd sender_kid, tid, sender_nonce, recip_nonce;
+    bool implicit_confirm;     /* asked for */
+    bool implicit_confirm_odd; /* with a value that is not NULL, or beside a confirmWaitTime */
+};
+struct bm_cmp {
+    struct bm_cmp_header h;
+    struct bm_rd
+        part;     /* header and body as they stand, one after the other: what protection covers, without the SEQUENCE around them */
+    uint8_t type; /* enum bm_cmp_type, or another tag up to BM_CMP_TYPES */
+    struct bm_rd content; /* of the body, without its tag */
+    bool has_protection;
+    struct bm_rd protection; /* contents of the BIT STRING, whole bytes */
+    size_t n_certs;
+    struct bm_rd certs[BM_CMP_CERTS_MAX]; /* extraCerts, each a SEQUENCE of its own; certificates when they are needed */
+};
+/* BM_MALFORMED; BM_LIMIT (over BM_CMP_CERTS_MAX, BM_CMP_INFO_MAX, BM_CMP_NONCE_MAX). The body's content is not looked into. */
+BM_MUST_USE enum bm_rc bm_cmp_parse(struct bm_rd der, struct bm_cmp *ret, struct bm_error *e);
+/* ProtectedPart, section 5.1.3: appends the SEQUENCE over part. */
+BM_MUST_USE enum bm_rc bm_cmp_protected(struct bm_rd part, struct bm_buf *ret, struct bm_error *e);
+
+/* How a request shows that its sender has the key, RFC 4211 section 4. */
+enum bm_crmf_pop { BM_CRMF_POP_NONE, BM_CRMF_POP_RA_VERIFIED, BM_CRMF_POP_SIGNATURE, BM_CRMF_POP_OTHER };
+/* CertTemplate, RFC 4211 section 5; what is not there is empty. */
+struct bm_crmf_template {
+    bool has_version, has_validity;
+    uint64_t version;
+    struct bm_rd serial;          /* contents of the INTEGER */
+    struct bm_rd issuer, subject; /* whole Name */
+    struct bm_rd public_key;      /* [6] with its tag: bm_crmf_spki() */
+    struct bm_rd extensions;      /* contents of the SEQUENCE of them */
+};
+/* CertReqMessages: the first one, and how many there are. */
+struct bm_crmf {
+    size_t n;
+    int64_t req_id;
+    struct bm_rd request; /* CertRequest, whole: what the proof of possession signs */
+    struct bm_crmf_template t;
+    enum bm_crmf_pop pop;
+    bool pop_input;                /* poposkInput is there */
+    struct bm_rd pop_alg, pop_sig; /* whole AlgorithmIdentifier, contents of the BIT STRING */
+    struct bm_rd old_issuer;       /* of control oldCertID: whole Name, or empty */
+    struct bm_rd old_serial;       /* contents of the INTEGER */
+};
+BM_MUST_USE enum bm_rc bm_crmf_parse(struct bm_rd content, struct bm_crmf *ret, struct bm_error *e);
+BM_MUST_USE bool bm_crmf_template_parse(struct bm_rd in, struct bm_crmf_template *ret); /* in: contents of the SEQUENCE */
+/* Appends the template's key as a SubjectPublicKeyInfo of its own: it comes with an implicit tag. */
+BM_MUST_USE enum bm_rc bm_crmf_spki(const struct bm_crmf_template *t, struct bm_buf *ret, struct bm_error *e);
+
+/* CertConfirmContent, RFC 9810 section 5.3.18: the first one, and how many there are; n 0: the whole is rejected. */
+struct bm_cmp_confirm {
+    size_t n;
+    int64_t req_id;
+    struct bm_rd hash, hash_alg; /* hash_alg: whole AlgorithmIdentifier, or empty */
+    uint64_t status;             /* enum bm_cmp_status; BM_CMP_ACCEPTED when it says nothing */
+    bool has_fail;
+};
+BM_MUST_USE enum bm_rc bm_cmp_confirm_parse(struct bm_rd content, struct bm_cmp_confirm *ret, struct bm_error *e);
+/* Is that the hash of this certificate: by hash_alg, or else the hash that its signature was made with (SHA-512 for Ed25519, RFC 9481)? */
+BM_MUST_USE bool bm_cmp_hash_fits(const struct bm_cmp_confirm *c, const struct bm_cert *cert);
+
+/* --- writing -------------------------------------------------------------------------------------------------------------------- */
+/* Bodies, whole, to go into bm_cmp_answer.body. */
+void bm_cmp_put_empty(struct bm_derw *w, enum bm_cmp_type type); /* pkiconf */
+void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text);
+/* CertRepMessage with one certificate. ca: of caPubs, or empty. */
+struct bm_cmp_granted {
+    enum bm_cmp_type type;
+    int64_t req_id;
+    enum bm_cmp_status status;
+    struct bm_rd cert, ca;
+};
+void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g);
+
+/* A message of ours. */
+struct bm_cmp_answer {
+    uint64_t pvno;
+    struct bm_rd sender;    /* whole Name */
+    struct bm_rd recipient; /* whole GeneralName; empty: nobody's name */
+    int64_t time;
+    struct bm_rd sender_kid, tid, sender_nonce, recip_nonce; /* empty: left out */
+    bool implicit_confirm;
+    int64_t confirm_until; /* 0: not said */
+    struct bm_rd body;
+    const struct bm_key *key; /* signs it */
+    size_t n_certs;
+    struct bm_rd certs[BM_CMP_CERTS_MAX];
+};
+BM_MUST_USE enum bm_rc bm_cmp_write(const struct bm_cmp_answer *a, struct bm_buf *out, struct bm_error *e);
+
+#endif

@@ -1,0 +1,280 @@
+"""CMP (RFC 9810, 9483, 9811) as it should go: with OpenSSL's client, and with one made from the ASN.1 of the RFCs for what that one does not
+speak (version 3, a certificate that is turned down)."""
+
+import hashlib
+import subprocess
+
+import pytest
+from cryptography import x509
+
+import kit
+from cmpkit import (IMPLICIT_CONFIRM, Client, Message, cert_hash, cert_req, cert_status, ctx, integer, oid, seq, utf8)
+from kit import ChipMaker, Device
+
+OPENSSL_QUIET = ("-config", "", "-verbosity", "4")
+
+
+@pytest.fixture(scope="module")
+def server(shared_servers):
+    s = shared_servers()
+    s.init()
+    s.furnish(services=("telemetry", "updates"))
+    s.http = kit.free_port()
+    s.start("--listen-http", f"127.0.0.1:{s.http}")
+    return s
+
+
+@pytest.fixture(scope="module")
+def maker(server):
+    m = ChipMaker()
+    server.run("org", "trust", "chips", m.pem(server.folder / "maker.pem"), "--purpose", "birth")
+    return m
+
+
+@pytest.fixture(scope="module")
+def register(server, maker):
+    count = iter(range(1000))
+
+    def one(alg="P-256", self_signed=None, **more):
+        d = Device(alg)
+        if self_signed is None:
+            d.birth = d.cert = maker.birth(d)
+        else:
+            d.cert = d.self_signed(self_signed(d))
+        server.register(d, name=f"m-{next(count)}", **more)
+        return d
+
+    return one
+
+
+@pytest.fixture
+def client(server, register):
+    d = register()
+    c = Client(server, server.http, d.key, d.cert)
+    c.device = d
+    return c
+
+
+def state_of(server, cert):
+    return server.ask("cert", "show", f"{cert.serial_number:032x}")["state"]
+
+
+# --- OpenSSL ------------------------------------------------------------------------------------------------------------------------------
+
+
+class OpenSSL:
+    def __init__(self, server, folder):
+        self.server, self.folder = server, folder
+
+    def __call__(self, cmd, *words, path=".well-known/cmp", tls=False, want=0):
+        to = ("-tls_used", "-tls_trusted", self.server.anchors()) if tls else ()
+        port = self.server.port if tls else self.server.http
+        done = subprocess.run(["openssl", "cmp", *OPENSSL_QUIET, "-cmd", cmd, "-server", f"127.0.0.1:{port}", "-path", path,
+                               "-trusted", self.server.anchors(), *map(str, to), *map(str, words)],
+                              capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        assert done.returncode == want, done.stdout + done.stderr
+        return done
+
+    def cert(self, stem):
+        return x509.load_pem_x509_certificate((self.folder / stem).read_bytes())
+
+
+@pytest.fixture
+def openssl(server, tmp_path):
+    return OpenSSL(server, tmp_path)
+
+
+@pytest.mark.parametrize("alg", [a for a in kit.KEYS if a != "Ed25519"])  # OpenSSL 3.0 protects no messages with that
+def test_openssl_through_a_devices_life(server, register, openssl, tmp_path, alg):
+    """First certificate with the IDevID, renewal with what came of it, another one, and one by PKCS#10; confirmed and not."""
+    d = register(alg)
+    cert, key = d.files(tmp_path)
+    op = tmp_path / "op.key"
+    op.write_bytes(kit.key_pem(kit.KEYS["P-256"]()))
+    got, new = tmp_path / "c1.pem", ("-newkey", op)
+    openssl("ir", "-cert", cert, "-key", key, *new, "-subject", "/CN=whatever", "-certout", got, "-chainout", tmp_path / "chain.pem",
+            "-cacertsout", tmp_path / "root.pem")
+    assert d.udid in openssl.cert("c1.pem").subject.rfc4514_string()
+    assert openssl.cert("root.pem") == x509.load_pem_x509_certificate(server.anchors().read_bytes())
+    subprocess.run(["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", server.anchors(), "-untrusted",
+                    tmp_path / "chain.pem", got], check=True, capture_output=True)
+    next_key = tmp_path / "next.key"
+    next_key.write_bytes(kit.key_pem(kit.KEYS[alg]()))
+    openssl("kur", "-cert", got, "-key", op, "-newkey", next_key, "-certout", tmp_path / "c2.pem", "-implicit_confirm", tls=True,
+            path=".well-known/cmp/keyupdate")
+    assert openssl.cert("c2.pem").subject == openssl.cert("c1.pem").subject
+    openssl("cr", "-cert", got, "-key", op, *new, "-subject", "/CN=x", "-certout", tmp_path / "c3.pem", "-implicit_confirm", path="cmp")
+    subprocess.run(["openssl", "req", "-new", "-key", op, "-subj", "/CN=z", "-out", tmp_path / "csr"], check=True)
+    openssl("p10cr", "-cert", tmp_path / "c2.pem", "-key", next_key, "-csr", tmp_path / "csr", "-certout", tmp_path / "c4.pem",
+            path=".well-known/cmp/p/updates/pkcs10")
+    assert all(state_of(server, openssl.cert(f"c{n}.pem")) == "active" for n in range(1, 5))
+    listed = server.ask("cert", "show", f"{openssl.cert('c4.pem').serial_number:032x}")
+    assert (listed["service"], listed["protocol"]) == ("updates", "cmp")
+
+
+def test_openssl_without_a_certificate_to_send(register, openssl, tmp_path):
+    """OpenSSL sends no self-signed certificate along; the sender's common name then says which device it is."""
+    d = register(self_signed=lambda d: d.udid)
+    cert, key = d.files(tmp_path)
+    openssl("ir", "-cert", cert, "-key", key, "-newkey", key, "-subject", "/CN=x", "-certout", tmp_path / "c.pem")
+    assert d.udid in openssl.cert("c.pem").subject.rfc4514_string()
+
+
+def test_openssl_is_told_why_not(server, openssl, tmp_path):
+    """A refusal is a signed message with the code and the sentence; `birthmark why` has the same."""
+    stranger = Device()
+    stranger.cert = ChipMaker("Other Root").birth(stranger)
+    cert, key = stranger.files(tmp_path)
+    done = openssl("ir", "-cert", cert, "-key", key, "-newkey", key, "-subject", "/CN=x", "-certout", tmp_path / "c.pem", want=1)
+    said = done.stdout + done.stderr
+    assert "signerNotTrusted" in said and "unknown-device: no device with this key is registered" in said
+    assert "unknown-device" in server.run("why", stranger.udid).stdout
+
+
+# --- a client of our own ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pvno", [2, 3])
+def test_versions(client, pvno):
+    """The answer has the version of the question (RFC 9810 section 7), the nonces go to and fro, and the transaction is one."""
+    client.pvno = pvno
+    tid = b"0123456789abcd-%d" % pvno
+    answer, key = client.request(tid=tid)
+    assert (answer.type, answer.pvno, answer.tid) == ("ip", pvno, tid)
+    assert "1.3.6.1.5.5.7.4.14" in answer.infos  # confirmWaitTime
+    assert answer.cert.public_key() == key.public_key()
+    hash_alg = ctx(0, seq(oid("2.16.840.1.101.3.4.2.3"))) if pvno == 3 else b""
+    digest = cert_hash(answer.cert) if pvno == 2 else hashlib.sha512(answer.cert.public_bytes(kit.DER)).digest()
+    done = client.confirm(answer, cert_status(digest, hash_alg=hash_alg))
+    assert (done.type, done.pvno, done.tid) == ("pkiconf", pvno, answer.tid)
+    assert done.nonce != answer.nonce
+    assert done.certs[0] == answer.certs[0]
+
+
+@pytest.mark.parametrize("alg", list(kit.KEYS))
+def test_keys(server, register, alg):
+    """Of a device, and to be certified."""
+    d = register(alg)
+    answer, key = Client(server, server.http, d.key, d.cert).request(key=kit.KEYS[alg]())
+    assert answer.cert.public_key() == key.public_key()
+
+
+def test_implicit_confirm(client):
+    answer, _ = client.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    assert answer.infos == {"1.3.6.1.5.5.7.4.13"}
+    assert client.confirm(answer).fail == {"certConfirmed"}
+
+
+def test_p10cr(client):
+    """Its certReqId is -1 (RFC 9810 section 5.3.4)."""
+    answer = client.ask(client.message("p10cr", kit.make_csr(kit.KEYS["P-384"](), "x")))
+    assert answer.type == "cp" and int(answer.content["response"][0]["certReqId"]) == -1
+    assert client.confirm(answer, cert_status(cert_hash(answer.cert), -1)).type == "pkiconf"
+
+
+def test_status_tells_whether_something_was_changed(client):
+    """accepted when the subject is as asked for, grantedWithMods when the profile made another of it."""
+    first, key = client.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    assert int(first.content["response"][0]["status"]["status"]) == 1
+    update, _ = client.sender_of(first.cert, key).request("kur")
+    assert update.type == "kup" and int(update.content["response"][0]["status"]["status"]) == 0
+
+
+@pytest.mark.parametrize("how", ["status", "nothing"])
+def test_what_the_device_turns_down_is_revoked(server, client, how):
+    """certConf with a rejection, or with no CertStatus at all (RFC 9810 section 5.3.18)."""
+    answer, _ = client.request()
+    status = cert_status(cert_hash(answer.cert), info=seq(integer(2), seq(utf8("not what I meant"))))
+    done = client.confirm(answer, content=seq(status) if how == "status" else seq())
+    assert done.type == "pkiconf"
+    assert state_of(server, answer.cert) == "revoked"
+    assert client.confirm(answer).fail == {"certConfirmed"}
+
+
+def test_extra_certs_may_be_in_any_order(server, client, maker):
+    """The first is the signer's (RFC 9483 section 3.3); a chain behind it is put together by names."""
+    between = (kit.KEYS["P-256"](), kit.name_of("Chips Sub"))
+    sub = kit.make_cert(between[0], between[1], maker.key, maker.name, ca=True)
+    device = Device()
+    device.cert = device.birth = kit.make_cert(device.key, kit.name_of("chip"), between[0], between[1])
+    server.register(device, name="chained")
+    other = ChipMaker("Unrelated")
+    c = Client(server, server.http, device.key, device.cert, (other.cert, maker.cert, sub))
+    answer, _ = c.request()
+    assert answer.type == "ip"
+
+
+def test_addressed_to_a_ca_it_is_answered_by_that_ca(server, client):
+    """Also a refusal: recipient names who is meant (RFC 9810 section 5.1.1)."""
+    issuing = x509.load_pem_x509_certificate(server.run("ca", "export", "issuing").stdout.encode())
+    answer, _ = client.request(recipient=ctx(4, issuing.subject.public_bytes()), nonce=None)
+    assert answer.fail == {"badSenderNonce"}
+    assert answer.certs[1] == issuing
+
+
+def test_policy_names_protocols(server, register):
+    server.run("product", "create", "est-only", "--org", "oem", "--services", "telemetry", "--protocols", "est")
+    server.run("batch", "create", "est-1", "--product", "est-only", "--quota", 10)
+    d = register(batch="est-1")
+    answer, _ = Client(server, server.http, d.key, d.cert).request()
+    assert answer.fail == {"notAuthorized"} and "protocol-refused" in answer.text
+
+
+def test_same_rights_as_through_other_doors(server, client):
+    """Suspended is suspended; what was issued over CMP renews over EST."""
+    answer, key = client.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    server.run("device", "suspend", client.device.udid)
+    refused, _ = client.request()
+    assert refused.fail == {"notAuthorized"} and "device-suspended" in refused.text
+    server.run("device", "resume", client.device.udid)
+    renewed, _ = kit.est_enrol(server, client.device, server.folder, cert=answer.cert, cert_key=key, op="simplereenroll",
+                               subject=answer.cert.subject)
+    assert renewed.status == 200
+    server.run("cert", "revoke", f"{answer.cert.serial_number:032x}")
+    refused, _ = client.sender_of(answer.cert, key).request("kur")
+    assert refused.fail == {"certRevoked"}
+
+
+def test_signer_is_replaced_when_it_is_revoked(server, client):
+    first, _ = client.request()
+    server.run("cert", "revoke", f"{first.certs[0].serial_number:032x}")
+    second, _ = client.request()
+    assert second.certs[0] != first.certs[0]
+    assert "cmp.certificate" in server.run("log", "entries").stdout
+
+
+def test_transactions_survive_a_crash(new_server):
+    """After kill -9 a certificate can still be confirmed, and a request that was answered is not answered again: not even one that bears no
+    time, which nothing else would tell from a new one."""
+    s = new_server()
+    s.init()
+    s.furnish()
+    s.http = kit.free_port()
+    s.start("--listen-http", f"127.0.0.1:{s.http}")
+    d = Device()
+    s.register(d)
+    c = Client(s, s.http, d.key, d.cert)
+    answer, _ = c.request()
+    timeless = c.message("ir", seq(cert_req(kit.KEYS["P-256"]())), time=None, info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    assert c.ask(timeless).type == "ip"
+    s.kill()
+    s.start("--listen-http", f"127.0.0.1:{s.http}")
+    assert c.ask(timeless).fail == {"transactionIdInUse"}
+    done = c.confirm(answer)
+    assert done.type == "pkiconf" and done.certs[0] != answer.certs[0]
+    assert state_of(s, answer.cert) == "active"
+
+
+def test_http(client):
+    """RFC 9811: what is no CMP is refused by HTTP; any path that is ours takes a message."""
+    assert client.post(b"x", content_type="text/plain").status == 415
+    assert client.post(b"x", path="/.well-known/cmp/nowhere").status == 404
+    assert client.post(b"x", path="/.well-known/cmp/p//ir").status == 404
+    garbage = client.ask(b"\x30\x03\x02\x01\x02")
+    assert garbage.fail == {"badDataFormat"} and garbage.tid == b""
+    for path in ("/cmp", "/.well-known/cmp", "/.well-known/cmp/p/telemetry", "/.well-known/cmp/initialization",
+                 "/.well-known/cmp/p/telemetry/initialization"):
+        got = client.post(client.message("ir", seq(cert_req(kit.KEYS["P-256"]()))), path)
+        assert Message(got.body, client.anchor).type == "ip" and got.code is None, path
+    got = client.post(client.message("ir", b""))
+    assert got.code == "malformed" and got.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,307 @@
+"""Each check that RFC 9483 (section 3.5 and 4.1) asks of a server, violated by one row that is right in everything else, and the failInfo that
+the RFC names. A row that is let through, or refused for another reason, fails."""
+
+import hashlib
+import os
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+import kit
+from cmpkit import (IMPLICIT_CONFIRM, NULL, Client, cert_hash, cert_req, cert_status, ctx, generalized, integer, name, octets, oid,
+                    old_cert_id, seq, template, tlv)
+from kit import DER, Device, spki_of
+
+
+@pytest.fixture(scope="module")
+def server(shared_servers):
+    s = shared_servers()
+    s.init()
+    s.furnish()
+    s.http = kit.free_port()
+    s.start("--listen-http", f"127.0.0.1:{s.http}")
+    return s
+
+
+@pytest.fixture(scope="module")
+def device(server):
+    d = Device()
+    server.register(d)
+    return d
+
+
+@pytest.fixture(scope="module")
+def idevid(server, device):
+    return Client(server, server.http, device.key, device.cert)
+
+
+@pytest.fixture(scope="module")
+def ldevid(idevid):
+    answer, key = idevid.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    return idevid.sender_of(answer.cert, key)
+
+
+def key():
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def ir(**more):
+    return seq(cert_req(key(), **more))
+
+
+# --- header and protection, section 3.1 to 3.5: fields of an ir that is otherwise good --------------------------------------------------------
+
+HEADER = [
+    ("version 1", {"pvno": integer(1)}, "unsupportedVersion"),
+    ("version 4", {"pvno": integer(4)}, "unsupportedVersion"),
+    ("no transactionID", {"tid_field": None}, "badDataFormat"),
+    ("empty transactionID", {"tid_field": ctx(4, octets(b""))}, "badDataFormat"),
+    ("endless transactionID", {"tid_field": ctx(4, octets(bytes(65)))}, "badDataFormat"),
+    ("no senderNonce", {"nonce": None}, "badSenderNonce"),
+    ("senderNonce of 15 bytes", {"nonce": ctx(5, octets(bytes(15)))}, "badSenderNonce"),
+    ("recipNonce in the first message", {"recip": ctx(6, octets(bytes(16)))}, "badRecipientNonce"),
+    ("messageTime in an hour and a bit", {"time": lambda: ctx(0, generalized(time.time() + 3700))}, "badTime"),
+    ("messageTime long ago", {"time": ctx(0, generalized(1000000000))}, "badTime"),
+    ("messageTime is a UTCTime", {"time": ctx(0, tlv(0x17, b"261121100000Z"))}, "badDataFormat"),
+    ("sender is somebody else", {"sender": ctx(4, name("somebody else"))}, "badMessageCheck"),
+    ("sender is no directoryName", {"sender": tlv(0x81, b"a@example")}, "badMessageCheck"),
+    ("sender is nobody", {"sender": ctx(4, seq())}, "badMessageCheck"),
+    ("no protectionAlg", {"alg": None}, "badMessageCheck"),
+    ("protectionAlg of another hash", {"alg": ctx(1, seq(oid("1.2.840.10045.4.3.3")))}, "badMessageCheck"),
+    ("protectionAlg with SHA-1", {"alg": ctx(1, seq(oid("1.2.840.10045.4.1")))}, "badAlg"),
+    ("protectionAlg of another kind of key", {"alg": ctx(1, seq(oid("1.2.840.113549.1.1.11"), NULL))}, "badAlg"),
+    ("implicitConfirm with a value", {"info": ctx(8, seq(seq(oid("1.3.6.1.5.5.7.4.13"), integer(1))))}, "badRequest"),
+    ("implicitConfirm without its NULL", {"info": ctx(8, seq(seq(oid("1.3.6.1.5.5.7.4.13"))))}, "badRequest"),
+    ("implicitConfirm and confirmWaitTime",
+     {"info": ctx(8, seq(IMPLICIT_CONFIRM, seq(oid("1.3.6.1.5.5.7.4.14"), generalized(2000000000))))}, "badRequest"),
+    ("confirmWaitTime is a UTCTime", {"info": ctx(8, seq(seq(oid("1.3.6.1.5.5.7.4.14"), tlv(0x17, b"261121100000Z"))))},
+     "badDataFormat"),
+    ("generalInfo without end", {"info": ctx(8, seq(*[seq(oid("1.2.3"), NULL)] * 17))}, "badDataFormat"),
+    ("no protection", {"protection": b""}, "badMessageCheck"),
+    ("neither protectionAlg nor protection", {"protection": b"", "alg": None}, "badMessageCheck"),
+    ("a bit of the signature", {"spoil": lambda s: s[:-1] + bytes([s[-1] ^ 1])}, "badMessageCheck"),
+    ("signed with another key", {"key": kit.KEYS["P-256"]()}, "badMessageCheck"),
+    ("no extraCerts", {"certs": b""}, "signerNotTrusted"),
+    ("extraCerts with something else", {"certs": ctx(1, seq(seq(integer(1))))}, "badDataFormat"),
+    ("extraCerts without end", {"certs": ctx(1, seq(*[seq()] * 9))}, "badDataFormat"),
+]
+
+
+@pytest.mark.parametrize("what, wrong, fail", HEADER, ids=[r[0] for r in HEADER])
+def test_header_and_protection(idevid, what, wrong, fail):
+    made = {k: v() if k == "time" and callable(v) else v for k, v in wrong.items()}
+    assert idevid.ask(idevid.message("ir", ir(), **made)).fail == {fail}
+
+
+def test_sender_kid(ldevid):
+    """Of a certificate that has a key identifier."""
+    assert ldevid.ask(ldevid.message("ir", ir(), kid=ctx(2, octets(bytes(20))))).fail == {"badMessageCheck"}
+
+
+def test_signer_behind_another_certificate(idevid, device):
+    """Section 3.3: the first of extraCerts is the signer's."""
+    other = Device().cert.public_bytes(DER)
+    certs = ctx(1, seq(other, device.cert.public_bytes(DER)))
+    assert idevid.ask(idevid.message("ir", ir(), certs=certs)).fail == {"badMessageCheck"}
+
+
+def test_what_was_signed_is_what_is_there(idevid):
+    """Any byte of header and body: the protection is over all of them."""
+    good = idevid.message("ir", ir())
+    part = good.rindex(b"\xa0")  # where the body may begin; what follows it is changed one byte at a time
+    for at in range(len(good) // 8, len(good) - 500, 97):
+        bad = good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1:]
+        answer = idevid.ask(bad)
+        assert answer.type == "error" and answer.fail <= {"badMessageCheck", "badDataFormat", "badAlg", "badTime", "signerNotTrusted",
+                                                          "unsupportedVersion", "badRequest", "badSenderNonce"}, (at, answer.text)
+    assert part > 0
+
+
+# --- who it is --------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_signer(server, idevid):
+    stranger = Device()
+    c = Client(server, server.http, stranger.key, stranger.cert)
+    assert c.ask(c.message("ir", ir())).fail == {"signerNotTrusted"}
+
+
+def test_copy_of_a_device(server, device):
+    """Another key under the name of a device."""
+    copy = Device()
+    copy.cert = copy.self_signed(device.udid)
+    answer = Client(server, server.http, copy.key, copy.cert)
+    got = answer.ask(answer.message("ir", ir()))
+    assert got.fail == {"signerNotTrusted"} and "udid-mismatch" in got.text
+    nameless = answer.ask(answer.message("ir", ir(), certs=b""))
+    assert nameless.fail == {"badMessageCheck"}  # the name leads to the genuine one's key
+
+
+def test_signer_that_may_not_sign(server, device):
+    """keyUsage without digitalSignature."""
+    from cryptography import x509
+    usage = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
+    cert = kit.make_cert(device.key, kit.name_of("unit"), device.key, kit.name_of("unit"), extensions=[(usage, True)])
+    c = Client(server, server.http, device.key, cert)
+    assert c.ask(c.message("ir", ir())).fail == {"signerNotTrusted"}
+
+
+# --- requests, section 4.1 ------------------------------------------------------------------------------------------------------------------------
+
+
+def two():
+    return seq(cert_req(key()), cert_req(key(), req_id=1))
+
+
+def small_rsa():
+    return seq(cert_req(rsa.generate_private_key(65537, 1024)))
+
+
+def off_curve():
+    spki = bytearray(spki_of(key()))
+    spki[-1] ^= 1
+    return seq(cert_req(key(), template_der=template(bytes(spki))))
+
+
+BODY = [
+    ("two requests", two, "badRequest"),
+    ("no request", lambda: seq(), "badDataFormat"),
+    ("not a request", lambda: seq(integer(1)), "badDataFormat"),
+    ("certReqId 1", lambda: ir(req_id=1), "badRequest"),
+    ("certReqId -1", lambda: ir(req_id=-1), "badRequest"),
+    ("no subject", lambda: ir(subject=None), "badCertTemplate"),
+    ("version 1", lambda: ir(version=b"\0"), "badCertTemplate"),
+    ("a serial number", lambda: ir(serial=b"\5"), "badCertTemplate"),
+    ("no key", lambda: ir(template_der=template()), "badCertTemplate"),
+    ("a small RSA key", small_rsa, "badCertTemplate"),
+    ("a point off the curve", off_curve, "badCertTemplate"),
+    ("no proof of possession", lambda: ir(pop="none"), "badPOP"),
+    ("proof with another key", lambda: ir(pop_key=kit.KEYS["P-256"]()), "badPOP"),
+    ("proof with another kind of key", lambda: ir(pop_key=kit.KEYS["Ed25519"]()), "badPOP"),
+    ("poposkInput beside a full template", lambda: ir(pop_input=tlv(0xa0, seq())), "badPOP"),
+    ("proof by encryption", lambda: ir(pop="keyEncipherment"), "badPOP"),
+    ("raVerified from a device", lambda: ir(pop="raVerified"), "notAuthorized"),
+    ("fields of the template out of order", lambda: ir(template_der=seq(b"\xa6" + spki_of(key())[1:], ctx(5, name("x")))),
+     "badDataFormat"),
+    ("something left over", lambda: seq(cert_req(key()) + NULL), "badDataFormat"),
+]
+
+
+@pytest.mark.parametrize("what, content, fail", BODY, ids=[r[0] for r in BODY])
+def test_request(idevid, what, content, fail):
+    assert idevid.ask(idevid.message("ir", content())).fail == {fail}
+
+
+def test_pkcs10_with_a_wrong_signature(idevid):
+    csr = bytearray(kit.make_csr(key(), "x"))
+    csr[-1] ^= 1
+    assert idevid.ask(idevid.message("p10cr", bytes(csr))).fail == {"badPOP"}
+
+
+def test_transaction_id_in_use(idevid):
+    """By anybody: it names one transaction (section 3.5)."""
+    answer, _ = idevid.request()
+    again, _ = idevid.request(tid=answer.tid)
+    assert again.fail == {"transactionIdInUse"}
+
+
+def test_played_again(idevid):
+    """A message that was answered, byte for byte."""
+    message = idevid.message("ir", ir())
+    assert idevid.ask(message).type == "ip"
+    assert idevid.ask(message).fail == {"transactionIdInUse"}
+
+
+def test_a_refused_transaction_may_be_tried_again(idevid):
+    """Only what was done is remembered: a flood of refusals costs no rows."""
+    tid = os.urandom(16)
+    assert idevid.ask(idevid.message("ir", ir(pop="none"), tid=tid)).fail == {"badPOP"}
+    assert idevid.request(tid=tid)[0].type == "ip"
+
+
+UPDATE = [
+    ("serial number of oldCertID", lambda c: [old_cert_id(c.cert, serial=5)], "badCertId"),
+    ("issuer of oldCertID", lambda c: [old_cert_id(c.cert, issuer="nobody")], "badCertId"),
+    ("oldCertID twice", lambda c: [old_cert_id(c.cert)] * 2, "badDataFormat"),
+]
+
+
+@pytest.mark.parametrize("what, controls, fail", UPDATE, ids=[r[0] for r in UPDATE])
+def test_key_update(ldevid, what, controls, fail):
+    content = seq(cert_req(key(), subject=ldevid.cert.subject, controls=controls(ldevid)))
+    assert ldevid.ask(ldevid.message("kur", content)).fail == {fail}
+
+
+def test_key_update_with_another_subject(ldevid):
+    assert ldevid.ask(ldevid.message("kur", ir())).fail == {"badCertTemplate"}
+
+
+def test_key_update_of_a_certificate_from_elsewhere(idevid):
+    content = seq(cert_req(key(), subject=idevid.cert.subject))
+    assert idevid.ask(idevid.message("kur", content)).fail == {"badCertId"}
+
+
+def test_path_names_another_operation(idevid):
+    for path in ("/.well-known/cmp/keyupdate", "/.well-known/cmp/p/telemetry/pkcs10"):
+        assert idevid.ask(idevid.message("ir", ir()), path).fail == {"badRequest"}
+
+
+@pytest.mark.parametrize("body", ["ip", "pkiconf", "error", "pollRep", "nested"])
+def test_bodies_that_are_no_requests(idevid, body):
+    assert idevid.ask(idevid.message(body, NULL if body == "pkiconf" else seq())).fail == {"badRequest"}
+
+
+# --- certConf -------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def issued(idevid):
+    """Nothing in these rows changes it."""
+    return idevid.request()[0]
+
+
+def sha512(cert):
+    return hashlib.sha512(cert.public_bytes(DER)).digest()
+
+
+SHA512 = ctx(0, seq(oid("2.16.840.1.101.3.4.2.3")))
+CONFIRM = [
+    ("another hash", lambda a: {"status": cert_status(bytes(32))}, "badCertId"),
+    ("empty hash", lambda a: {"status": cert_status(b"")}, "badCertId"),
+    ("hash of another algorithm", lambda a: {"status": cert_status(sha512(a.cert))}, "badCertId"),
+    ("hashAlg in version 2", lambda a: {"status": cert_status(sha512(a.cert), hash_alg=SHA512)}, "badCertId"),
+    ("certReqId", lambda a: {"status": cert_status(cert_hash(a.cert), 1)}, "badRequest"),
+    ("two of them", lambda a: {"content": seq(cert_status(cert_hash(a.cert)), cert_status(cert_hash(a.cert), 1))}, "badRequest"),
+    ("accepted with failInfo",
+     lambda a: {"status": cert_status(cert_hash(a.cert), info=seq(integer(0), tlv(3, b"\5\x20")))}, "badRequest"),
+    ("a status that is none", lambda a: {"status": cert_status(cert_hash(a.cert), info=seq(integer(7)))}, "badRequest"),
+    ("not a list", lambda a: {"content": octets(b"")}, "badDataFormat"),
+    ("recipNonce is not ours", lambda a: {"recip": ctx(6, octets(bytes(16)))}, "badRecipientNonce"),
+    ("no recipNonce", lambda a: {"recip": None}, "badRecipientNonce"),
+    ("no senderNonce", lambda a: {"nonce": None}, "badSenderNonce"),
+    ("no transactionID", lambda a: {"tid_field": None}, "badDataFormat"),
+    ("another transactionID", lambda a: {"tid_field": ctx(4, octets(os.urandom(16)))}, "badRequest"),
+    ("implicitConfirm", lambda a: {"info": ctx(8, seq(IMPLICIT_CONFIRM))}, "badRequest"),
+    ("no protection", lambda a: {"protection": b""}, "badMessageCheck"),
+]
+
+
+@pytest.mark.parametrize("what, wrong, fail", CONFIRM, ids=[r[0] for r in CONFIRM])
+def test_confirmation(server, idevid, issued, what, wrong, fail):
+    given = wrong(issued)
+    content = given.pop("content", None) or seq(given.pop("status", cert_status(cert_hash(issued.cert))))
+    message = idevid.message("certConf", content, **{"tid_field": ctx(4, octets(issued.tid)), "recip": ctx(6, octets(issued.nonce)), **given})
+    assert idevid.ask(message).fail == {fail}
+
+
+def test_confirmed_by_somebody_else(server, idevid, ldevid, issued):
+    """By another certificate, even of the same device, or with the new one."""
+    assert ldevid.confirm(issued).fail == {"wrongAuthority"}
+
+
+def test_refusals_left_the_certificate_alone(server, idevid, issued):
+    """After all of the above it is still there to be confirmed."""
+    assert server.ask("cert", "show", f"{issued.cert.serial_number:032x}")["state"] == "active"
+    assert idevid.confirm(issued).type == "pkiconf"
+    assert idevid.confirm(issued).fail == {"certConfirmed"}

@@ -1,0 +1,70 @@
+/* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits */
+#include "pki/cmp.h"
+
+#include <stdlib.h>
+
+static void must(bool ok)
+{
+    if (!ok)
+        abort();
+}
+
+static bool inside(struct bm_rd part, struct bm_rd whole)
+{
+    return part.n == 0 || (part.p >= whole.p && part.n <= whole.n && (size_t)(part.p - whole.p) <= whole.n - part.n);
+}
+
+static void request(struct bm_rd in)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf spki = { .max = 1 << 20 };
+    struct bm_error e;
+    struct bm_crmf c;
+
+    if (bm_crmf_parse(in, &c, &e) != BM_OK) {
+        must(e.rc == BM_MALFORMED);
+        return;
+    }
+    must(c.n >= 1 && inside(c.request, in) && inside(c.t.subject, in) && inside(c.t.public_key, in) && inside(c.pop_sig, in) &&
+         inside(c.old_serial, in) && inside(c.t.extensions, in));
+    must(bm_crmf_spki(&c.t, &spki, &e) == (c.t.public_key.n != 0 ? BM_OK : BM_MALFORMED));
+    must(spki.n == c.t.public_key.n);
+}
+
+static void confirmation(struct bm_rd in)
+{
+    const struct bm_cert cert = { .whole = in };
+    struct bm_cmp_confirm c;
+    struct bm_error e;
+
+    if (bm_cmp_confirm_parse(in, &c, &e) != BM_OK)
+        must(e.rc == BM_MALFORMED);
+    else
+        must(inside(c.hash, in) && inside(c.hash_alg, in) && !(c.hash.n == 0 && bm_cmp_hash_fits(&c, &cert)));
+}
+
+static void message(struct bm_rd in)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf part = { .max = 1 << 20 };
+    struct bm_error e;
+    struct bm_cmp m;
+
+    if (bm_cmp_parse(in, &m, &e) != BM_OK) {
+        must(e.rc == BM_MALFORMED);
+        return;
+    }
+    must(m.type < BM_CMP_TYPES && inside(m.part, in) && inside(m.content, m.part) && inside(m.protection, in) &&
+         inside(m.h.tid, m.part) && m.h.tid.n <= BM_CMP_NONCE_MAX && m.n_certs <= BM_CMP_CERTS_MAX);
+    must(bm_cmp_protected(m.part, &part, &e) == BM_OK && bm_der_only(bm_buf_rd(&part), BM_DER_SEQUENCE, NULL));
+    request(m.content);
+    confirmation(m.content);
+}
+
+/* The first byte says what it is. */
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    static void (*const parts[])(struct bm_rd) = { message, request, confirmation };
+
+    if (n != 0)
+        parts[p[0] % BM_COUNT(parts)](bm_rd_of(p + 1, n - 1));
+    return 0;
+}

@@ -1,0 +1,252 @@
+/* CMP at the keeper, with OpenSSL's client in the same process: its messages go straight to the door, at a time of the test's choice. */
+#include "keeper_enrol.h"
+
+#include "store/cmp.h"
+
+#include <openssl/cmp.h>
+#include <openssl/cmp_util.h>
+#include <openssl/err.h>
+
+struct end {
+    struct world *w;
+    int64_t ahead_s;  /* the keeper's clock is so far ahead of the client's */
+    bool lose_answer; /* the next answer is lost on the way */
+    char code[32];    /* of the last refusal */
+};
+
+static OSSL_CMP_MSG *transfer(OSSL_CMP_CTX *ctx, const OSSL_CMP_MSG *req)
+{
+    struct end *end = OSSL_CMP_CTX_get_transfer_cb_arg(ctx);
+    BM_CLEANUP(bm_buf_done) struct bm_buf payload = { .max = BM_COMMAND_MAX }, out = { .max = 1 << 20 };
+    struct bm_message m = { .correlation = "0123456789abcdef", .peer = "192.0.2.7" };
+    struct bm_cmp_told told;
+    uint8_t *der = NULL;
+    const uint8_t *p;
+    int n = i2d_OSSL_CMP_MSG(req, &der);
+
+    assert_true(n > 0);
+    m.body = bm_rd_of(der, (size_t)n);
+    bm_message_write(&payload, &m);
+    OPENSSL_free(der);
+    assert_ok(bm_keeper_begin(end->w->k, &err));
+    assert_ok(
+        bm_keeper_settle(end->w->k, bm_run_cmp(end->w->k, bm_buf_rd(&payload), bm_clock_s() + end->ahead_s, &out, &err), &err));
+    assert_ok(bm_cmp_told_parse(bm_buf_rd(&out), &told, &err));
+    memcpy(end->code, told.code, sizeof end->code);
+    if (end->lose_answer) {
+        ERR_raise(ERR_LIB_CMP, 0);
+        return NULL;
+    }
+    p = told.der.p;
+    return d2i_OSSL_CMP_MSG(NULL, &p, (long)told.der.n);
+}
+
+static X509 *x509_of(struct bm_rd der)
+{
+    const uint8_t *p = der.p;
+    X509 *x = d2i_X509(NULL, &p, (long)der.n);
+
+    assert_non_null(x);
+    return x;
+}
+
+static OSSL_CMP_CTX *client_new(struct world *w, struct end *end, const struct dev *d)
+{
+    OSSL_CMP_CTX *c = OSSL_CMP_CTX_new(NULL, NULL);
+    X509_STORE *trusted = X509_STORE_new();
+    X509 *cert = x509_of(bm_buf_rd(&d->id.cert)), *root;
+    struct bm_issuer *by;
+
+    *end = (struct end){ .w = w };
+    assert_ok(bm_issuer_default(w->k, &by, &err));
+    root = x509_of(bm_buf_rd(&by->chain[by->n_chain - 1]));
+    assert_true(c != NULL && trusted != NULL && X509_STORE_add_cert(trusted, root) == 1);
+    assert_int_equal(OSSL_CMP_CTX_set0_trustedStore(c, trusted), 1);
+    assert_int_equal(OSSL_CMP_CTX_set1_cert(c, cert), 1);
+    assert_int_equal(OSSL_CMP_CTX_set1_pkey(c, d->id.evp), 1);
+    assert_int_equal(EVP_PKEY_up_ref(d->op.evp), 1);
+    assert_int_equal(OSSL_CMP_CTX_set0_newPkey(c, 1, d->op.evp), 1);
+    assert_int_equal(OSSL_CMP_CTX_set_transfer_cb(c, transfer), 1);
+    assert_int_equal(OSSL_CMP_CTX_set_transfer_cb_arg(c, end), 1);
+    X509_free(cert);
+    X509_free(root);
+    return c;
+}
+
+static void serial_of(const X509 *cert, uint8_t ret[BM_SERIAL_LEN])
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
+
+    assert_int_equal(ASN1_STRING_length(serial), BM_SERIAL_LEN);
+    memcpy(ret, ASN1_STRING_get0_data(serial), BM_SERIAL_LEN);
+}
+
+static const char *state_of(struct world *w, const X509 *cert)
+{
+    static struct bm_revoked row;
+    uint8_t serial[BM_SERIAL_LEN];
+
+    serial_of(cert, serial);
+    assert_ok(bm_credential_peek(w->k->store, serial, &row, &err));
+    return row.state;
+}
+
+static bool any_due(struct world *w, int64_t now)
+{
+    struct bm_cmp_row row;
+    enum bm_rc rc = bm_cmp_row_due(w->k->store, now, &row, &err);
+
+    assert_true(rc == BM_OK || rc == BM_NOTFOUND);
+    return rc == BM_OK;
+}
+
+/* A device that never confirms keeps its certificate, unless the product says that it is to be revoked. Either way the row goes. */
+static void unconfirmed(void **state)
+{
+    static const char *const want[] = { "active", "revoked" };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(want); i++) {
+        struct world w;
+        struct end end;
+        struct dev d;
+        OSSL_CMP_CTX *c;
+        X509 *got;
+        int64_t later = bm_clock_s() + 2 * BM_CMP_CLOCK_S + 1;
+
+        world_open(&w);
+        if (i == 1)
+            admin_ok(&w, "{\"op\":\"product.set\",\"name\":\"meter\",\"policy\":{\"revoke_unconfirmed\":true}}");
+        dev_make(&d);
+        register_device(&w, "lot", &d);
+        c = client_new(&w, &end, &d);
+        assert_int_equal(OSSL_CMP_CTX_set_option(c, OSSL_CMP_OPT_DISABLE_CONFIRM, 1), 1);
+        got = OSSL_CMP_exec_IR_ses(c);
+        if (got == NULL)
+            fail_msg("no certificate: '%s'", end.code);
+        assert_false(bm_cmp_step(w.k, later - 2));
+        assert_string_equal(state_of(&w, got), "active");
+        assert_true(any_due(&w, later));
+        assert_false(bm_cmp_step(w.k, later));
+        assert_string_equal(state_of(&w, got), want[i]);
+        assert_false(any_due(&w, later));
+        history_holds(&w);
+        OSSL_CMP_CTX_free(c);
+        dev_done(&d);
+        world_close(&w);
+    }
+}
+
+/* One that has confirmed keeps it whatever the policy. */
+static void confirmed(void **state)
+{
+    struct world w;
+    struct end end;
+    struct dev d;
+    OSSL_CMP_CTX *c;
+    X509 *got;
+
+    (void)state;
+    world_open(&w);
+    admin_ok(&w, "{\"op\":\"product.set\",\"name\":\"meter\",\"policy\":{\"revoke_unconfirmed\":true}}");
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    c = client_new(&w, &end, &d);
+    got = OSSL_CMP_exec_IR_ses(c);
+    assert_non_null(got);
+    assert_string_equal(end.code, "");
+    (void)bm_cmp_step(w.k, bm_clock_s() + 3 * BM_CMP_CLOCK_S);
+    assert_string_equal(state_of(&w, got), "active");
+    OSSL_CMP_CTX_free(c);
+    dev_done(&d);
+    world_close(&w);
+}
+
+/* A device's clock that is behind, by about as far as it may be, and by one second more. */
+static void clocks(void **state)
+{
+    static const struct {
+        int64_t ahead_s;
+        const char *code;
+    } rows[] = {
+        { 0, "" },
+        { BM_CMP_CLOCK_S - 60, "" },
+        { BM_CMP_CLOCK_S + 1, "cmp-time" },
+    };
+    struct world w;
+    struct dev d;
+
+    (void)state;
+    world_open(&w);
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct end end;
+        OSSL_CMP_CTX *c = client_new(&w, &end, &d);
+
+        end.ahead_s = rows[i].ahead_s;
+        assert_int_equal(OSSL_CMP_CTX_set_option(c, OSSL_CMP_OPT_IMPLICIT_CONFIRM, 1), 1);
+        assert_int_equal(OSSL_CMP_exec_IR_ses(c) != NULL, rows[i].code[0] == '\0');
+        assert_string_equal(end.code, rows[i].code);
+        OSSL_CMP_CTX_free(c);
+    }
+    dev_done(&d);
+    world_close(&w);
+}
+
+/* A request whose answer was lost has been done, and a new one gets a certificate of its own: nothing waits for the lost one. */
+static void lost_answer(void **state)
+{
+    struct world w;
+    struct end end;
+    struct dev d;
+    OSSL_CMP_CTX *c;
+
+    (void)state;
+    world_open(&w);
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    c = client_new(&w, &end, &d);
+    end.lose_answer = true;
+    assert_null(OSSL_CMP_exec_IR_ses(c));
+    assert_string_equal(end.code, "");
+    end.lose_answer = false;
+    assert_int_equal(OSSL_CMP_CTX_reinit(c), 1);
+    assert_non_null(OSSL_CMP_exec_IR_ses(c));
+    OSSL_CMP_CTX_free(c);
+    dev_done(&d);
+    world_close(&w);
+}
+
+/* What is no message at all is answered too, and written down. */
+static void garbage(void **state)
+{
+    static const char *const bodies[] = { "", "0", "\x30", "not CMP" };
+    struct world w;
+
+    (void)state;
+    world_open(&w);
+    for (size_t i = 0; i < BM_COUNT(bodies); i++) {
+        BM_CLEANUP(bm_buf_done) struct bm_buf payload = { .max = BM_COMMAND_MAX }, out = { .max = 1 << 20 };
+        struct bm_message m = { .correlation = "0123456789abcdef", .peer = "192.0.2.7", .body = bm_rd_str(bodies[i]) };
+        struct bm_cmp_told told;
+
+        bm_message_write(&payload, &m);
+        assert_ok(command(&w, BM_CMD_CMP, bm_buf_rd(&payload), &out));
+        assert_ok(bm_cmp_told_parse(bm_buf_rd(&out), &told, &err));
+        assert_string_equal(told.code, "malformed");
+        payload.n--; /* a worker's frame that is cut short gets nothing */
+        assert_rc(command(&w, BM_CMD_CMP, bm_buf_rd(&payload), &out), BM_MALFORMED);
+    }
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unconfirmed), cmocka_unit_test(confirmed), cmocka_unit_test(clocks),
+        cmocka_unit_test(lost_answer), cmocka_unit_test(garbage),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,330 @@
+#include "pki_help.h"
+
+#include "pki/cmp.h"
+
+#include <openssl/cmp.h>
+
+/* The rows' bytes are DER written out; each differs from a good one in what its name says. */
+struct row {
+    const char *name, *hex;
+    enum bm_rc want;
+};
+static const struct row messages[] = {
+    { "least", "3011300b020102a4023000a4023000b3020500", BM_OK },
+    { "all of it",
+      "308195308182020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a20304016b"
+      "a412041074747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ea6120410727272727272"
+      "72727272727272727272a70630040c026869a810300e300c06082b0601050507040d0500b3020500a00403020073a1043002"
+      "3000",
+      BM_OK },
+    { "sender by mail",
+      "305c30500201028103614062a4023000a011180f32303236303932313134313332305aa107300506032b6570a41204107474"
+      "7474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "no header", "3000", BM_MALFORMED },
+    { "no body", "300d300b020102a4023000a4023000", BM_MALFORMED },
+    { "a body of no type",
+      "305b304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ebb020500a00403020073",
+      BM_MALFORMED },
+    { "a body that is primitive",
+      "3059304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e9300a00403020073",
+      BM_MALFORMED },
+    { "two bodies",
+      "305f304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500b3020500a00403020073",
+      BM_MALFORMED },
+    { "no version",
+      "3058304ca4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474747474"
+      "74747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "negative version",
+      "305b304f0201ffa4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "sender without tag",
+      "3059304d0201023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a41204107474747474"
+      "7474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "sender's name broken",
+      "305d3051020102a40430023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a412041074"
+      "747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "time in UTCTime",
+      "3059304d020102a4023000a4023000a00f170d3236303932313030303030305aa107300506032b6570a41204107474747474"
+      "7474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "time with an offset",
+      "305f3053020102a4023000a4023000a015181332303236303932313030303030302b30313030a107300506032b6570a41204"
+      "1074747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "protectionAlg without OID",
+      "3058304c020102a4023000a4023000a011180f32303236303932313134313332305aa10430020500a4120410747474747474"
+      "74747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "protectionAlg with two parameters",
+      "305d3051020102a4023000a4023000a011180f32303236303932313134313332305aa109300706012a05000500a412041074"
+      "747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "transactionID of 65 bytes",
+      "30818d308180020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a443044100"
+      "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+      "0000000000000000000000000000a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "transactionID twice",
+      "30513045020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a403040174a403"
+      "040174a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "nonce implicit",
+      "3059304d020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474851000000000000000000000000000000000b3020500a00403020073",
+      BM_MALFORMED },
+    { "fields out of order",
+      "30603054020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a603040172a412"
+      "041074747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073",
+      BM_MALFORMED },
+    { "freeText of another kind",
+      "30623056020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ea7053003040178b3020500a00403020073",
+      BM_MALFORMED },
+    { "generalInfo without OID",
+      "30633057020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ea806300430020500b3020500a004030200"
+      "73",
+      BM_MALFORMED },
+    { "generalInfo with two values",
+      "3068305c020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ea80b3009300706012a05000500b3020500"
+      "a00403020073",
+      BM_MALFORMED },
+    { "17 pieces of generalInfo",
+      "3081b53081a8020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a412041074"
+      "747474747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ea8573055300306012a300306012a30"
+      "0306012a300306012a300306012a300306012a300306012a300306012a300306012a300306012a300306012a300306012a30"
+      "0306012a300306012a300306012a300306012a300306012ab3020500a00403020073",
+      BM_MALFORMED },
+    { "left over in the header",
+      "305d3051020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e0500b3020500a00403020073",
+      BM_MALFORMED },
+    { "protection with odd bits",
+      "305b304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020102",
+      BM_MALFORMED },
+    { "empty extraCerts",
+      "305f304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073a1023000",
+      BM_MALFORMED },
+    { "nine extraCerts",
+      "3071304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073a1143012300030"
+      "003000300030003000300030003000",
+      BM_MALFORMED },
+    { "extraCerts of something else",
+      "3061304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a00403020073a10430020500",
+      BM_MALFORMED },
+    { "left over",
+      "305d304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a004030200730500",
+      BM_MALFORMED },
+    { "behind it",
+      "305b304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a0040302007300",
+      BM_MALFORMED },
+    { "indefinite length",
+      "3080304f020102a4023000a4023000a011180f32303236303932313134313332305aa107300506032b6570a4120410747474"
+      "74747474747474747474747474a51204106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6eb3020500a004030200730000",
+      BM_MALFORMED },
+};
+
+static const struct row requests[] = {
+    { "a request", "302230203011020100300ca5023000a60630000302006ba10b300506032b657003020073", BM_OK },
+    { "two",
+      "304430203011020100300ca5023000a60630000302006ba10b300506032b65700302007330203011020101300ca5023000a6"
+      "0630000302006ba10b300506032b657003020073",
+      BM_OK },
+    { "certReqId -1", "3022302030110201ff300ca5023000a60630000302006ba10b300506032b657003020073", BM_OK },
+    { "raVerified", "301730153011020100300ca5023000a60630000302006b8000", BM_OK },
+    { "no proof", "301530133011020100300ca5023000a60630000302006b", BM_OK },
+    { "with regInfo", "302430223011020100300ca5023000a60630000302006ba10b300506032b6570030200733000", BM_OK },
+    { "with old certificate",
+      "303a30383029020100300ca5023000a60630000302006b3016301406092b06010505070501053007a4023000020105a10b30"
+      "0506032b657003020073",
+      BM_OK },
+    { "another control", "302c302a301b020100300ca5023000a60630000302006b3008300606022a030500a10b300506032b657003020073", BM_OK },
+    { "every field",
+      "304230403031020100302c800102810105a20306012aa3023000a400a5023000a60630000302006b870100880100a9073005"
+      "06012a0400a10b300506032b657003020073",
+      BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "none", "3000", BM_MALFORMED },
+    { "not a request", "30020500", BM_MALFORMED },
+    { "no template", "300730053003020100", BM_MALFORMED },
+    { "certReqId too long", "3027302530160206010000000000300ca5023000a60630000302006ba10b300506032b657003020073", BM_MALFORMED },
+    { "fields out of order", "301c301a300b0201003006a600a5023000a10b300506032b657003020073", BM_MALFORMED },
+    { "subject twice", "301e301c300d0201003008a5023000a5023000a10b300506032b657003020073", BM_MALFORMED },
+    { "subject not a name", "301a301830090201003004a5020500a10b300506032b657003020073", BM_MALFORMED },
+    { "version of two bytes", "301a30183009020100300480020100a10b300506032b657003020073", BM_MALFORMED },
+    { "serial not minimal", "301a30183009020100300481020001a10b300506032b657003020073", BM_MALFORMED },
+    { "no extensions in the list", "3018301630070201003002a900a10b300506032b657003020073", BM_MALFORMED },
+    { "old certificate twice",
+      "3050304e303f020100300ca5023000a60630000302006b302c301406092b06010505070501053007a4023000020105301406"
+      "092b06010505070501053007a4023000020105a10b300506032b657003020073",
+      BM_MALFORMED },
+    { "old certificate without name",
+      "303930373028020100300ca5023000a60630000302006b3015301306092b06010505070501053006820178020105a10b3005"
+      "06032b657003020073",
+      BM_MALFORMED },
+    { "control without value", "302930273018020100300ca5023000a60630000302006b3005300306012aa10b300506032b657003020073",
+      BM_MALFORMED },
+    { "proof without signature", "301930173011020100300ca5023000a60630000302006ba1023000", BM_MALFORMED },
+    { "left over", "302630243011020100300ca5023000a60630000302006ba10b300506032b65700302007330000500", BM_MALFORMED },
+    { "the second is broken", "302430203011020100300ca5023000a60630000302006ba10b300506032b6570030200733000", BM_MALFORMED },
+};
+
+static const struct row confirmations[] = {
+    { "one", "3027302504206868686868686868686868686868686868686868686868686868686868686868020100", BM_OK },
+    { "none", "3000", BM_OK },
+    { "rejected", "30173015040168020100300d02010230040c026e6f03020520", BM_OK },
+    { "with hashAlg", "300f300d040168020100a005300306012a", BM_OK },
+    { "two", "301030060401680201003006040168020101", BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "not a list", "0500", BM_MALFORMED },
+    { "no hash", "30053003020100", BM_MALFORMED },
+    { "no certReqId", "30053003040168", BM_MALFORMED },
+    { "status without number", "300a30080401680201003000", BM_MALFORMED },
+    { "hashAlg bare", "300d300b040168020100300306012a", BM_MALFORMED },
+    { "left over", "300a30080401680201000500", BM_MALFORMED },
+    { "behind the list", "300000", BM_MALFORMED },
+};
+
+typedef enum bm_rc parse_fn(struct bm_rd in);
+
+static enum bm_rc parse_message(struct bm_rd in)
+{
+    struct bm_cmp m;
+
+    return bm_cmp_parse(in, &m, &err);
+}
+
+static enum bm_rc parse_request(struct bm_rd in)
+{
+    struct bm_crmf c;
+
+    return bm_crmf_parse(in, &c, &err);
+}
+
+static enum bm_rc parse_confirmation(struct bm_rd in)
+{
+    struct bm_cmp_confirm c;
+
+    return bm_cmp_confirm_parse(in, &c, &err);
+}
+
+static void run(const struct row *rows, size_t n, parse_fn *parse)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint8_t room[1024];
+        struct bm_rd in = hex(rows[i].hex, room, sizeof room);
+
+        for (size_t len = rows[i].want == BM_OK ? 0 : in.n; len <= in.n; len++) { /* of a good one every proper prefix too */
+            uint8_t *copy = exact(bm_rd_of(in.p, len));
+            enum bm_rc rc = parse(bm_rd_of(copy, len)), want = len < in.n ? BM_MALFORMED : rows[i].want;
+
+            if (rc != want)
+                fail_msg("%s, %zu of %zu bytes: %s (%s)", rows[i].name, len, in.n, bm_rc_name(rc), err.what);
+            free(copy);
+        }
+    }
+}
+
+static void message_rows(void **state)
+{
+    (void)state;
+    run(messages, BM_COUNT(messages), parse_message);
+}
+
+static void request_rows(void **state)
+{
+    (void)state;
+    run(requests, BM_COUNT(requests), parse_request);
+}
+
+static void confirmation_rows(void **state)
+{
+    (void)state;
+    run(confirmations, BM_COUNT(confirmations), parse_confirmation);
+}
+
+/* What is borrowed is what stands there. */
+static void fields_of_a_request(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf spki = { .max = 64 };
+    uint8_t room[1024], want[64];
+    struct bm_crmf c;
+
+    (void)state;
+    assert_ok(bm_crmf_parse(hex(requests[0].hex, room, sizeof room), &c, &err));
+    assert_true(c.n == 1 && c.req_id == 0 && c.pop == BM_CRMF_POP_SIGNATURE && !c.pop_input && c.old_serial.n == 0);
+    assert_true(bm_rd_eq(c.t.subject, bm_rd_of("\x30\x00", 2)) && bm_rd_eq(c.pop_sig, bm_rd_str("s")));
+    assert_ok(bm_crmf_spki(&c.t, &spki, &err)); /* its implicit tag gone */
+    assert_true(bm_rd_eq(bm_buf_rd(&spki), hex("3006 3000 0302 006b", want, sizeof want)));
+    assert_ok(bm_crmf_parse(hex(requests[2].hex, room, sizeof room), &c, &err));
+    assert_int_equal(c.req_id, -1);
+    assert_ok(bm_crmf_parse(hex(requests[6].hex, room, sizeof room), &c, &err));
+    assert_true(bm_rd_eq(c.old_serial, bm_rd_of("\x05", 1)) && bm_rd_eq(c.old_issuer, bm_rd_of("\x30\x00", 2)));
+}
+
+/* What we write, OpenSSL reads, and finds signed over what it says (RFC 9810 section 5.1.3: header and body in a SEQUENCE of their own). */
+static void the_library_reads_what_we_write(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = BM_CMP_ANSWER_MAX }, part = { .max = BM_CMP_ANSWER_MAX };
+    BM_CLEANUP(bm_key_freep) struct bm_key *key = key_new("EC", "P-256");
+    BM_EVP_FREE EVP_PKEY *evp = NULL;
+    uint8_t room[1024];
+    struct bm_derw body = bm_derw_of(room, sizeof room);
+    struct bm_cmp_answer a = { .pvno = 2,
+                               .sender = bm_rd_of("\x30\x00", 2),
+                               .time = NOW,
+                               .tid = bm_rd_str("transaction"),
+                               .sender_nonce = bm_rd_str("0123456789abcdef"),
+                               .recip_nonce = bm_rd_str("fedcba9876543210"),
+                               .implicit_confirm = true,
+                               .key = key };
+    struct bm_spki spki;
+    struct bm_cmp m;
+    const uint8_t *p;
+    OSSL_CMP_MSG *theirs;
+
+    (void)state;
+    bm_cmp_put_error(&body, BM_CMP_SIGNER_NOT_TRUSTED, "no");
+    a.body = bm_derw_rd(&body);
+    assert_ok(bm_cmp_write(&a, &out, &err));
+    assert_ok(bm_cmp_parse(bm_buf_rd(&out), &m, &err));
+    assert_true(m.type == BM_CMP_ERROR && m.h.pvno == 2 && m.h.implicit_confirm && !m.h.implicit_confirm_odd && m.h.time == NOW);
+    assert_ok(bm_spki_parse(bm_key_spki(key), &spki, &err));
+    assert_ok(bm_spki_open(&spki, &evp, &err));
+    assert_ok(bm_cmp_protected(m.part, &part, &err));
+    assert_ok(bm_verify_x509(evp, m.h.protection_alg, bm_buf_rd(&part), m.protection, &err));
+    p = out.p;
+    theirs = d2i_OSSL_CMP_MSG(NULL, &p, (long)out.n);
+    assert_true(theirs != NULL && p == out.p + out.n);
+    assert_int_equal(OSSL_CMP_MSG_get_bodytype(theirs), BM_CMP_ERROR);
+    OSSL_CMP_MSG_free(theirs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(message_rows),
+        cmocka_unit_test(request_rows),
+        cmocka_unit_test(confirmation_rows),
+        cmocka_unit_test(fields_of_a_request),
+        cmocka_unit_test(the_library_reads_what_we_write),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
