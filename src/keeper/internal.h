@@ -41,7 +41,7 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 /* What strangers may guess at, each counted for itself. */
-enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESSES };
+enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESS_ACME_ORDER, BM_GUESSES };
 struct bm_attempts;
 struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
 struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
@@ -336,6 +336,10 @@ void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked 
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
+/* acme.c, acme_chore.c: docs/acme.md */
+BM_MUST_USE enum bm_rc bm_run_acme(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+bool bm_acme_step(struct bm_keeper *k, int64_t now); /* a chore */
+
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
 
@@ -388,6 +392,11 @@ BM_ADMIN_HANDLER(bm_admin_claim_create);
 BM_ADMIN_HANDLER(bm_admin_claim_list);
 BM_ADMIN_HANDLER(bm_admin_claim_take);
 BM_ADMIN_HANDLER(bm_admin_claim_revoke);
+BM_ADMIN_HANDLER(bm_admin_eab_create);
+BM_ADMIN_HANDLER(bm_admin_eab_list);
+BM_ADMIN_HANDLER(bm_admin_eab_revoke);
+BM_ADMIN_HANDLER(bm_admin_account_list);
+BM_ADMIN_HANDLER(bm_admin_account_revoke);
 BM_ADMIN_HANDLER(bm_admin_code_create);
 BM_ADMIN_HANDLER(bm_admin_code_list);
 BM_ADMIN_HANDLER(bm_admin_code_revoke);
