@@ -6,7 +6,8 @@ enum {
     /* HTTP and TLS, per connection */
     BM_HTTP_HEADER_MAX = 8 * 1024,       /* request line and all header fields */
     BM_HTTP_BODY_MAX = 64 * 1024,        /* decoded request body */
-    BM_HTTP_TARGET_MAX = 512,            /* request target */
+    BM_HTTP_TARGET_MAX = 512,            /* request target up to its query */
+    BM_HTTP_QUERY_MAX = 6 * 1024,        /* all of the request target: a SCEP message may come in it */
     BM_TLS_CLIENT_CHAIN_MAX = 16 * 1024, /* client certificate message */
     BM_TLS_CLIENT_CERTS_MAX = 4,         /* certificates in it that are handed on */
     BM_HANDSHAKE_MAX = 48 * 1024,        /* all messages of a handshake that the keeper is shown */
@@ -65,6 +66,17 @@ enum {
     BM_OCSP_READY_MAX = 8192,         /* answers without nonce that the keeper keeps ready, about 1 kB each */
     BM_OCSP_RESPONDERS_MAX = 1024,    /* CAs we answer for */
 
+    /* SCEP */
+    BM_SCEP_MESSAGE_MAX = 32 * 1024,    /* a pkiMessage */
+    BM_SCEP_REPLY_MAX = 512 * 1024,     /* what we answer; a CRL is the largest */
+    BM_SCEP_CRL_MAX = 256 * 1024,       /* a CRL that is sealed for one device; larger ones are to be fetched from /crl/ */
+    BM_SCEP_CERTS_MAX = 8,              /* certificates that come with a message */
+    BM_SCEP_RECIPIENTS_MAX = 4,         /* of an envelope */
+    BM_SCEP_TRANSACTION_MAX = 128,      /* characters of a transactionID */
+    BM_SCEP_NONCE_MAX = 64,             /* RFC 8894 section 3.2.1.5 has 16 */
+    BM_SCEP_CLOCK_S = 24 * 3600,        /* how far a message's signingTime may be off */
+    BM_SCEP_TRANSACTION_S = 90 * 86400, /* how long a transaction is remembered */
+
     /* Onboard */
     BM_CHALLENGE_LEN = 48, /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */
     BM_CHALLENGE_TTL_S = 120,
@@ -87,17 +99,6 @@ enum {
     BM_APPROVAL_RETRY_S = 60,       /* when the device is to ask again */
     BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */
     BM_MAC_WRONG_WINDOW_S = 60,     /* ... within this time; more are not looked at */
-
-    /* ACME */
-    BM_ACME_DOCUMENT_MAX = 96 * 1024,   /* an order as it is kept */
-    BM_ACME_DEVICE_IDENTIFIERS_MAX = 2, /* of one device, in one order */
-    BM_ACME_ORDERS_OPEN = 300,          /* of one account, neither valid nor invalid */
-    BM_ACME_ORDERS_PER_MINUTE = 600,    /* of one account */
-    BM_ACME_ORDER_LIFE_S = 7 * 86400,   /* from newOrder to finalize */
-    BM_ACME_ORDER_KEPT_S = 86400,       /* and then its end can still be read */
-    BM_ACME_CERT_KEPT_S = 366 * 86400,  /* how long a certificate can be fetched by its order's address */
-    BM_ACME_RETRY_S = 5,                /* Retry-After where something is under way */
-    BM_ACME_RENEWAL_S = 6 * 3600,       /* the same of renewalInfo */
 
     /* several hosts */
     BM_HOSTS_MAX = 1000,           /* in the life of a registry; a challenge has room for 65,535 */

@@ -5,7 +5,9 @@
 
 static enum bm_rc publish(void *arg, const struct bm_ca *ca, struct bm_error *e)
 {
-    return strcmp(ca->state, "active") == 0 ? bm_host_publish_key(arg, ca->key_uri, e) : BM_OK;
+    enum bm_rc rc = strcmp(ca->state, "active") == 0 ? bm_host_publish_key(arg, ca->key_uri, e) : BM_OK;
+
+    return rc == BM_OK ? bm_ra_publish(arg, ca->id, e) : rc;
 }
 
 /* What secret keys of devices are sealed with, at the chip makers' and here. Both are made now if there is none yet: so that no two hosts ever

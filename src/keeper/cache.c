@@ -44,6 +44,7 @@ void bm_cache_drop(struct bm_keeper *k)
 {
     drop_lines(k);
     bm_revocation_look_again(k);
+    bm_ra_drop(k);
     for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
         issuer_free(BM_MOVE(k->issuers[i]));
 }

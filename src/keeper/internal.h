@@ -41,9 +41,10 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 /* What strangers may guess at, each counted for itself. */
-enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESS_ACME_ORDER, BM_GUESSES };
+enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESSES };
 struct bm_attempts;
 struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
+struct bm_ra;      /* scep.h: the key and certificate that speak SCEP for a CA */
 struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
@@ -97,6 +98,7 @@ struct bm_keeper {
     struct bm_revocation *revocation;
     struct bm_attempts *attempts[BM_GUESSES]; /* attempts.c */
     struct bm_secrets *secrets;
+    struct bm_ra *ras[BM_CACHE_SLOTS];
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     bool told;             /* about a refusal that has been written down before, and is not again */
     size_t next_import;
@@ -251,6 +253,12 @@ BM_MUST_USE enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_b
 const char *bm_credential_status(const struct bm_credential *c, int64_t now); /* active, expired, revoked */
 int64_t bm_renew_after(const struct bm_policy *p, int64_t not_before, int64_t not_after);
 
+/* scep.c */
+BM_MUST_USE enum bm_rc bm_run_scep(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+/* scep_ra.c: the keys of those who speak SCEP, for the other hosts; what is kept of them */
+BM_MUST_USE enum bm_rc bm_ra_publish(struct bm_keeper *k, int64_t ca_id, struct bm_error *e);
+void bm_ra_drop(struct bm_keeper *k);
+
 /* tls_cert.c */
 BM_MUST_USE enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *ret_chain_pem, struct bm_buf *ret_key,
                                        struct bm_error *e);
@@ -336,10 +344,6 @@ void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked 
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
-/* acme.c, acme_chore.c: docs/acme.md */
-BM_MUST_USE enum bm_rc bm_run_acme(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
-bool bm_acme_step(struct bm_keeper *k, int64_t now); /* a chore */
-
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
 
@@ -392,11 +396,6 @@ BM_ADMIN_HANDLER(bm_admin_claim_create);
 BM_ADMIN_HANDLER(bm_admin_claim_list);
 BM_ADMIN_HANDLER(bm_admin_claim_take);
 BM_ADMIN_HANDLER(bm_admin_claim_revoke);
-BM_ADMIN_HANDLER(bm_admin_eab_create);
-BM_ADMIN_HANDLER(bm_admin_eab_list);
-BM_ADMIN_HANDLER(bm_admin_eab_revoke);
-BM_ADMIN_HANDLER(bm_admin_account_list);
-BM_ADMIN_HANDLER(bm_admin_account_revoke);
 BM_ADMIN_HANDLER(bm_admin_code_create);
 BM_ADMIN_HANDLER(bm_admin_code_list);
 BM_ADMIN_HANDLER(bm_admin_code_revoke);

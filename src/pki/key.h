@@ -81,6 +81,10 @@ BM_MUST_USE enum bm_rc bm_key_sign(const struct bm_key *k, struct bm_rd tbs, uin
 /* ECDH with a peer's uncompressed point, checked to be on the key's curve: the shared x coordinate, for EC keys only (BM_USAGE).
  * *ret_len in: room, out: bytes written. The result is a secret. */
 BM_MUST_USE enum bm_rc bm_key_agree(const struct bm_key *k, struct bm_rd point, uint8_t *ret, size_t *ret_len, struct bm_error *e);
+/* Opens what was encrypted to an RSA key with PKCS #1 v1.5 (RFC 8017 section 7.2): `want` bytes, a key. What was not padded so, or has another
+ * length, gives `want` random bytes instead, in the same time and with the same outcome, so that nobody can use us to find out which it was
+ * (RFC 3218 section 2.3.2). BM_USAGE when it is no RSA key. */
+BM_MUST_USE enum bm_rc bm_key_unwrap(const struct bm_key *k, struct bm_rd wrapped, uint8_t *ret, size_t want, struct bm_error *e);
 /* The raw form that bm_verify_raw() takes. */
 BM_MUST_USE enum bm_rc bm_key_sign_raw(const struct bm_key *k, struct bm_rd msg, uint8_t *ret, size_t *ret_len, struct bm_error *e);
 

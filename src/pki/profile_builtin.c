@@ -28,5 +28,8 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
                       "\"subject\":\"CN={service|=Issuing},OU=OCSP,O={org}\"}" },
     { "cmp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"cmcRA\",\"cmKGA\"],"
                      "\"subject\":\"CN={service|=Issuing},OU=CMP,O={org}\"}" },
+    { "scep-ra", "{\"validity\":\"1y\",\"key_usage\":[\"digitalSignature\",\"keyEncipherment\"],\"keys\":[\"RSA\"],"
+                 "\"eku\":[\"cmcRA\"],"
+                 "\"subject\":\"CN={service|=Issuing},OU=SCEP RA,O={org}\"}" },
     { NULL, NULL },
 };

@@ -110,12 +110,6 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "codes", NULL, "code.create", "Make one-time codes; the answer shows them, this once"),
     WRITE(POST, "codes/*/revoke", "number", "code.revoke", "Revoke a one-time code"),
 
-    READ("eabs", NULL, "eab.list", "List bindings of ACME accounts, without their keys"),
-    WRITE(POST, "eabs", NULL, "eab.create", "Make a binding for ACME accounts; the answer shows its key, this once"),
-    WRITE(POST, "eabs/*/revoke", "kid", "eab.revoke", "Revoke a binding; its accounts may order nothing more"),
-    READ("acme-accounts", NULL, "acme-account.list", "List ACME accounts"),
-    WRITE(POST, "acme-accounts/*/revoke", "number", "acme-account.revoke", "Revoke an ACME account"),
-
     READ("log/head", NULL, "log.head", "The audit log's signed head"),
     READ("log/entries", NULL, "log.entries", "Entries of the audit log"),
     READ("log/inclusion", NULL, "log.inclusion", "Proof that an entry is in the log"),

@@ -34,11 +34,15 @@ static int bad(struct bm_http *h, enum bm_rc rc, const char *code, const char *w
 static int on_url(http_parser *p, const char *at, size_t n)
 {
     struct bm_http *h = of(p);
+    const uint8_t *query;
 
     h->target_n += n;
-    if (h->target_n > BM_HTTP_TARGET_MAX)
+    if (h->target_n > BM_HTTP_QUERY_MAX)
         return bad(h, BM_LIMIT, "target-too-long", "the request target is too long");
     bm_buf_put(&h->text, at, n);
+    query = h->text.bad ? NULL : memchr(h->text.p, '?', h->target_n);
+    if ((query != NULL ? (size_t)(query - h->text.p) : h->target_n) > BM_HTTP_TARGET_MAX)
+        return bad(h, BM_LIMIT, "target-too-long", "the request target is too long");
     return 0;
 }
 

@@ -310,7 +310,6 @@ void bm_credential_done(struct bm_credential *c);
 BM_MUST_USE enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_get(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_credential *ret,
                                          struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_credential_by_id(struct bm_store *s, int64_t id, struct bm_credential *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_set_revoked(struct bm_store *s, int64_t id, int reason, int64_t at, struct bm_error *e);
 typedef enum bm_rc bm_credential_fn(void *arg, const struct bm_credential *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg,
@@ -439,6 +438,19 @@ BM_MUST_USE enum bm_rc bm_claim_next(struct bm_store *s, struct bm_claim *c, int
 /* cursor_id, moved, passed, done_at */
 BM_MUST_USE enum bm_rc bm_claim_step(struct bm_store *s, const struct bm_claim *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_claim_revoke(struct bm_store *s, int64_t id, int64_t at, struct bm_error *e);
+
+/* --- SCEP transactions: docs/scep.md ------------------------------------------------------------------------------------------------ */
+struct bm_scep_row {
+    int64_t id, created_at;
+    uint8_t digest[32];
+    bool waits; /* for an approval: `message` is the request as it came; otherwise `serial` is the certificate's */
+    uint8_t serial[BM_SERIAL_LEN];
+    struct bm_buf message;
+};
+void bm_scep_row_done(struct bm_scep_row *r);
+BM_MUST_USE enum bm_rc bm_scep_row_find(struct bm_store *s, const uint8_t digest[32], struct bm_scep_row *ret, struct bm_error *e);
+/* In place of the one of this digest, if there is one. Those that were made before `forget` go. */
+BM_MUST_USE enum bm_rc bm_scep_row_set(struct bm_store *s, struct bm_scep_row *r, int64_t forget, struct bm_error *e);
 
 /* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {

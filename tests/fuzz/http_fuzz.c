@@ -33,7 +33,7 @@ static struct seen feed(const uint8_t *p, size_t n, size_t step)
             s.rc = bm_http_feed(&h, &in, &event, &e);
             if (s.rc == BM_OK && event == BM_HTTP_HEAD) {
                 h.body.max = 512;
-                must(h.target_n <= BM_HTTP_TARGET_MAX && h.text.n <= BM_HTTP_HEADER_MAX);
+                must(h.target_n <= BM_HTTP_QUERY_MAX && h.text.n <= BM_HTTP_HEADER_MAX);
                 must(!bm_http_path_get0(&h, &path) || path.n <= h.target_n);
             } else if (s.rc == BM_OK && event == BM_HTTP_DONE) {
                 must(h.body.n <= 512);
