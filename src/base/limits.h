@@ -76,6 +76,17 @@ enum {
     BM_SCEP_NONCE_MAX = 64,             /* RFC 8894 section 3.2.1.5 has 16 */
     BM_SCEP_CLOCK_S = 24 * 3600,        /* how far a message's signingTime may be off */
     BM_SCEP_TRANSACTION_S = 90 * 86400, /* how long a transaction is remembered */
+    /* vouchers (BRSKI) */
+    BM_CMS_CERTS_MAX = 8,                /* certificates beside a signature */
+    BM_CMS_CHAIN_MAX = 5,                /* of those, one above the other */
+    BM_VOUCHER_MAX = 32 * 1024,          /* a voucher or a pledge's request for one, signed */
+    BM_VOUCHER_REQUEST_MAX = 48 * 1024,  /* a registrar's request, with the pledge's in it as base64 */
+    BM_VOUCHER_SERIAL_MAX = 64,          /* serialNumber of an IDevID: RFC 5280 appendix A.1, ub-serial-number */
+    BM_VOUCHER_NONCE_MAX = 64,           /* a nonce as text: 32 bytes are 44 characters */
+    BM_VOUCHER_REQUEST_AGE_S = 3600,     /* a registrar's request is stale after this */
+    BM_VOUCHER_LIFE_MAX_S = 365 * 86400, /* of a voucher without nonce */
+    BM_VOUCHER_EVENTS_MAX = 1000,        /* in one audit log response, the newest */
+    BM_BRSKI_REASON_MAX = 256,           /* what a device says of a voucher that is kept */
 
     /* Onboard */
     BM_CHALLENGE_LEN = 48, /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */

@@ -11,7 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { BM_ARGS_MAX = 4, BM_OPTIONS_MAX = 20 };
+enum { BM_ARGS_MAX = 4, BM_OPTIONS_MAX = 28 };
 
 enum bm_word_kind {
     BM_WORD_TEXT,
@@ -153,6 +153,7 @@ bm_verb_fn bm_cli_completion, bm_cli_manual;
 bm_verb_fn bm_cli_list, bm_cli_export, bm_cli_crl_export, bm_cli_profile_show, bm_cli_why, bm_cli_status, bm_cli_merge_policy;
 bm_verb_fn bm_cli_policy_test, bm_cli_cert_lint;
 bm_verb_fn bm_cli_code_create, bm_cli_claim_create, bm_cli_claim_take;
+bm_verb_fn bm_cli_voucher_issue;
 bm_verb_fn bm_cli_import_key, bm_cli_key_add, bm_cli_key_add_root, bm_cli_key_rotate;
 bm_verb_fn bm_cli_log_entries, bm_cli_log_proof, bm_cli_log_verify;
 bm_verb_fn bm_cli_manifest_make, bm_cli_manifest_import, bm_cli_manifest_export, bm_cli_manifest_verify;

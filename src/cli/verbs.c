@@ -25,6 +25,7 @@ const struct bm_family bm_families[] = {
     { "approval", "requests for certificates that a person has to approve" },
     { "claim", "codes that let their holder take over devices" },
     { "code", "one-time codes that let devices enrol" },
+    { "voucher", "what tells devices whose network to trust (BRSKI)" },
     { "crl", "the revocation lists of the certification authorities" },
     { "journal", "what was committed, kept elsewhere for a restore" },
     { "manifest", "signed lists of device identities, from factory to registry" },
@@ -60,8 +61,8 @@ const struct bm_family bm_families[] = {
 #define POLICY                                                                                                                     \
     { "policy", "the whole policy, in place or a file; the options below change it", .kind = BM_WORD_JSON },                       \
     { "rot", "roots of trust allowed: atecc608, tpm2 ...; default: any", .kind = BM_WORD_LIST, .member = "change.rot" },           \
-    { "protocols", "enrolment protocols: est, onboard, cmp; default: any", .kind = BM_WORD_LIST, .member = "change.protocols",     \
-      .values = "est onboard cmp" },                                                                                               \
+    { "protocols", "enrolment protocols: est, onboard, cmp, brski; default: any", .kind = BM_WORD_LIST, .member = "change.protocols",     \
+      .values = "est onboard cmp brski" },                                                                                               \
     { "services", "services its devices get credentials for; the first is the default", .kind = BM_WORD_LIST,                      \
       .member = "change.services" },                                                                                               \
     { "profile", "certificate profile; default ldevid", .member = "change.profile" },                                              \
@@ -75,6 +76,11 @@ const struct bm_family bm_families[] = {
       .member = "change.birth_certificate" },                                                                                      \
     { "self-registration", "may a device with a batch's one-time code register its own key?", .kind = BM_WORD_YESNO,               \
       .member = "change.self_registration" },                                                                                      \
+    { "voucher-logged", "may networks of nobody known here get vouchers for its devices?", .kind = BM_WORD_YESNO,                 \
+      .member = "change.voucher_logged" },                                                                                         \
+    { "voucher-nonceless", "may registrars get vouchers without nonce?", .kind = BM_WORD_YESNO,                                    \
+      .member = "change.voucher_nonceless" },                                                                                      \
+    { "voucher-life", "how long those last; default 20m", .member = "change.voucher_life" },                                       \
     { "server-keygen", "may its devices have their keys made here (EST serverkeygen)?", .kind = BM_WORD_YESNO,                     \
       .member = "change.server_keygen" },                                                                                          \
     { "server-keygen-encrypted", "and then only encrypted to a key of the device?", .kind = BM_WORD_YESNO,                         \
@@ -136,8 +142,8 @@ const struct bm_verb bm_verbs[] = {
     { "org", "trust", "org.trust", "Trust an organisation's certificates",
       .args = { { "org", "the organisation", .needed = true },
                 { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
-      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates", .needed = true,
-                     .values = "manifest birth" } } },
+      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates; registrar: of its network, for vouchers; masa: of its MASA's TLS",
+                     .needed = true, .values = "manifest birth registrar masa" } } },
 
     { "product", "create", "product.create", "Add a product: a device model and its policy",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),
@@ -376,6 +382,22 @@ const struct bm_verb bm_verbs[] = {
       .notes = "'birthmark why UDID' tells more about the device. A row goes 30 days after it was asked or decided." },
     { "approval", "approve", "approval.approve", "Let a device have the certificate that it asks for", .args = APPROVAL },
     { "approval", "deny", "approval.deny", "Refuse a device the certificate that it asks for", .args = APPROVAL },
+    { "voucher", "masa", "voucher.masa", "Say which CA vouchers are signed under, and show what devices are to trust",
+      .args = { { "ca", "a CA of its own: birthmark ca create NAME --parent root --profile masa-ca", .needed = true } },
+      .options = { { "url", "what stands in IDevIDs as the place to ask: HOST:PORT, or an https URL" } } },
+    { "voucher", "issue", "voucher.issue", "Make a voucher without nonce, for a device that nobody can reach",
+      .args = UDID,
+      .options = { { "cert", "the certificate the device is to trust, PEM; default: this registry's root", .kind = BM_WORD_BLOB },
+                   { "valid", "how long, or until when: 12h, 7d (default), 2030-01-31T12:00:00Z; at most 365d", .value = "TIME" },
+                   { "out", "write it to this file, as the device takes it (CMS)", .value = "FILE" } },
+      .run = bm_cli_voucher_issue,
+      .notes = "The device trusts that network until then, without anybody being asked. Its owner has to be trusted\n"
+               "for the certificate: birthmark org trust ORG FILE --purpose registrar." },
+    { "voucher", "list", "voucher.list", "List vouchers and what the devices made of them",
+      .options = { { "udid", "only of this device" }, { "org", "only for this organisation's network" }, AFTER, LIMIT },
+      .rows = "rows", .columns = "id udid serial_number org assertion created_at=CREATED expires_at=EXPIRES told enrolled" },
+    { "voucher", "show", "voucher.show", "Show a voucher that was issued",
+      .args = { { "number", "its number", .kind = BM_WORD_INT, .needed = true } } },
 
     { "claim", "create", "claim.create", "Make a claim: who has its code may take a device, a batch or a list of devices",
       .options = { { "batch", "all devices of this batch, as they are when the claim is taken" },

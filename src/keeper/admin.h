@@ -4,7 +4,7 @@
  *
  *   org.create      name role [title]                         role: chip-maker contract-manufacturer oem service-operator auditor
  *   org.list        [after limit]        org.show name        -> the row, "trust": [...]
- *   org.trust       org purpose          blob: PEM            purpose: manifest birth -> {"added": n, "sha256": [...]}
+ *   org.trust       org purpose          blob: PEM            purpose: manifest birth registrar masa -> {"added": n, "sha256": [...]}
  *   profile.list    profile.show name    profile.set name     blob: the profile's JSON -> {"name", "warnings": [sentences]}
  *   ca.create       name parent [alg profile org key existing_key]    key: URI of one in a token (docs/hsm.md), made there unless existing_key; alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
@@ -53,6 +53,9 @@
  *   claim.list      [batch udid owner after limit]    claim.revoke number
  *   approval.list   [state batch udid after limit]            state: waiting approved denied used
  *   approval.approve  number      approval.deny number        -> {"number", "state", "expires_at"}; one may change one's mind until it is used
+ *   voucher.masa    ca [url]                                  the CA that vouchers are signed under -> {"ca", "anchor": PEM for devices}; url: as in IDevIDs
+ *   voucher.issue   udid [valid]   blob: PEM of the network's certificate; default: this registry's root -> {"number","serial_number","expires_at","voucher"}
+ *   voucher.list    [udid org after limit]    voucher.show number
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
  *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
  *   code.list       [batch udid after limit]    code.revoke number

@@ -124,8 +124,9 @@ BM_ADMIN_HANDLER(bm_admin_org_trust)
     struct bm_org o;
     enum bm_rc rc = bm_arg_name(in, "org", &org, e);
 
-    if (rc == BM_OK && (purpose == NULL || (strcmp(purpose, BM_TRUST_MANIFEST) != 0 && strcmp(purpose, BM_TRUST_BIRTH) != 0)))
-        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest or birth");
+    if (rc == BM_OK && (purpose == NULL || (strcmp(purpose, BM_TRUST_MANIFEST) != 0 && strcmp(purpose, BM_TRUST_BIRTH) != 0 &&
+                                            strcmp(purpose, BM_TRUST_REGISTRAR) != 0 && strcmp(purpose, BM_TRUST_MASA) != 0)))
+        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest, birth, registrar or masa");
     if (rc == BM_OK)
         rc = bm_org_get(k->store, org, &o, e);
     if (rc == BM_OK)

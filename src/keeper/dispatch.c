@@ -199,7 +199,7 @@ static bool op_flags(struct bm_keeper *k, const struct bm_command_in *c, bool *r
 typedef enum bm_rc timed_fn(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 static timed_fn *const timed[] = {
     [BM_CMD_CRL] = bm_run_crl,       [BM_CMD_OCSP] = bm_run_ocsp, [BM_CMD_SCEP] = bm_run_scep,
-    [BM_CMD_ERRAND] = bm_run_errand, [BM_CMD_CMP] = bm_run_cmp,
+    [BM_CMD_ERRAND] = bm_run_errand, [BM_CMD_CMP] = bm_run_cmp,   [BM_CMD_BRSKI] = bm_run_brski,
 };
 
 static timed_fn *timed_of(uint8_t type)

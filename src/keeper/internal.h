@@ -43,6 +43,7 @@ struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 /* What strangers may guess at, each counted for itself. */
 enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESSES };
 struct bm_attempts;
+struct bm_brski;   /* brski.h: keys that sign vouchers */
 struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
 struct bm_ra;      /* scep.h: the key and certificate that speak SCEP for a CA */
 struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
@@ -99,6 +100,7 @@ struct bm_keeper {
     struct bm_attempts *attempts[BM_GUESSES]; /* attempts.c */
     struct bm_secrets *secrets;
     struct bm_ra *ras[BM_CACHE_SLOTS];
+    struct bm_brski *brski;
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     bool told;             /* about a refusal that has been written down before, and is not again */
     size_t next_import;
@@ -344,6 +346,10 @@ void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked 
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
+/* brski.c */
+BM_MUST_USE enum bm_rc bm_run_brski(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+void bm_brski_drop(struct bm_keeper *k); /* the keys: the transaction they were certified in is lost, or the keeper closes */
+
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
 
@@ -396,6 +402,10 @@ BM_ADMIN_HANDLER(bm_admin_claim_create);
 BM_ADMIN_HANDLER(bm_admin_claim_list);
 BM_ADMIN_HANDLER(bm_admin_claim_take);
 BM_ADMIN_HANDLER(bm_admin_claim_revoke);
+BM_ADMIN_HANDLER(bm_admin_voucher_masa);
+BM_ADMIN_HANDLER(bm_admin_voucher_issue);
+BM_ADMIN_HANDLER(bm_admin_voucher_list);
+BM_ADMIN_HANDLER(bm_admin_voucher_show);
 BM_ADMIN_HANDLER(bm_admin_code_create);
 BM_ADMIN_HANDLER(bm_admin_code_list);
 BM_ADMIN_HANDLER(bm_admin_code_revoke);

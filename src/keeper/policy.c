@@ -74,6 +74,15 @@ static enum bm_rc take_approval(const json_t *v, const char *member, enum bm_app
     return BM_OK;
 }
 
+static enum bm_rc take_life(const json_t *v, const char *member, int64_t *ret, struct bm_error *e)
+{
+    const char *s = json_string_value(v);
+
+    if (s == NULL || !bm_duration_parse(s, ret) || *ret < 60 || *ret > BM_VOUCHER_LIFE_MAX_S)
+        return bm_fail(e, BM_USAGE, "policy: '%s' must be a time from 1m to 365d", member);
+    return BM_OK;
+}
+
 static enum bm_rc take_member(struct bm_policy *p, const char *member, const json_t *v, struct bm_error *e)
 {
     if (strcmp(member, "rot") == 0)
@@ -102,13 +111,19 @@ static enum bm_rc take_member(struct bm_policy *p, const char *member, const jso
         return take_bool(v, member, &p->revoke_unconfirmed, e);
     if (strcmp(member, "self_registration") == 0)
         return take_bool(v, member, &p->self_registration, e);
+    if (strcmp(member, "voucher_logged") == 0)
+        return take_bool(v, member, &p->voucher_logged, e);
+    if (strcmp(member, "voucher_nonceless") == 0)
+        return take_bool(v, member, &p->voucher_nonceless, e);
+    if (strcmp(member, "voucher_life") == 0)
+        return take_life(v, member, &p->voucher_life_s, e);
     return bm_fail(e, BM_USAGE, "policy: unknown member '%.40s'", member);
 }
 
 enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e)
 {
     BM_CLEANUP(json_freep) json_t *j = NULL;
-    struct bm_policy p = { .profile = "ldevid", .renew_after_percent = 66 };
+    struct bm_policy p = { .profile = "ldevid", .renew_after_percent = 66, .voucher_life_s = 1200 };
     json_error_t je;
     const char *member;
     json_t *v;

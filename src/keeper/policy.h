@@ -12,6 +12,9 @@
  *    "server_keygen": false,                   may its devices have their keys made here? (docs/codes.md, "Keys made by the server")
  *    "server_keygen_encrypted": false,         and then only encrypted to a key of the device
  *    "revoke_unconfirmed": false,              revoke what a device got over CMP and did not confirm in time (docs/cmp.md)
+ *    "voucher_logged": false,                  may a network that no organisation here is trusted for get vouchers for its devices? (docs/brski.md)
+ *    "voucher_nonceless": false,               vouchers without nonce, for devices that nobody can reach
+ *    "voucher_life": "20m",                    and how long those last
  *    "self_registration": false}               may a device with a batch's one-time code register its own key? (docs/codes.md) */
 #ifndef BM_KEEPER_POLICY_H
 #define BM_KEEPER_POLICY_H
@@ -26,7 +29,9 @@ struct bm_policy {
     char profile[BM_NAME_LEN], ca[BM_NAME_LEN];
     int renew_after_percent;
     enum bm_approval_when approval;
-    bool renew_expired, birth_certificate, self_registration, server_keygen, server_keygen_encrypted, revoke_unconfirmed;
+    bool renew_expired, birth_certificate, self_registration, server_keygen, server_keygen_encrypted, revoke_unconfirmed,
+        voucher_logged, voucher_nonceless;
+    int64_t voucher_life_s;
 };
 BM_MUST_USE enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e);
 

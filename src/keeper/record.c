@@ -92,6 +92,7 @@ enum bm_rc bm_keeper_settle(struct bm_keeper *k, enum bm_rc rc, struct bm_error 
     bm_audit_rolled_back(&k->audit);
     bm_imports_drop(k, false);
     bm_revocation_drop(k);
+    bm_brski_drop(k);
     bm_cache_drop(k);
     bm_secrets_forget(k);
     return rc;

@@ -22,6 +22,7 @@ enum bm_command {
     BM_CMD_SCEP = 11,     /* struct bm_message -> struct bm_scep_told */
     BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
     BM_CMD_CMP = 10,      /* struct bm_message -> struct bm_cmp_told */
+    BM_CMD_BRSKI = 14,    /* struct bm_brski_ask (keeper/brski.h) -> a voucher, JSON, or nothing */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };

@@ -19,6 +19,7 @@ struct bm_cert {
     bool has_key_usage;            /* keyUsage is there */
     uint8_t key_usage;             /* enum bm_key_usage, or'ed */
     struct bm_rd eku;              /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
+    struct bm_rd masa_url;         /* RFC 8995 section 2.3.2: contents of the IA5String, or empty */
     bool unknown_critical;         /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
 };
 /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
@@ -78,7 +79,7 @@ BM_MUST_USE enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct b
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
- * "batch-ca", "manifest-signer", "ocsp-signing", "cmp-signing". A NULL-named row ends the table. */
+ * "batch-ca", "manifest-signer", "ocsp-signing", "cmp-signing", "masa-ca", "masa-signing", "registrar". A NULL-named row ends the table. */
 struct bm_profile_builtin {
     const char *name, *json;
 };

@@ -109,6 +109,17 @@ static bool ext_key_usage(struct bm_rd v, struct bm_cert *c)
     return true;
 }
 
+/* RFC 8995 section 2.3.2: an IA5String. */
+static bool masa_url(struct bm_rd v, struct bm_cert *c)
+{
+    if (!bm_der_only(v, BM_DER_IA5, &c->masa_url) || c->masa_url.n == 0 || c->masa_url.n > BM_TEXT_MAX)
+        return false;
+    for (size_t i = 0; i < c->masa_url.n; i++)
+        if (c->masa_url.p[i] <= 0x20 || c->masa_url.p[i] >= 0x7f)
+            return false;
+    return true;
+}
+
 /* Well-formed, and nothing in it that we act on: without policy constraints any policy passes, RFC 5280 section 6.1. */
 static bool read_past(struct bm_rd v, struct bm_cert *c)
 {
@@ -126,6 +137,7 @@ static const struct {
     { BM_LIT(OID_AKID), authority_key_id },
     { BM_LIT(OID_SAN), subject_alt_name },
     { BM_LIT(OID_EKU), ext_key_usage },
+    { BM_LIT(OID_MASA_URL), masa_url },
     { BM_LIT(OID_POLICIES), read_past },
     { BM_LIT(OID_CRL_POINTS), read_past },
     { BM_LIT(OID_AIA), read_past },

@@ -167,8 +167,10 @@ static bool read_transcript(struct bm_rd in, struct transcript *t)
         ok = take_step(&in, !tls13 && i == 1, &m) && m.type == order[i];
         if (ok && tls13 && m.type == CERTIFICATE_REQUEST)
             ok = read_request(m.body, &t->told->nonce);
-        if (ok && m.type == CERTIFICATE) /* the last one is the client's */
+        if (ok && m.type == CERTIFICATE) { /* the last one is the client's */
+            t->told->server = t->told->certificate;
             ok = read_certificate(m.body, tls13, &t->told->certificate);
+        }
     }
     t->told->tls13 = tls13;
     if (!tls13)

@@ -21,6 +21,7 @@ struct bm_handshake {
     struct bm_rd nonce;       /* TLS 1.3: the extension's content, or empty */
     struct bm_rd session_id;  /* TLS 1.2: of the ServerHello, or empty */
     struct bm_rd certificate; /* the client's own, DER */
+    struct bm_rd server;      /* what the server showed it, DER */
 };
 /* transcript: whole handshake messages, from the ClientHello to the last before the client's CertificateVerify. verify: that message.
  * BM_MALFORMED, or BM_DENIED "bad-signature" when the client's key did not sign this transcript. What ret says is then what the client

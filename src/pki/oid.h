@@ -54,6 +54,8 @@
 #define OID_OCSP_BASIC "\x2b\x06\x01\x05\x05\x07\x30\x01\x01"
 #define OID_OCSP_NONCE "\x2b\x06\x01\x05\x05\x07\x30\x01\x02" /* RFC 9654 section 2.1 */
 
+#define OID_MASA_URL "\x2b\x06\x01\x05\x05\x07\x01\x20" /* RFC 8995 section 2.3.2 */
+
 /* CRL extensions, RFC 5280 section 5.2 and 5.3 */
 #define OID_CRL_NUMBER "\x55\x1d\x14"
 #define OID_CRL_REASON "\x55\x1d\x15"
@@ -109,6 +111,7 @@
 #define OID_DECRYPT_KEY_ID "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x25"       /* RFC 7030 section 4.4.1.1 */
 #define OID_ASYMM_DECRYPT_KEY_ID "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x36" /* RFC 7030 section 4.4.1.2 */
 #define OID_KEY_PACKAGE "\x60\x86\x48\x01\x65\x02\x01\x02\x4e\x05"              /* RFC 5958 section 2 */
+#define OID_JSON_VOUCHER "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x28"         /* id-ct-animaJSONVoucher, RFC 8366 section 8.4 */
 #define OID_CMS_SIGNED_DATA "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
 #define OID_CMS_ENVELOPED_DATA "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"
 #define OID_SIGNING_TIME "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05"

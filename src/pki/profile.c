@@ -91,6 +91,18 @@ static bool staple_by_ca(const struct draft *d)
     return d->must_staple && d->p->ca;
 }
 
+/* A CA has no maker to ask. */
+static bool masa_of_a_ca(const struct draft *d)
+{
+    return d->p->ca && d->masa_url != NULL;
+}
+
+/* IEEE 802.1AR-2018 section 8.10.3 and RFC 8995 section 2.3: nobody knows today what the device will be used for. */
+static bool idevid_restricted(const struct draft *d)
+{
+    return !d->p->ca && d->has_end && d->eku.n != 0;
+}
+
 static bool usage_not_for_keys(const struct draft *d)
 {
     for (size_t i = 0; i < d->p->n_keys; i++) {
@@ -114,6 +126,8 @@ static const struct {
     { nobody_named, "an empty subject needs \"san\" (RFC 5280 section 4.1.2.6)" },
     { idevid_without_serial,
       "a device certificate without end is an IDevID and needs serialNumber= in its subject (IEEE 802.1AR 8.6)" },
+    { idevid_restricted, "an IDevID has no \"eku\": it would rule out what the device may be used for (IEEE 802.1AR 8.10.3)" },
+    { masa_of_a_ca, "\"masa_url\" is for devices, not for a CA (RFC 8995 section 2.3.2)" },
     { hardware_without_type, "\"hardware-module\" and \"hw_type\" belong together" },
     { server_without_host, "serverAuth needs a dns: or ip: alternative name (RFC 9525)" },
     { tls_without_usage, "clientAuth and serverAuth need digitalSignature, keyEncipherment or keyAgreement (RFC 5280 4.2.1.12)" },
@@ -267,12 +281,24 @@ static void ext_must_staple(struct bm_derw *w, const struct draft *d)
     bm_ext_end(w, mark, oid, false);
 }
 
+static void ext_masa_url(struct bm_derw *w, const struct draft *d)
+{
+    static const struct bm_rd oid = BM_LIT(OID_MASA_URL);
+    size_t mark = bm_derw_mark(w);
+
+    if (d->masa_url == NULL)
+        return;
+    bm_derw_tlv(w, BM_DER_IA5, bm_rd_str(d->masa_url));
+    bm_ext_end(w, mark, oid, false);
+}
+
 enum bm_rc draft_compile(struct draft *d, struct bm_error *e)
 {
     struct bm_derw w = bm_derw_of(d->p->fixed, sizeof d->p->fixed);
     struct bm_rd all;
 
     ext_must_staple(&w, d);
+    ext_masa_url(&w, d);
     ext_ocsp_nocheck(&w, d);
     ext_aia(&w, d);
     ext_crl(&w, d);

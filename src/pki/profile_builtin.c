@@ -31,5 +31,10 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
     { "scep-ra", "{\"validity\":\"1y\",\"key_usage\":[\"digitalSignature\",\"keyEncipherment\"],\"keys\":[\"RSA\"],"
                  "\"eku\":[\"cmcRA\"],"
                  "\"subject\":\"CN={service|=Issuing},OU=SCEP RA,O={org}\"}" },
+    { "masa-ca",
+      "{\"validity\":\"30y\"," CA_USAGE "\"subject\":\"CN={org} {service|=MASA} CA,OU=MASA CA,O={org}\",\"ca\":{\"path_len\":0}}" },
+    { "masa-signing", "{\"validity\":\"1y\"," SIGN_USAGE "\"subject\":\"CN={service|=MASA},OU=MASA,O={org}\"}" },
+    { "registrar",
+      "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"cmcRA\"],\"subject\":\"CN={service|=Registrar},OU=Registrar,O={org}\"}" },
     { NULL, NULL },
 };

@@ -25,6 +25,7 @@ struct draft {
     uint8_t key_usage;
     struct draft_oids eku, policies;
     struct draft_uris crl, ocsp, issuers;
+    const char *masa_url; /* lent by the JSON value; NULL: none */
 };
 
 /* Reads every member of the object into d. */

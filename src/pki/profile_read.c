@@ -250,6 +250,21 @@ static enum bm_rc read_issuers(struct draft *d, const json_t *v, struct bm_error
     return list_each("addresses", v, d, issuers_item, e);
 }
 
+/* RFC 8995 section 2.3.2: an authority, or a whole https URL. */
+static enum bm_rc read_masa_url(struct draft *d, const json_t *v, struct bm_error *e)
+{
+    const char *text = json_string_value(v);
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i < n; i++)
+        if (text[i] <= 0x20 || text[i] >= 0x7f || strchr("<>\"{}|\\^`", text[i]) != NULL)
+            n = 0;
+    if (n == 0 || n > BM_TEXT_MAX || (strchr(text, '/') != NULL && strncmp(text, "https://", 8) != 0))
+        return unknown(text, "authority, nor an https URL", e);
+    d->masa_url = text;
+    return BM_OK;
+}
+
 static enum bm_rc read_ocsp_nocheck(struct draft *d, const json_t *v, struct bm_error *e)
 {
     (void)v, (void)e;
@@ -286,6 +301,7 @@ static const struct member {
     { "issuers", JSON_ARRAY, read_issuers },
     { "ocsp_nocheck", JSON_TRUE, read_ocsp_nocheck },
     { "must_staple", JSON_TRUE, read_must_staple },
+    { "masa_url", JSON_STRING, read_masa_url },
 };
 
 static const struct member *member_find(const char *name)

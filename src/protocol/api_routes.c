@@ -110,6 +110,11 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "codes", NULL, "code.create", "Make one-time codes; the answer shows them, this once"),
     WRITE(POST, "codes/*/revoke", "number", "code.revoke", "Revoke a one-time code"),
 
+    READ("vouchers", NULL, "voucher.list", "List vouchers and what the devices made of them"),
+    READ("vouchers/*", "number", "voucher.show", "Show a voucher"),
+    BLOB(POST, "devices/*/voucher", "udid", "voucher.issue", PEM, JSON_BODY, "A voucher without nonce; the body: the certificate to trust, or nothing"),
+    WRITE(POST, "masa", NULL, "voucher.masa", "Say which CA vouchers are signed under"),
+
     READ("log/head", NULL, "log.head", "The audit log's signed head"),
     READ("log/entries", NULL, "log.entries", "Entries of the audit log"),
     READ("log/inclusion", NULL, "log.inclusion", "Proof that an entry is in the log"),

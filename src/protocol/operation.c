@@ -2,6 +2,7 @@
 
 #include "protocol/api.h"
 #include "protocol/cmp.h"
+#include "protocol/brski.h"
 #include "protocol/est.h"
 #include "protocol/form.h"
 #include "protocol/onboard.h"
@@ -15,6 +16,8 @@
 
 #define EST "/.well-known/est/"
 #define LABELLED "/.well-known/est/*/"
+#define BRSKI "/.well-known/brski/"
+#define BRSKI_STATUS 4096 /* what a device tells */
 #define EST_BODY (BM_CSR_MAX * 2)
 #define PKICLIENT "/cgi-bin/pkiclient.exe" /* what SCEP clients ask for when they are told a host alone */
 
@@ -35,6 +38,16 @@ const struct bm_operation bm_operations[] = {
       bm_est_refuse_renewal },
     { "est-simplereenroll", "est", BM_POST, LABELLED "simplereenroll", EST_BODY, true, BM_CMD_ENROL, bm_est_reenroll, bm_est_certs,
       bm_est_refuse_renewal },
+    { "brski-requestvoucher", "brski", BM_POST, BRSKI "requestvoucher", BM_VOUCHER_REQUEST_MAX, false, BM_CMD_BRSKI,
+      bm_brski_voucher_prepare, bm_brski_voucher_render, bm_brski_refuse },
+    { "brski-requestvoucher", "brski", BM_POST, EST "requestvoucher", BM_VOUCHER_REQUEST_MAX, false, BM_CMD_BRSKI,
+      bm_brski_voucher_prepare, bm_brski_voucher_render, bm_brski_refuse },
+    { "brski-requestauditlog", "brski", BM_POST, BRSKI "requestauditlog", BM_VOUCHER_REQUEST_MAX, false, BM_CMD_BRSKI,
+      bm_brski_audit_prepare, bm_brski_audit_render, bm_brski_refuse },
+    { "brski-voucher-status", "brski", BM_POST, BRSKI "voucher_status", BRSKI_STATUS, true, BM_CMD_BRSKI, bm_brski_status_prepare,
+      bm_brski_told_render, bm_brski_refuse },
+    { "brski-enrollstatus", "brski", BM_POST, BRSKI "enrollstatus", BRSKI_STATUS, true, BM_CMD_BRSKI, bm_brski_enrolled_prepare,
+      bm_brski_told_render, bm_brski_refuse },
     { "onboard-challenge", "onboard", BM_POST, "/onboard/v1/challenge", 1024, false, BM_CMD_CHALLENGE, bm_onboard_challenge_prepare,
       bm_onboard_challenge_render, bm_onboard_refuse },
     { "onboard-enrol", "onboard", BM_POST, "/onboard/v1/enrol", BM_HTTP_BODY_MAX, false, BM_CMD_ENROL, bm_onboard_enrol_prepare,

@@ -36,6 +36,7 @@ struct bm_response {
     int64_t modified_at;          /* Last-Modified, Unix seconds; 0: no header */
     uint32_t max_age_s;           /* Cache-Control: public, for so long; 0: not said */
     bool no_store;                /* Cache-Control: no-store */
+    bool close;                   /* the connection ends with this answer */
     const char *authenticate;     /* static WWW-Authenticate, or NULL */
     struct bm_buf fields;         /* further header fields: bm_response_field() */
     struct bm_buf body;           /* max is set by the router */

@@ -91,7 +91,7 @@ enum next bm_conn_reply(struct conn *c)
     bool put;
 
     make_room(c);
-    c->closing = c->closing || cs->draining || !c->x.keep_alive || c->requests + 1 >= BM_REQUESTS_PER_CONNECTION ||
+    c->closing = c->closing || cs->draining || !c->x.keep_alive || c->x.r.close || c->requests + 1 >= BM_REQUESTS_PER_CONNECTION ||
                  bm_clock_steady_ms() - c->since_ms >= BM_CONNECTION_AGE_MS;
     c->x.keep_alive = !c->closing;
     bm_route_write(&c->x, plain);

@@ -161,6 +161,28 @@ static const struct kind kinds[] = {
         { "udid", "a.udid_key = ? AND a.udid = ?", BY_UDID } },
       { [BM_SCOPE_OEM] = "COALESCE((SELECT d.owner_id FROM device d WHERE d.udid_key = a.udid_key AND d.udid = a.udid),"
                          " p.org_id) = ?" } },
+    { "voucher",
+      "SELECT v.id, d.udid, v.serial_number, o.name, v.assertion, v.nonce, v.domain_id, v.created_at, v.expires_at, v.told,"
+      " v.enrolled, v.reason, v.correlation, v.digest FROM voucher v JOIN device d ON d.id = v.device_id"
+      " LEFT JOIN org o ON o.id = v.org_id",
+      "v.id",
+      { { "udid", AS_HEX },
+        { "serial_number", AS_TEXT },
+        { "org", AS_TEXT },
+        { "assertion", AS_TEXT },
+        { "nonce", AS_TEXT },
+        { "domain_id", AS_HEX },
+        { "created_at", AS_TIME },
+        { "expires_at", AS_TIME },
+        { "told", AS_TEXT },
+        { "enrolled", AS_TEXT },
+        { "reason", AS_TEXT },
+        { "correlation", AS_TEXT },
+        { "sha256", AS_HEX } },
+      { { "number", "CAST(v.id AS TEXT) = ?", BY_TEXT },
+        { "udid", "d.udid_key = ? AND d.udid = ?", BY_UDID },
+        { "org", "o.name = ?", BY_TEXT },
+        { "correlation", "v.correlation = ?", BY_TEXT } } },
     { "device",
       "SELECT d.id, d.udid, d.state, d.rot, p.name, b.name, o.name, d.manifest_id, d.attributes, d.created_at, d.activated_at"
       " FROM device d LEFT JOIN batch b ON b.id = d.batch_id LEFT JOIN product p ON p.id = b.product_id"

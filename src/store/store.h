@@ -123,8 +123,10 @@ BM_MUST_USE enum bm_rc bm_org_put(struct bm_store *s, struct bm_org *o, struct b
 BM_MUST_USE enum bm_rc bm_org_get(struct bm_store *s, const char *name, struct bm_org *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_org *ret, struct bm_error *e);
 
-#define BM_TRUST_MANIFEST "manifest" /* may sign manifests */
-#define BM_TRUST_BIRTH "birth"       /* anchors birth certificates */
+#define BM_TRUST_MANIFEST "manifest"   /* may sign manifests */
+#define BM_TRUST_BIRTH "birth"         /* anchors birth certificates */
+#define BM_TRUST_MASA "masa"           /* anchors the TLS server of its MASA */
+#define BM_TRUST_REGISTRAR "registrar" /* of its network: who may ask for vouchers for its devices */
 struct bm_trust {
     int64_t id, org_id;
     char purpose[16];
@@ -451,6 +453,29 @@ void bm_scep_row_done(struct bm_scep_row *r);
 BM_MUST_USE enum bm_rc bm_scep_row_find(struct bm_store *s, const uint8_t digest[32], struct bm_scep_row *ret, struct bm_error *e);
 /* In place of the one of this digest, if there is one. Those that were made before `forget` go. */
 BM_MUST_USE enum bm_rc bm_scep_row_set(struct bm_store *s, struct bm_scep_row *r, int64_t forget, struct bm_error *e);
+/* --- vouchers: docs/brski.md ------------------------------------------------------------------------------------------------------ */
+#define BM_DOMAIN_ID_MAX 32
+struct bm_voucher_row {
+    int64_t id, device_id, org_id;                        /* org: whose network it is for; 0: nobody knows */
+    int64_t created_at, expires_at, told_at, enrolled_at; /* 0: not */
+    char serial_number[65], assertion[16], nonce[65], correlation[17];
+    char told[16], enrolled[16]; /* what the device said of it: "", accepted, refused */
+    char reason[256];
+    uint8_t domain_id[BM_DOMAIN_ID_MAX];
+    size_t domain_id_len;
+    uint8_t digest[32]; /* SHA-256 of the voucher */
+};
+BM_MUST_USE enum bm_rc bm_voucher_row_put(struct bm_store *s, struct bm_voucher_row *v, struct bm_error *e); /* new only */
+/* The newest of a device; the newest with this serial number. */
+BM_MUST_USE enum bm_rc bm_voucher_row_last(struct bm_store *s, int64_t device_id, struct bm_voucher_row *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_voucher_row_by_serial(struct bm_store *s, const char *serial_number, struct bm_voucher_row *ret,
+                                                struct bm_error *e);
+/* What the device said: told, told_at, enrolled, enrolled_at and reason as they are in v. */
+BM_MUST_USE enum bm_rc bm_voucher_row_tell(struct bm_store *s, const struct bm_voucher_row *v, struct bm_error *e);
+typedef enum bm_rc bm_voucher_row_fn(void *arg, const struct bm_voucher_row *v, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_voucher_row_each(struct bm_store *s, int64_t device_id, int64_t limit, bm_voucher_row_fn *fn, void *arg,
+                                           struct bm_error *e); /* newest first */
+BM_MUST_USE enum bm_rc bm_voucher_row_count(struct bm_store *s, int64_t device_id, int64_t *ret, struct bm_error *e);
 
 /* --- refusals: what `birthmark why` tells ------------------------------------------------------------------------------------- */
 struct bm_refusal {
@@ -490,7 +515,7 @@ BM_MUST_USE enum bm_rc bm_tree_head_each(struct bm_store *s, bm_tree_head_fn *fn
 /* kind: org, trust, ca, profile, service, product, batch, device, credential, manifest, refusal, ownership, offer, rental, job, job-refusal, token. Rows after `after_id` (0: from
  * the start), at most
  * `limit`, newest last, each handed over as one JSON text with names instead of foreign ids, hex for digests, RFC 3339 times.
- * Kinds of docs/codes.md: code, claim; of docs/approval.md: approval.
+ * Kinds of docs/codes.md: code, claim; of docs/approval.md: approval; of docs/brski.md: voucher.
  * filter: "column=value" pairs as the list verbs of the command take them (device: state, batch, product; credential: udid, state,
  * service; refusal: correlation, udid, code); NULL ends it. An unknown kind or column is BM_USAGE. */
 typedef enum bm_rc bm_row_fn(void *arg, int64_t id, const char *json, struct bm_error *e);

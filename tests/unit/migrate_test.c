@@ -170,6 +170,7 @@ static void test_up_from_1(void **state)
     sql("DROP TABLE cmp_transaction");
     sql("DROP TABLE ca_successor");
     sql("DROP TABLE errand");
+    sql("DROP TABLE voucher");
     sql("DROP TABLE ca_link");
     sql("DROP TABLE approval");
     sql("ALTER TABLE service DROP COLUMN ca_id");
