@@ -84,6 +84,9 @@ static const struct row rows[] = {
     { "validation_networks", TEXT, MEMBER(validation_networks), "", 0, 0,
       "Networks beyond the public ones that a stranger's validation may lead to (ACME): 10.0.0.0/8, fd00::/8, several with commas. "
       "Empty: none, so that nobody reaches your inner network through this server." },
+    { "acme_http_port", NUMBER, MEMBER(acme_http_port), "80", 1, 65535,
+      "Where http-01 of ACME looks for its answer. Another port than 80 is for networks where only you can open ports." },
+    { "acme_tls_port", NUMBER, MEMBER(acme_tls_port), "443", 1, 65535, "The same for tls-alpn-01." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, "When started as root, whom the workers become; empty: nobody." },

@@ -32,8 +32,9 @@ struct bm_config {
     char journal[BM_CONFIG_PATH_MAX]; /* "": none */
     char pkcs11_module[BM_CONFIG_PATH_MAX], pkcs11_pin_file[BM_CONFIG_PATH_MAX], pkcs11_paths[BM_CONFIG_PATH_MAX];
     unsigned pkcs11_sockets;
-    char dns_servers[256];                 /* "": the system's */
-    char validation_networks[512];         /* base/address.h */
+    char dns_servers[256];         /* "": the system's */
+    char validation_networks[512]; /* base/address.h */
+    unsigned acme_http_port, acme_tls_port;
     char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };
 

@@ -111,6 +111,18 @@ enum {
     BM_MAC_WRONG_MAX = 10,          /* wrong MACs for one device from one address ... */
     BM_MAC_WRONG_WINDOW_S = 60,     /* ... within this time; more are not looked at */
 
+    /* ACME */
+    BM_ACME_DOCUMENT_MAX = 96 * 1024,   /* an order as it is kept */
+    BM_ACME_DEVICE_IDENTIFIERS_MAX = 2, /* of one device, in one order */
+    BM_ACME_NAMES_MAX = 16,             /* names and addresses in one order */
+    BM_ACME_ORDERS_OPEN = 300,          /* of one account, neither valid nor invalid */
+    BM_ACME_ORDERS_PER_MINUTE = 600,    /* of one account */
+    BM_ACME_ORDER_LIFE_S = 7 * 86400,   /* from newOrder to finalize */
+    BM_ACME_ORDER_KEPT_S = 86400,       /* and then its end can still be read */
+    BM_ACME_CERT_KEPT_S = 366 * 86400,  /* how long a certificate can be fetched by its order's address */
+    BM_ACME_RETRY_S = 5,                /* Retry-After where something is under way */
+    BM_ACME_RENEWAL_S = 6 * 3600,       /* the same of renewalInfo */
+
     /* several hosts */
     BM_HOSTS_MAX = 1000,           /* in the life of a registry; a challenge has room for 65,535 */
     BM_SEALED_KEY_MAX = 64 * 1024, /* a private key as it is on disk */

@@ -59,6 +59,9 @@
  *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
  *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
  *   code.list       [batch udid after limit]    code.revoke number
+ *   eab.create      [batch product org names uses valid note]   one of batch, product, org -> {"kid", "hmac_key" (shown this once), "uses", "expires_at"}
+ *   eab.list        [batch product after limit]       eab.revoke kid
+ *   acme-account.list [kid status after limit]        acme-account.revoke number
  *   manifest.begin  format [batch dry_run]  blob: header line or first element   -> {"manifest": id, "next_seq": n, "complete": bool}
  *   manifest.block  manifest [dry_run]      blob: one block   -> {"seq", "entries", "added", "known", "bad": [{"line","reason"}], "conflicts": [...], "last"}
  *   manifest.list   [after limit]

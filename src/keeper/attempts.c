@@ -23,6 +23,7 @@ static const int window_s[BM_GUESSES] = {
     [BM_GUESS_CODE_TARGET] = BM_CODE_TRIES_S,
     [BM_GUESS_TOKEN] = BM_API_WRONG_TOKENS_S,
     [BM_GUESS_MAC] = BM_MAC_WRONG_WINDOW_S,
+    [BM_GUESS_ACME_ORDER] = 60,
 };
 
 /* Keyed, so that nobody can choose names that fall into one set. */

@@ -10,6 +10,7 @@ bool bm_chores_step(struct bm_keeper *k, int64_t now)
     more = bm_jobs_step(k, now) || more;
     more = bm_errands_step(k, now) || more;
     more = bm_cmp_step(k, now) || more;
+    more = bm_acme_step(k, now) || more;
     bm_kek_work(k);
     return more || bm_kek_pending(k);
 }

@@ -2,7 +2,8 @@
 #include "keeper/brski.h"
 #include "keeper/errand.h"
 
+extern const struct bm_errand_kind bm_errand_acme_http, bm_errand_acme_dns, bm_errand_acme_tls;
+
 const struct bm_errand_kind *const bm_errand_kinds[] = {
-    &bm_errand_masa,
-    NULL,
+    &bm_errand_masa, &bm_errand_acme_http, &bm_errand_acme_dns, &bm_errand_acme_tls, NULL,
 };

@@ -41,7 +41,7 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 /* What strangers may guess at, each counted for itself. */
-enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESSES };
+enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESS_ACME_ORDER, BM_GUESSES };
 struct bm_attempts;
 struct bm_brski;   /* brski.h: keys that sign vouchers */
 struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
@@ -349,6 +349,13 @@ void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transacti
 /* brski.c */
 BM_MUST_USE enum bm_rc bm_run_brski(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 void bm_brski_drop(struct bm_keeper *k); /* the keys: the transaction they were certified in is lost, or the keeper closes */
+/* acme.c, acme_chore.c: docs/acme.md */
+BM_MUST_USE enum bm_rc bm_run_acme(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
+bool bm_acme_step(struct bm_keeper *k, int64_t now); /* a chore */
+/* Somebody has looked whether a challenge ("order-authorization-challenge", as in its address) is fulfilled. problem: NULL, it is. One that is
+ * decided already, or gone, stays as it is. acme_validate.c */
+BM_MUST_USE enum bm_rc bm_acme_validated(struct bm_keeper *k, const char *challenge, const struct bm_error *problem, int64_t now,
+                                         struct bm_error *e);
 
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
@@ -406,6 +413,11 @@ BM_ADMIN_HANDLER(bm_admin_voucher_masa);
 BM_ADMIN_HANDLER(bm_admin_voucher_issue);
 BM_ADMIN_HANDLER(bm_admin_voucher_list);
 BM_ADMIN_HANDLER(bm_admin_voucher_show);
+BM_ADMIN_HANDLER(bm_admin_eab_create);
+BM_ADMIN_HANDLER(bm_admin_eab_list);
+BM_ADMIN_HANDLER(bm_admin_eab_revoke);
+BM_ADMIN_HANDLER(bm_admin_account_list);
+BM_ADMIN_HANDLER(bm_admin_account_revoke);
 BM_ADMIN_HANDLER(bm_admin_code_create);
 BM_ADMIN_HANDLER(bm_admin_code_list);
 BM_ADMIN_HANDLER(bm_admin_code_revoke);

@@ -28,6 +28,7 @@ struct bm_keeper_options {
     const char *tls_hosts;                    /* comma-separated names and addresses for that certificate */
     const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
     const char *host;                         /* which of a registry's hosts; NULL or empty: the one that made it */
+    unsigned acme_http_port, acme_tls_port;   /* 0: 80, 443 */
     struct bm_keeper_tokens tokens;
     enum bm_confine_mode confine; /* bm_keeper_run() only: how it locks itself in once all is open */
 };

@@ -56,6 +56,11 @@ static enum bm_rc seal(struct bm_keeper *k, struct bm_mac_key *m, const uint8_t 
     return bm_kek_seal(kek, bm_buf_rd(&aad), plain, &m->sealed, e);
 }
 
+enum bm_rc bm_mac_seal_named(struct bm_keeper *k, struct bm_mac_key *m, struct bm_rd plain, int64_t now, struct bm_error *e)
+{
+    return seal(k, m, NULL, plain, now, e);
+}
+
 static enum bm_rc unseal(struct bm_keeper *k, const struct bm_mac_key *m, const uint8_t *udid, struct bm_buf *ret,
                          struct bm_error *e)
 {

@@ -1,7 +1,7 @@
 /* A product's policy: what its devices may be and get. JSON in the registry, compiled here; unknown members are BM_USAGE.
  *
  *   {"rot": ["atecc608", "software"],          allowed roots of trust; absent: any with a key pair
- *    "protocols": ["est", "onboard"],          absent: any
+ *    "protocols": ["est", "onboard"],          absent: any; acme ... docs/protocols.md
  *    "profile": "ldevid",                      certificate profile; default "ldevid"
  *    "services": ["mqtt", "aws"],              the first is the default; absent or empty: one certificate without a service
  *    "ca": "issuing-2",                        issuing CA; default: the batch's, else the registry's default

@@ -56,6 +56,9 @@ BM_MUST_USE enum bm_rc bm_mac_take_root(struct bm_keeper *k, const char *name, c
 /* The key itself, in *ret, which the caller wipes (bm_buf_done). */
 BM_MUST_USE enum bm_rc bm_mac_open(struct bm_keeper *k, const uint8_t udid[BM_UDID_LEN], const struct bm_mac_key *m,
                                    struct bm_buf *ret, struct bm_error *e);
+/* Seals a secret that is no device's into a row without one; name and alg, which say what it is for, are the caller's. */
+BM_MUST_USE enum bm_rc bm_mac_seal_named(struct bm_keeper *k, struct bm_mac_key *m, struct bm_rd plain, int64_t now,
+                                         struct bm_error *e);
 /* What a sealed row belongs to; udid NULL for a root key. */
 void bm_mac_aad(const struct bm_mac_key *m, const uint8_t *udid, struct bm_buf *out);
 

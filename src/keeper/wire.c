@@ -376,6 +376,72 @@ enum bm_rc bm_scep_told_parse(struct bm_rd in, struct bm_scep_told *ret, struct 
     return rc;
 }
 
+/* --- ACME --------------------------------------------------------------------------------------------------------------------- */
+enum { ACME_ADDRESS_MAX = 1024 }; /* an address in an answer */
+
+bool bm_acme_host_ok(struct bm_rd host)
+{
+    static const char may[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]_";
+
+    for (size_t i = 0; i < host.n; i++)
+        if (host.p[i] == '\0' || strchr(may, host.p[i]) == NULL)
+            return false;
+    return host.n != 0 && host.n <= BM_ACME_HOST_MAX;
+}
+
+void bm_acme_ask_write(struct bm_buf *out, const struct bm_acme_ask *a)
+{
+    put_text(out, a->correlation);
+    put_text(out, a->peer);
+    bm_buf_vec(out, a->host);
+    bm_buf_vec(out, a->what);
+    bm_buf_vec(out, a->label);
+    bm_buf_vec(out, a->query);
+    bm_buf_vec(out, a->body);
+}
+
+enum bm_rc bm_acme_ask_parse(struct bm_rd in, struct bm_acme_ask *ret, struct bm_error *e)
+{
+    struct bm_acme_ask a = { 0 };
+    bool ok = get_text(&in, a.correlation, sizeof a.correlation) && correlation_ok(a.correlation) &&
+              get_text(&in, a.peer, sizeof a.peer) && printable(a.peer) && bm_rd_vec(&in, BM_ACME_HOST_MAX, &a.host) &&
+              bm_acme_host_ok(a.host) && bm_rd_vec(&in, BM_NAME_LEN - 1, &a.what) && bm_rd_vec(&in, BM_HTTP_TARGET_MAX, &a.label) &&
+              bm_rd_vec(&in, BM_HTTP_TARGET_MAX, &a.query) && bm_rd_vec(&in, BM_HTTP_BODY_MAX, &a.body);
+    enum bm_rc rc = finish(ok, in, "request to ACME", e);
+
+    if (rc == BM_OK)
+        *ret = a;
+    return rc;
+}
+
+void bm_acme_told_write(struct bm_buf *out, const struct bm_acme_told *t)
+{
+    bm_buf_uint(out, 2, t->status);
+    bm_buf_uint(out, 1, t->content);
+    bm_buf_uint(out, 4, t->retry_after_s);
+    put_text(out, t->code);
+    bm_buf_vec(out, t->nonce);
+    bm_buf_vec(out, t->location);
+    bm_buf_vec(out, t->up);
+    bm_buf_vec(out, t->next);
+    bm_buf_vec(out, t->body);
+}
+
+enum bm_rc bm_acme_told_parse(struct bm_rd in, struct bm_acme_told *ret, struct bm_error *e)
+{
+    struct bm_acme_told t = { 0 };
+    bool ok = bm_rd_u16(&in, &t.status) && t.status >= 200 && t.status < 600 && bm_rd_u8(&in, &t.content) &&
+              t.content < BM_ACME_CONTENTS && bm_rd_u32(&in, &t.retry_after_s) && get_text(&in, t.code, sizeof t.code) &&
+              bm_rd_vec(&in, 2 * BM_CHALLENGE_LEN, &t.nonce) && bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.location) &&
+              bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.up) && bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.next) &&
+              bm_rd_vec(&in, BM_COMMAND_MAX, &t.body);
+    enum bm_rc rc = finish(ok, in, "answer of ACME", e);
+
+    if (rc == BM_OK)
+        *ret = t;
+    return rc;
+}
+
 /* --- revocation --------------------------------------------------------------------------------------------------------------- */
 void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c)
 {

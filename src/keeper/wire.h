@@ -23,6 +23,7 @@ enum bm_command {
     BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
     BM_CMD_CMP = 10,      /* struct bm_message -> struct bm_cmp_told */
     BM_CMD_BRSKI = 14,    /* struct bm_brski_ask (keeper/brski.h) -> a voucher, JSON, or nothing */
+    BM_CMD_ACME = 12,     /* struct bm_acme_ask -> struct bm_acme_told */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };
@@ -163,6 +164,34 @@ struct bm_cmp_told {
 };
 void bm_cmp_told_write(struct bm_buf *out, const struct bm_cmp_told *t);
 BM_MUST_USE enum bm_rc bm_cmp_told_parse(struct bm_rd in, struct bm_cmp_told *ret, struct bm_error *e);
+/* A request to ACME (docs/acme.md). Its address is put together from these again and held against the one that was signed. */
+struct bm_acme_ask {
+    char correlation[17];
+    char peer[64];
+    struct bm_rd host;  /* Host field of the request: bm_acme_host_ok() */
+    struct bm_rd what;  /* path under /acme/, an asterisk where the label stands */
+    struct bm_rd label; /* or empty */
+    struct bm_rd query; /* or empty */
+    struct bm_rd body;
+};
+void bm_acme_ask_write(struct bm_buf *out, const struct bm_acme_ask *a);
+BM_MUST_USE enum bm_rc bm_acme_ask_parse(struct bm_rd in, struct bm_acme_ask *ret, struct bm_error *e);
+#define BM_ACME_HOST_MAX 260
+bool bm_acme_host_ok(struct bm_rd host); /* a name or address, and a port or none */
+
+enum bm_acme_content { BM_ACME_EMPTY, BM_ACME_JSON, BM_ACME_PROBLEM, BM_ACME_CHAIN, BM_ACME_CONTENTS };
+struct bm_acme_told {
+    uint16_t status; /* HTTP */
+    uint8_t content; /* enum bm_acme_content */
+    uint32_t retry_after_s;
+    char code[32];         /* of a problem: our own */
+    struct bm_rd nonce;    /* Replay-Nonce, or empty */
+    struct bm_rd location; /* or empty */
+    struct bm_rd up, next; /* targets of Link fields, or empty */
+    struct bm_rd body;
+};
+void bm_acme_told_write(struct bm_buf *out, const struct bm_acme_told *t);
+BM_MUST_USE enum bm_rc bm_acme_told_parse(struct bm_rd in, struct bm_acme_told *ret, struct bm_error *e);
 
 /* What a SCEP operation answers, and in which media type. */
 enum bm_scep_form { BM_SCEP_TEXT, BM_SCEP_MESSAGE, BM_SCEP_CERTS, BM_SCEP_FORMS };

@@ -20,7 +20,7 @@ BM_MUST_USE enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, stru
  * empty. */
 struct bm_jws_header {
     char alg[8];
-    char kid[128];
+    char kid[1024]; /* ACME has a URL here */
     char typ[64];
     uint8_t x5t_s256[32];
     bool has_x5t;

@@ -114,6 +114,11 @@ const struct bm_api_route bm_api_routes[] = {
     READ("vouchers/*", "number", "voucher.show", "Show a voucher"),
     BLOB(POST, "devices/*/voucher", "udid", "voucher.issue", PEM, JSON_BODY, "A voucher without nonce; the body: the certificate to trust, or nothing"),
     WRITE(POST, "masa", NULL, "voucher.masa", "Say which CA vouchers are signed under"),
+    READ("eabs", NULL, "eab.list", "List bindings of ACME accounts, without their keys"),
+    WRITE(POST, "eabs", NULL, "eab.create", "Make a binding for ACME accounts; the answer shows its key, this once"),
+    WRITE(POST, "eabs/*/revoke", "kid", "eab.revoke", "Revoke a binding; its accounts may order nothing more"),
+    READ("acme-accounts", NULL, "acme-account.list", "List ACME accounts"),
+    WRITE(POST, "acme-accounts/*/revoke", "number", "acme-account.revoke", "Revoke an ACME account"),
 
     READ("log/head", NULL, "log.head", "The audit log's signed head"),
     READ("log/entries", NULL, "log.entries", "Entries of the audit log"),

@@ -1,5 +1,6 @@
 #include "protocol/operation.h"
 
+#include "protocol/acme.h"
 #include "protocol/api.h"
 #include "protocol/cmp.h"
 #include "protocol/brski.h"
@@ -20,6 +21,15 @@
 #define BRSKI_STATUS 4096 /* what a device tells */
 #define EST_BODY (BM_CSR_MAX * 2)
 #define PKICLIENT "/cgi-bin/pkiclient.exe" /* what SCEP clients ask for when they are told a host alone */
+#define ACME_GET(name, path, command, prepare, render)                                                                             \
+    {                                                                                                                              \
+        name, "acme", BM_GET, BM_ACME_ROOT path, 0, false, command, prepare, render, bm_acme_refuse                                \
+    }
+#define ACME_POST(name, path)                                                                                                      \
+    {                                                                                                                              \
+        name, "acme", BM_POST, BM_ACME_ROOT path, BM_HTTP_BODY_MAX, false, BM_CMD_ACME, bm_acme_prepare, bm_acme_render,           \
+            bm_acme_refuse, .admit = bm_acme_admit                                                                                 \
+    }
 
 const struct bm_operation bm_operations[] = {
     { "est-cacerts", "est", BM_GET, EST "cacerts", 0, false, 0, NULL, bm_est_cacerts, bm_refuse_text },
@@ -82,6 +92,22 @@ const struct bm_operation bm_operations[] = {
       bm_scep_refuse, .public_http = true },
     { "scep-post", "scep", BM_POST, PKICLIENT, BM_SCEP_MESSAGE_MAX, false, BM_CMD_SCEP, bm_scep_post_prepare, bm_scep_render,
       bm_scep_refuse, .public_http = true },
+    ACME_GET("acme-directory", "directory", 0, NULL, bm_acme_directory),
+    ACME_GET("acme-directory", "*/directory", 0, NULL, bm_acme_directory),
+    ACME_GET("acme-new-nonce", "new-nonce", BM_CMD_ACME, bm_acme_prepare, bm_acme_render),
+    ACME_GET("acme-renewal-info", "renewal-info/*", BM_CMD_ACME, bm_acme_prepare, bm_acme_render),
+    ACME_POST("acme-new-account", "new-account"),
+    ACME_POST("acme-new-order", "new-order"),
+    ACME_POST("acme-new-order", "*/new-order"),
+    ACME_POST("acme-account", "acct/*"),
+    ACME_POST("acme-orders", "acct/*/orders"),
+    ACME_POST("acme-order", "order/*"),
+    ACME_POST("acme-finalize", "order/*/finalize"),
+    ACME_POST("acme-authorization", "authz/*"),
+    ACME_POST("acme-challenge", "chall/*"),
+    ACME_POST("acme-certificate", "cert/*"),
+    ACME_POST("acme-revoke", "revoke-cert"),
+    ACME_POST("acme-key-change", "key-change"),
     { NULL, NULL, BM_GET, NULL, 0, false, 0, NULL, NULL, NULL },
 };
 

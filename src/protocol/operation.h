@@ -11,6 +11,7 @@ enum bm_method { BM_GET, BM_POST, BM_PUT, BM_PATCH, BM_METHODS };
 
 struct bm_request {
     enum bm_method method;
+    bool head;          /* HEAD, which goes as GET */
     struct bm_rd path;  /* without query */
     struct bm_rd label; /* what stood in place of the `*` in the operation's path, or empty */
     struct bm_rd content_type, content_encoding, accept,
@@ -18,6 +19,7 @@ struct bm_request {
     struct bm_rd if_none_match;
     struct bm_rd authorization; /* a secret; or empty */
     struct bm_rd query;         /* what stood behind the `?` */
+    struct bm_rd host;
     struct bm_rd body;
     char peer[64];
     char correlation[17];

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "protocol/acme.h"
 #include "protocol/api.h"
 #include "server/response.h"
 
@@ -56,6 +57,7 @@ void bm_route_refuse(struct bm_exchange *x, const struct bm_error *e, uint32_t r
     void (*refuse)(const struct bm_request *, const struct bm_error *, uint32_t, struct bm_response *) =
         x->op != NULL && x->op->refuse != NULL ? x->op->refuse
         : x->api && bm_api_path(x->q.path)     ? bm_api_refuse
+        : bm_acme_path(x->q.path)              ? bm_acme_refuse
                                                : bm_refuse_text;
 
     bm_buf_done(&x->r.body);
@@ -78,7 +80,7 @@ static enum bm_rc method_of(struct bm_exchange *x, const struct bm_http *h)
 {
     switch (h->parser.method) {
     case HTTP_HEAD:
-        x->head_only = true;
+        x->head_only = x->q.head = true;
         x->q.method = BM_GET;
         return BM_OK;
     case HTTP_GET:
@@ -201,6 +203,7 @@ static void fill_request(struct bm_exchange *x, const struct bm_http *h)
     q->authorization = bm_http_field_get0(h, BM_FIELD_AUTHORIZATION);
     q->user_agent = bm_http_field_get0(h, BM_FIELD_USER_AGENT);
     q->query = bm_http_query_get0(h);
+    q->host = bm_http_field_get0(h, BM_FIELD_HOST);
     q->body = bm_buf_rd(&h->body);
 }
 

@@ -66,6 +66,8 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .tls_key_file = or_null(s->config.tls_key_file),
         .tls_hosts = or_null(s->config.tls_hosts),
         .host = or_null(s->config.host),
+        .acme_http_port = s->config.acme_http_port,
+        .acme_tls_port = s->config.acme_tls_port,
         .confine = s->config.confine,
         .tokens = bm_keeper_tokens_of(&s->config),
     };

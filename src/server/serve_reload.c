@@ -25,6 +25,8 @@ static void tell_what_waits(const struct bm_config *was, const struct bm_config 
     put_if(&list, strcmp(was->keeper_user, is->keeper_user) != 0, "keeper_user");
     put_if(&list, strcmp(was->dns_servers, is->dns_servers) != 0, "dns_servers");
     put_if(&list, strcmp(was->validation_networks, is->validation_networks) != 0, "validation_networks");
+    put_if(&list, was->acme_http_port != is->acme_http_port, "acme_http_port");
+    put_if(&list, was->acme_tls_port != is->acme_tls_port, "acme_tls_port");
     put_if(&list, strcmp(was->worker_user, is->worker_user) != 0, "worker_user");
     if (list.n != 0 && !list.bad)
         bm_log(BM_LOG_WARN, "reload", "%.*s: in force only after a restart", (int)list.n, (const char *)list.p);

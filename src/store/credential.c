@@ -11,6 +11,7 @@ static const struct bm_sql put_tied = { VALUES "(SELECT max(tie) + 1 FROM creden
     "id, device_id, service_id, ca_id, state, reason, revoked_at, issued_at, not_before, not_after, serial, protocol, "            \
     "correlation, cert"
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM credential WHERE serial_key = ? AND serial = ?" };
+static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM credential WHERE id = ?" };
 static const struct bm_sql link = { "UPDATE device SET last_credential = ? WHERE id = ?" };
 static const struct bm_sql each_of = { "SELECT " COLUMNS
                                        " FROM credential WHERE id IN (" BM_CREDENTIALS_OF("id = ?") ") ORDER BY id" };
@@ -55,6 +56,21 @@ enum bm_rc bm_credential_get(struct bm_store *s, const uint8_t serial[BM_SERIAL_
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     BM_CLEANUP(bm_credential_done) struct bm_credential r = { 0 };
     enum bm_rc rc = bm_query_one(s, &get, BM_ARGS(serial_key(serial), bm_arg_blob(serial, BM_SERIAL_LEN)), "credential", &q, e);
+
+    if (rc == BM_OK)
+        rc = read_row(&q, &r, e);
+    if (rc != BM_OK)
+        return rc;
+    *ret = r;
+    r = (struct bm_credential){ 0 };
+    return BM_OK;
+}
+
+enum bm_rc bm_credential_by_id(struct bm_store *s, int64_t id, struct bm_credential *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    BM_CLEANUP(bm_credential_done) struct bm_credential r = { 0 };
+    enum bm_rc rc = bm_query_one(s, &by_id, BM_ARGS(bm_arg_int(id)), "credential", &q, e);
 
     if (rc == BM_OK)
         rc = read_row(&q, &r, e);

@@ -15,7 +15,7 @@ static const struct bm_sql add = { "INSERT INTO mac_key (device_id, org_id, root
 static const struct bm_sql of_device = { COLUMNS "device_id = ?" };
 static const struct bm_sql by_id = { COLUMNS "id = ?" };
 static const struct bm_sql root = { COLUMNS "name = ? AND device_id IS NULL" };
-static const struct bm_sql roots = { COLUMNS "device_id IS NULL ORDER BY name" };
+static const struct bm_sql roots = { COLUMNS "device_id IS NULL AND org_id IS NOT NULL ORDER BY name" };
 static const struct bm_sql of_kek = { COLUMNS "kek_id = ? ORDER BY id LIMIT 1" };
 static const struct bm_sql reseal = { "UPDATE mac_key SET kek_id = ?, sealed = ? WHERE id = ?" };
 static const struct bm_sql count = { "SELECT count(*) FROM mac_key WHERE kek_id = ?" };

@@ -40,6 +40,7 @@ BM_MUST_USE enum bm_rc bm_mac_key_reseal(struct bm_store *s, int64_t id, int64_t
                                          struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_key_count(struct bm_store *s, int64_t kek_id, int64_t *ret,
                                         struct bm_error *e); /* counts them: slow */
+/* Those of organisations: what a protocol keeps here has none. */
 typedef enum bm_rc bm_mac_key_fn(void *arg, const struct bm_mac_key *m, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_root_each(struct bm_store *s, bm_mac_key_fn *fn, void *arg, struct bm_error *e);
 

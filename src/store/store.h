@@ -312,6 +312,7 @@ void bm_credential_done(struct bm_credential *c);
 BM_MUST_USE enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_get(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_credential *ret,
                                          struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_credential_by_id(struct bm_store *s, int64_t id, struct bm_credential *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_set_revoked(struct bm_store *s, int64_t id, int reason, int64_t at, struct bm_error *e);
 typedef enum bm_rc bm_credential_fn(void *arg, const struct bm_credential *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_credential_each_of(struct bm_store *s, int64_t device_id, bm_credential_fn *fn, void *arg,

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from kit import Device, assert_refused, est_enrol, wait_for
+from acmekit import Acme, der
+from kit import Device, assert_refused, b64u, est_enrol, wait_for
 from postgres import Postgres
 
 
@@ -53,6 +54,21 @@ def fleet(release, tmp_path):
             return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else [], done
 
     return Fleet()
+
+
+def test_acme(served):
+    """Each statement of ACME's rows in this database; docs/acme.md."""
+    d = Device()
+    served.register(d)
+    a = Acme(served)
+    a.register(served.ask("eab", "create", "--batch", "reel-1"), contact=["mailto:a@example.org"])
+    chain, order = a.enrol(d)
+    a.order_device(d)
+    assert len(a.ok(a.kid + "/orders").json["orders"]) == 2
+    a.ok(a.directory["revokeCert"], {"certificate": b64u(der(chain[0]))})
+    a.ok(a.kid, {"status": "deactivated"})
+    assert served.ask("acme-account", "list")["rows"][0]["status"] == "deactivated"
+    assert served.ask("eab", "list")["rows"][0]["used"] == 1
 
 
 def held(lines):

@@ -1,4 +1,5 @@
-/* targets: bm_cert_parse bm_cert_check_link bm_name_find bm_cms_certs bm_pem_parse */
+/* targets: bm_cert_parse bm_cert_check_link bm_name_find bm_cms_certs bm_pem_parse bm_acme_alpn_check */
+#include "pki/acme_alpn.h"
 #include "pki/cert.h"
 
 #include <stdlib.h>
@@ -45,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct bm_rd in = bm_rd_of(p, n);
 
     check(in);
+    (void)!bm_acme_alpn_check(in, "alpn.example", bm_rd_str("token.thumbprint"), NULL);
     (void)!bm_cms_certs(&in, 1, &cms, NULL);
     (void)!bm_pem_parse(in, "CERTIFICATE", each, NULL, NULL);
     return 0;

@@ -1,4 +1,4 @@
-/* targets: bm_enrol_parse bm_enrolled_parse bm_status_parse bm_view_parse bm_refused_parse bm_message_parse and their writers */
+/* targets: bm_enrol_parse bm_enrolled_parse bm_status_parse bm_view_parse bm_refused_parse bm_message_parse bm_acme_ask_parse bm_acme_told_parse and their writers */
 #include "keeper/wire.h"
 
 #include <stdlib.h>
@@ -77,10 +77,31 @@ static void message(struct bm_rd in, struct bm_buf *out)
     same(out, in);
 }
 
+static void acme_ask(struct bm_rd in, struct bm_buf *out)
+{
+    struct bm_acme_ask v;
+
+    if (bm_acme_ask_parse(in, &v, NULL) != BM_OK)
+        return;
+    bm_acme_ask_write(out, &v);
+    same(out, in);
+}
+
+static void acme_told(struct bm_rd in, struct bm_buf *out)
+{
+    struct bm_acme_told v;
+
+    if (bm_acme_told_parse(in, &v, NULL) != BM_OK)
+        return;
+    bm_acme_told_write(out, &v);
+    same(out, in);
+}
+
 /* The first byte chooses the message. */
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static void (*const messages[])(struct bm_rd in, struct bm_buf * out) = { enrol, enrolled, status, view, refused, message };
+    static void (*const messages[])(struct bm_rd in, struct bm_buf * out) = { enrol,   enrolled, status,   view,
+                                                                              refused, message,  acme_ask, acme_told };
     struct bm_buf out = { .max = BM_FRAME_MAX };
 
     if (n != 0)

@@ -18,6 +18,8 @@ union any {
     struct bm_view view;
     struct bm_refused refused;
     struct bm_message message;
+    struct bm_acme_ask acme_ask;
+    struct bm_acme_told acme_told;
 };
 
 static enum bm_rc parse_enrol(struct bm_rd in, union any *ret)
@@ -44,6 +46,16 @@ static enum bm_rc parse_refused(struct bm_rd in, union any *ret)
 static enum bm_rc parse_message(struct bm_rd in, union any *ret)
 {
     return bm_message_parse(in, &ret->message, &err);
+}
+
+static enum bm_rc parse_acme_ask(struct bm_rd in, union any *ret)
+{
+    return bm_acme_ask_parse(in, &ret->acme_ask, &err);
+}
+
+static enum bm_rc parse_acme_told(struct bm_rd in, union any *ret)
+{
+    return bm_acme_told_parse(in, &ret->acme_told, &err);
 }
 
 static void write_enrol(struct bm_buf *out, const union any *v)
@@ -213,6 +225,49 @@ static void full_message(union any *v)
     m->body = bytes(BM_HTTP_BODY_MAX);
 }
 
+static void write_acme_ask(struct bm_buf *out, const union any *v)
+{
+    bm_acme_ask_write(out, &v->acme_ask);
+}
+
+static void write_acme_told(struct bm_buf *out, const union any *v)
+{
+    bm_acme_told_write(out, &v->acme_told);
+}
+
+static void little_acme_ask(union any *v)
+{
+    v->acme_ask = (struct bm_acme_ask){ .correlation = "0123456789abcdef", .host = bm_rd_str("a") };
+}
+
+static void full_acme_ask(union any *v)
+{
+    struct bm_acme_ask *a = &v->acme_ask;
+
+    little_acme_ask(v);
+    memset(a->peer, 'p', sizeof a->peer - 1);
+    a->host = bm_rd_str("[2001:db8::1]:8443");
+    a->what = bytes(BM_NAME_LEN - 1);
+    a->label = a->query = bytes(BM_HTTP_TARGET_MAX);
+    a->body = bytes(BM_HTTP_BODY_MAX);
+}
+
+static void little_acme_told(union any *v)
+{
+    v->acme_told = (struct bm_acme_told){ .status = 200 };
+}
+
+static void full_acme_told(union any *v)
+{
+    struct bm_acme_told *t = &v->acme_told;
+
+    *t = (struct bm_acme_told){ .status = 599, .content = BM_ACME_CONTENTS - 1, .retry_after_s = UINT32_MAX };
+    memset(t->code, 'c', sizeof t->code - 1);
+    t->nonce = bytes(2 * BM_CHALLENGE_LEN);
+    t->location = t->up = t->next = bytes(1024);
+    t->body = bytes(BM_COMMAND_MAX);
+}
+
 static const struct kind {
     const char *name;
     void (*little)(union any *v);
@@ -226,6 +281,8 @@ static const struct kind {
     { "view", little_view, full_view, write_view, parse_view },
     { "refused", little_refused, full_refused, write_refused, parse_refused },
     { "message", little_message, full_message, write_message, parse_message },
+    { "acme ask", little_acme_ask, full_acme_ask, write_acme_ask, parse_acme_ask },
+    { "acme told", little_acme_told, full_acme_told, write_acme_told, parse_acme_told },
 };
 
 /* In an allocation of its exact size. */

@@ -1,0 +1,84 @@
+/* Certificates for names and addresses: of gateways and servers beside the devices. They belong to an account and to no device, so there is no state
+ * and no quota; what they may be for, the account's binding says. */
+#include "keeper/acme.h"
+
+#include "base/text.h"
+
+#include <openssl/rand.h>
+#include <stdio.h>
+
+enum { HOSTS_LEN = BM_ACME_NAMES_MAX * 256 };
+
+/* "a.example,10.0.0.1": as profiles want it. */
+static void put_hosts(const struct bm_acme_work *w, struct bm_buf *ret)
+{
+    for (int64_t i = 0; bm_acme_authz(w, i) != NULL; i++)
+        bm_buf_printf(ret, "%s%s", i == 0 ? "" : ",", bm_acme_identifier_of(w, i).value);
+    bm_buf_put(ret, "", 1);
+}
+
+static enum bm_rc sign(struct bm_acme *a, const char *hosts, struct bm_rd spki, struct bm_credential *c, struct bm_error *e)
+{
+    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
+    struct bm_subject_words words = { .host = hosts };
+    struct bm_issue i = { .spki = spki, .words = &words, .now = a->now, .not_after_max = INT64_MAX };
+    struct bm_issuer *by;
+    struct bm_cert made;
+    enum bm_rc rc = bm_profile_open(a->k, "tls-server", &profile, e);
+
+    if (rc == BM_OK)
+        rc = bm_issuer_default(a->k, &by, e);
+    if (rc == BM_OK)
+        rc = bm_issuer_key(a->k, by, e);
+    if (rc != BM_OK)
+        return rc;
+    i.profile = profile;
+    i.issuer_cert = &by->cert;
+    i.issuer_key = by->key;
+    c->ca_id = by->row.id;
+    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
+        return bm_fail(e, BM_BUG, "no random numbers");
+    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
+    if (rc == BM_OK)
+        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
+    if (rc == BM_OK)
+        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
+    return rc;
+}
+
+static enum bm_rc write_down(struct bm_acme *a, struct bm_credential *c, const char *hosts, struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
+    char serial[2 * BM_SERIAL_LEN + 1], sha256[65];
+    uint8_t digest[32];
+    enum bm_rc rc = bm_credential_put(a->k->store, c, e);
+
+    bm_hex(c->serial, BM_SERIAL_LEN, serial);
+    bm_udid_of(bm_buf_rd(&c->cert), digest);
+    bm_hex(digest, sizeof digest, sha256);
+    fields = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s}", "actor", "acme", "serial", serial, "sha256", sha256, "names", hosts,
+                       "protocol", "acme", "account", (json_int_t)a->account.id, "correlation", a->ask->correlation);
+    if (rc == BM_OK)
+        rc = bm_record(a->k, a->now, "credential.issued", fields, e);
+    bm_observe_issued(a->k, "acme", "none");
+    return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "writing the certificate");
+}
+
+enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, struct bm_rd spki, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf hosts = { .max = HOSTS_LEN };
+    BM_CLEANUP(bm_credential_done)
+    struct bm_credential c = { .state = "active", .protocol = "acme", .issued_at = a->now, .cert.max = BM_CERT_MAX };
+    enum bm_rc rc;
+
+    put_hosts(w, &hosts);
+    rc = bm_buf_check(&hosts, e);
+    memcpy(c.correlation, a->ask->correlation, sizeof c.correlation);
+    if (rc == BM_OK)
+        rc = sign(a, (const char *)hosts.p, spki, &c, e);
+    if (rc == BM_OK)
+        rc = write_down(a, &c, (const char *)hosts.p, e);
+    if (rc == BM_OK)
+        w->row.credential_id = c.id;
+    return rc;
+}
