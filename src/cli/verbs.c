@@ -450,10 +450,11 @@ const struct bm_verb bm_verbs[] = {
                    { "uses", "of a batch's code: how many devices may use it; default 1", .kind = BM_WORD_INT },
                    { "count", "how many codes for the batch; default 1", .kind = BM_WORD_INT },
                    { "valid", "how long, or until when: 12h, 30d (default), 2030-01-31T12:00:00Z; at most 10y", .value = "TIME" },
+                   { "for", "cmp: the secret of a MAC, kept sealed; its number is the reference", .values = "cmp" },
                    { "note", "a few words for people" },
                    { "out", "write them to this file, for a printer; only its owner can read it", .value = "FILE" } },
       .run = bm_cli_code_create,
-      .notes = "The registry keeps a digest only. A device shows its code as HTTP Basic over EST (user: UDID or batch,\n"
+      .notes = "The registry keeps a digest only, but of those for CMP (docs/cmp.md). A device shows its code as HTTP Basic over EST (user: UDID or batch,\n"
                "password: code) or as the member 'code' of Onboard: docs/codes.md." },
     { "code", "list", "code.list", "List one-time codes and their uses, not the codes themselves",
       .options = { { "batch", "only of this batch" }, { "udid", "only of this device" }, AFTER, LIMIT },

@@ -103,7 +103,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "voucher.issue", WRITE, bm_admin_voucher_issue, "udid | valid", ROLE(OPERATOR) },
     { "voucher.list", READ, bm_admin_voucher_list, "| udid org after limit", STAFF },
     { "voucher.show", READ, bm_admin_voucher_show, "number", STAFF },
-    { "code.create", WRITE, bm_admin_code_create, "| batch udid udids uses count valid note", ROLE(OPERATOR) },
+    { "code.create", WRITE, bm_admin_code_create, "| batch udid udids uses count valid note for", ROLE(OPERATOR) },
     { "code.list", READ, bm_admin_code_list, "| batch udid after limit", STAFF },
     { "code.revoke", WRITE, bm_admin_code_revoke, "number", ROLE(OPERATOR) },
     { "eab.create", WRITE, bm_admin_eab_create, "| batch product org names uses valid note", ROLE(OPERATOR) },

@@ -56,7 +56,7 @@
  *   voucher.masa    ca [url]                                  the CA that vouchers are signed under -> {"ca", "anchor": PEM for devices}; url: as in IDevIDs
  *   voucher.issue   udid [valid]   blob: PEM of the network's certificate; default: this registry's root -> {"number","serial_number","expires_at","voucher"}
  *   voucher.list    [udid org after limit]    voucher.show number
- *   code.create     [batch udid udids uses count valid note]    one of batch (with uses, count), udid, udids (an array)
+ *   code.create     [batch udid udids uses count valid note for] one of batch (with uses, count), udid, udids (an array)
  *                   -> {"codes": [{"number", "code", "batch" or "udid"}], "uses", "expires_at"}    the codes are shown this once
  *   code.list       [batch udid after limit]    code.revoke number
  *   eab.create      [batch product org names uses valid note]   one of batch, product, org -> {"kid", "hmac_key" (shown this once), "uses", "expires_at"}

@@ -9,6 +9,7 @@ struct making {
     struct bm_keeper *k;
     struct bm_code_row row; /* the same for all of them, but for device and digest */
     const char *batch;      /* NULL: for devices */
+    bool keep;              /* for CMP: its text is the secret of a MAC, so it is kept, sealed */
     json_t *codes;
     int64_t first;
 };
@@ -22,8 +23,12 @@ static enum bm_rc make_one(struct making *m, const char *udid, struct bm_error *
     m->row.id = 0;
     if (rc == BM_OK)
         rc = bm_code_row_put(m->k->store, &m->row, e);
-    if (rc != BM_OK)
+    if (rc == BM_OK && m->keep)
+        rc = bm_cmp_keep_code(m->k, m->row.id, text, m->row.created_at, e);
+    if (rc != BM_OK) {
+        bm_wipe(text, sizeof text);
         return rc;
+    }
     m->first = m->first != 0 ? m->first : m->row.id;
     shown = json_pack("{s:I, s:s, s:s}", "number", (json_int_t)m->row.id, "code", text, m->batch != NULL ? "batch" : "udid",
                       m->batch != NULL ? m->batch : udid);
@@ -91,6 +96,8 @@ static enum bm_rc check_words(const json_t *in, struct bm_error *e)
         return bm_fail(e, BM_USAGE, "a code is for a batch or for a device: give one of the two");
     if (!batch && (json_object_get(in, "uses") != NULL || json_object_get(in, "count") != NULL))
         return bm_fail(e, BM_USAGE, "a device has one code with one use; 'uses' and 'count' are for batches");
+    if (bm_arg_text(in, "for") != NULL && strcmp(bm_arg_text(in, "for"), "cmp") != 0)
+        return bm_fail(e, BM_USAGE, "'for' can be cmp; codes for all else need no word");
     if (note != NULL && strlen(note) >= BM_TEXT_MAX)
         return bm_fail(e, BM_LIMIT, "'note' may have %d bytes", BM_TEXT_MAX - 1);
     return BM_OK;
@@ -103,7 +110,7 @@ static enum bm_rc record_made(const struct making *m, const json_t *in, struct b
     json_t *fields =
         json_pack("{s:I, s:I, s:I, s:I}", "first", (json_int_t)m->first, "count", (json_int_t)json_array_size(m->codes), "uses",
                   (json_int_t)m->row.uses, "expires_at", (json_int_t)m->row.expires_at);
-    static const char *const named[] = { "batch", "udid", "note" };
+    static const char *const named[] = { "batch", "udid", "for", "note" };
 
     for (size_t i = 0; i < BM_COUNT(named); i++)
         if (json_object_get(in, named[i]) != NULL)
@@ -113,7 +120,7 @@ static enum bm_rc record_made(const struct making *m, const json_t *in, struct b
 
 BM_ADMIN_HANDLER(bm_admin_code_create)
 {
-    struct making m = { .k = k, .row.uses = 1, .codes = json_array() };
+    struct making m = { .k = k, .row.uses = 1, .keep = bm_arg_text(in, "for") != NULL, .codes = json_array() };
     char until[24];
     enum bm_rc rc;
 

@@ -18,6 +18,7 @@ static void job_done(struct bm_cmp_job *j)
 {
     bm_buf_done(&j->spki);
     bm_buf_done(&j->wanted);
+    bm_buf_done(&j->secret);
     bm_buf_done(&j->judged);
 }
 

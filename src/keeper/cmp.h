@@ -14,10 +14,15 @@ struct bm_cmp_job {
     struct bm_cmp m;
     struct bm_enrol c;     /* what the judge is asked, and what a refusal is written down with */
     struct bm_cert signer; /* whose signature protects the message */
-    uint8_t who[32];       /* SHA-256 of its key */
+    uint8_t who[32];       /* SHA-256 of its key, or of senderKID; the last bit of the first byte: by_mac */
     uint8_t digest[32];    /* of the transactionID */
-    bool written_down;     /* the refusal: the judge has done it */
-    bool lost;             /* rows have been written: whatever fails now takes the transaction with it */
+    bool by_mac;           /* it is protected by a secret, not by a signature: */
+    struct bm_cmp_mac mac; /* how */
+    struct bm_buf secret;
+    struct bm_batch batch; /* whom the code was given to */
+    uint8_t udid[BM_UDID_LEN];
+    bool written_down; /* the refusal: the judge has done it */
+    bool lost;         /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,
         judged; /* the signer's key, when there is no certificate; the key to be certified; the judge's answer */
 
@@ -35,6 +40,9 @@ enum bm_cmp_fail bm_cmp_fail_of(const struct bm_error *e);
 
 /* cmp_check.c: RFC 9483 section 3.5. Sets signer, who, digest and the evidence. */
 BM_MUST_USE enum bm_rc bm_cmp_check(struct bm_cmp_job *j, struct bm_error *e);
+
+/* cmp_secret.c: the MAC, by the code that senderKID names. Sets secret, mac, by_mac and the evidence. */
+BM_MUST_USE enum bm_rc bm_cmp_check_mac(struct bm_cmp_job *j, struct bm_error *e);
 
 /* cmp_enrol.c, cmp_confirm.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
 typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);

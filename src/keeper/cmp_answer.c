@@ -26,12 +26,30 @@ static enum bm_rc find_authority(struct bm_cmp_job *j, struct bm_authority **ret
     return *ret != NULL ? BM_OK : bm_fail(e, BM_BUG, "CA '%s' has nobody to speak for it", (*ret_by)->row.name);
 }
 
-/* Its own certificate first (RFC 9483 section 3.3), then the CAs up to the root, which the other side has to know. */
-static void put_chain(struct bm_cmp_answer *a, const struct bm_delegate *d, const struct bm_issuer *by)
+/* The signer's certificate comes first (RFC 9483 section 3.3). */
+static enum bm_rc protect_by_signature(struct bm_cmp_job *j, struct bm_authority *from, struct bm_issuer *by,
+                                       struct bm_cmp_answer *a, struct bm_error *e)
 {
+    const struct bm_delegate *d = &from->cmp;
+    enum bm_rc rc = bm_delegate_ready(j->k, from, &bm_delegate_cmp, &from->cmp, by, j->now, e);
+
+    if (rc != BM_OK)
+        return rc;
+    a->sender = d->cert.subject;
+    a->sender_kid = d->cert.skid;
+    a->key = d->key;
     a->certs[a->n_certs++] = bm_buf_rd(&d->der);
-    for (size_t i = 0; i + 1 < by->n_chain; i++)
-        a->certs[a->n_certs++] = bm_buf_rd(&by->chain[i]);
+    return BM_OK;
+}
+
+/* With the same secret and the same algorithms, under a salt of our own. */
+static enum bm_rc protect_by_mac(struct bm_cmp_job *j, const struct bm_issuer *by, struct bm_cmp_answer *a, struct bm_error *e)
+{
+    a->sender = by->cert.subject;
+    a->sender_kid = j->m.h.sender_kid;
+    a->mac = &j->mac;
+    a->secret = bm_buf_rd(&j->secret);
+    return bm_cmp_mac_renew(&j->mac, e);
 }
 
 enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf *out, struct bm_error *e)
@@ -52,12 +70,10 @@ enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf 
     enum bm_rc rc = find_authority(j, &from, &by, e);
 
     if (rc == BM_OK)
-        rc = bm_delegate_ready(j->k, from, &bm_delegate_cmp, &from->cmp, by, j->now, e);
+        rc = j->by_mac ? protect_by_mac(j, by, &a, e) : protect_by_signature(j, from, by, &a, e);
     if (rc != BM_OK)
         return rc;
-    a.sender = from->cmp.cert.subject;
-    a.sender_kid = from->cmp.cert.skid;
-    a.key = from->cmp.key;
-    put_chain(&a, &from->cmp, by);
+    for (size_t i = 0; i + 1 < by->n_chain; i++) /* up to the root, which the other side has to know */
+        a.certs[a.n_certs++] = bm_buf_rd(&by->chain[i]);
     return bm_cmp_write(&a, out, e);
 }

@@ -162,20 +162,30 @@ static enum bm_rc check_signature(struct bm_cmp_job *j, struct bm_error *e)
     return rc;
 }
 
+static enum bm_rc check_signer(struct bm_cmp_job *j, struct bm_error *e)
+{
+    enum bm_rc rc = find_signer(j, e);
+
+    if (rc == BM_OK)
+        rc = check_signature(j, e);
+    if (rc != BM_OK)
+        return rc;
+    sort_chain(j);
+    j->c.evidence.proven = true;
+    return BM_OK;
+}
+
 static enum bm_rc check_protection(struct bm_cmp_job *j, struct bm_error *e)
 {
     enum bm_rc rc;
 
     if (!j->m.has_protection || j->m.h.protection_alg.n == 0)
         return bm_refuse(e, BM_DENIED, "cmp-protection", "a message has both protectionAlg and protection: none is taken without");
-    rc = find_signer(j, e);
-    if (rc == BM_OK)
-        rc = check_signature(j, e);
+    rc = bm_cmp_mac_is(j->m.h.protection_alg) ? bm_cmp_check_mac(j, e) : check_signer(j, e);
     if (rc != BM_OK)
         return rc;
-    bm_udid_of(j->signer.spki, j->who);
-    sort_chain(j);
-    j->c.evidence.proven = true;
+    bm_udid_of(j->by_mac ? j->m.h.sender_kid : j->signer.spki, j->who); /* SHA-256 all the same */
+    j->who[0] = (uint8_t)((j->who[0] & 0xfe) | j->by_mac);
     return BM_OK;
 }
 

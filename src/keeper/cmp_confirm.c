@@ -15,6 +15,9 @@ static enum bm_rc find_transaction(struct bm_cmp_job *j, struct bm_cmp_row *ret,
         return bm_refuse(e, BM_DENIED, "cmp-request", "no transaction with this transactionID waits to be confirmed");
     if (rc != BM_OK)
         return rc;
+    if ((ret->who[0] & 1) != j->by_mac)
+        return bm_refuse(e, BM_DENIED, "cmp-integrity",
+                         "a transaction is protected by a secret or by signatures, from its beginning to its end");
     if (memcmp(ret->who, j->who, sizeof ret->who) != 0)
         return bm_refuse(e, BM_DENIED, "cmp-authority", "a certificate is confirmed under the certificate that asked for it");
     if (ret->state != BM_CMP_ISSUED)

@@ -48,7 +48,12 @@ static enum bm_rc check_update(struct bm_cmp_job *j, const struct bm_crmf *r, st
 {
     const struct bm_cert *old = &j->signer;
     struct bm_revoked row;
-    enum bm_rc rc = old->serial.n == BM_SERIAL_LEN ? bm_credential_peek(j->k->store, old->serial.p, &row, e) : BM_NOTFOUND;
+    enum bm_rc rc;
+
+    if (j->by_mac)
+        return bm_refuse(e, BM_DENIED, "cmp-integrity",
+                         "a key update is signed with the certificate it updates, not protected by a secret");
+    rc = old->serial.n == BM_SERIAL_LEN ? bm_credential_peek(j->k->store, old->serial.p, &row, e) : BM_NOTFOUND;
 
     if (rc == BM_NOTFOUND)
         return bm_refuse(e, BM_DENIED, "cmp-certificate",

@@ -21,6 +21,7 @@ static const struct {
     { "cmp-certificate", BM_CMP_BAD_CERT_ID },
     { "cmp-confirmed", BM_CMP_CERT_CONFIRMED },
     { "cmp-authority", BM_CMP_WRONG_AUTHORITY },
+    { "cmp-integrity", BM_CMP_WRONG_INTEGRITY },
     { "bad-signature", BM_CMP_BAD_POP }, /* of a PKCS#10 request: that of the message has another code */
     { "unknown-device", BM_CMP_SIGNER_NOT_TRUSTED },
     { "udid-mismatch", BM_CMP_SIGNER_NOT_TRUSTED },

@@ -100,9 +100,11 @@ static enum bm_rc key_of_requests(const struct bm_enrol *c, struct bm_rd *ret, s
         return bm_refuse(e, BM_DENIED, "key-unproven",
                          "who has its keys made here must show a key of its own to join a batch: TLS with a certificate");
     for (size_t i = 0; i < c->n_requests; i++) {
-        rc = bm_csr_parse(c->requests[i].csr, &csr, e);
+        rc = c->requests[i].spki.n != 0 ? BM_OK : bm_csr_parse(c->requests[i].csr, &csr, e);
         if (rc != BM_OK)
             return bm_wrap(e, rc, "certificate request");
+        if (c->requests[i].spki.n != 0)
+            csr.spki = c->requests[i].spki;
         if (i != 0 && !bm_rd_eq(csr.spki, *ret))
             return bm_refuse(e, BM_DENIED, "key-unproven",
                              "requests over several keys do not show which is the device's own: sign a challenge, or come "

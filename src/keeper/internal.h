@@ -342,6 +342,8 @@ BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, in
 /* cmp.c; and a step of what is left to do about transactions that are over, cmp_confirm.c */
 BM_MUST_USE enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 bool bm_cmp_step(struct bm_keeper *k, int64_t now);
+/* cmp_secret.c: keeps the text of a code, sealed, as messages are protected with it. */
+BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, int64_t number, const char *text, int64_t now, struct bm_error *e);
 void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */

@@ -4,6 +4,7 @@
 #define BM_PKI_CMP_H
 
 #include "pki/cert.h"
+#include "pki/cmp_mac.h"
 #include "pki/der.h"
 
 enum {
@@ -155,7 +156,9 @@ struct bm_cmp_answer {
     bool implicit_confirm;
     int64_t confirm_until; /* 0: not said */
     struct bm_rd body;
-    const struct bm_key *key; /* signs it */
+    const struct bm_key *key;     /* signs it; or */
+    const struct bm_cmp_mac *mac; /* protects it, with the secret */
+    struct bm_rd secret;
     size_t n_certs;
     struct bm_rd certs[BM_CMP_CERTS_MAX];
 };

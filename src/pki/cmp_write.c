@@ -131,14 +131,19 @@ static void explicit(struct bm_derw *w, unsigned n, struct bm_rd whole)
 static void header_write(struct bm_derw *w, const struct bm_cmp_answer *a)
 {
     static const uint8_t nobody[] = { BM_DER_CTX_CONS(4), 2, BM_DER_SEQUENCE, 0 }; /* the NULL-DN of RFC 9810 section 5.1.1 */
-    size_t mark = bm_derw_mark(w), time;
+    size_t mark = bm_derw_mark(w), alg, time;
 
     general_info(w, a);
     octets(w, 6, a->recip_nonce);
     octets(w, 5, a->sender_nonce);
     octets(w, 4, a->tid);
     octets(w, 2, a->sender_kid);
-    explicit(w, 1, bm_key_sig_alg(a->key));
+    alg = bm_derw_mark(w);
+    if (a->mac != NULL)
+        bm_cmp_mac_put(w, a->mac);
+    else
+        bm_derw_put(w, bm_key_sig_alg(a->key));
+    bm_derw_end(w, alg, BM_DER_CTX_CONS(1));
     time = bm_derw_mark(w);
     bm_derw_generalized(w, a->time);
     bm_derw_end(w, time, BM_DER_CTX_CONS(0));
@@ -153,7 +158,8 @@ static enum bm_rc protect(struct bm_derw *w, const struct bm_cmp_answer *a, stru
 {
     uint8_t sig[BM_SIGNATURE_MAX];
     size_t sig_len = sizeof sig, mark = bm_derw_mark(w);
-    enum bm_rc rc = bm_key_sign(a->key, protected, sig, &sig_len, e);
+    enum bm_rc rc = a->mac != NULL ? bm_cmp_mac_make(a->mac, a->secret, protected, sig, &sig_len, e)
+                                   : bm_key_sign(a->key, protected, sig, &sig_len, e);
 
     if (rc != BM_OK)
         return rc;

@@ -2,6 +2,7 @@
 make any one piece wrong, and reads answers with the ASN.1 modules that others made from the RFCs."""
 
 import hashlib
+import hmac
 import http.client
 import os
 import time
@@ -100,6 +101,46 @@ def sign(key, data):
     return key.sign(data, ec.ECDSA(hash_for(key)))
 
 
+# --- MACs ------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Mac:
+    """PasswordBasedMac (RFC 9810 section 5.1.3.1) or PBMAC1 (RFC 8018 section 7.1)."""
+
+    OWF = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1", "sha512": "2.16.840.1.101.3.4.2.3"}
+    HMAC = {"sha1": "1.2.840.113549.2.7", "sha256": "1.2.840.113549.2.9", "sha512": "1.2.840.113549.2.11"}
+
+    def __init__(self, kind, hash="sha256", mac="sha256", count=500, salt=None, key_len=None, hmac_oid=None):
+        self.kind, self.hash, self.mac, self.count, self.key_len = kind, hash, mac, count, key_len
+        self.salt = os.urandom(16) if salt is None else salt
+        self.hmac_oid = hmac_oid or self.HMAC[mac]
+
+    def alg(self):
+        mac = seq(oid(self.hmac_oid), NULL)
+        if self.kind == "pbm":
+            return seq(oid("1.2.840.113533.7.66.13"), seq(octets(self.salt), seq(oid(self.OWF[self.hash])), integer(self.count), mac))
+        kdf = seq(octets(self.salt), integer(self.count), integer(self.key_len) if self.key_len else b"",
+                  seq(oid(self.HMAC[self.hash]), NULL) if self.hash != "sha1" else b"")
+        return seq(oid("1.2.840.113549.1.5.14"), seq(seq(oid("1.2.840.113549.1.5.12"), kdf), mac))
+
+    def make(self, secret, data):
+        if self.kind == "pbm":
+            key = secret + self.salt
+            for _ in range(self.count):
+                key = hashlib.new(self.hash, key).digest()
+        else:
+            key = hashlib.pbkdf2_hmac(self.hash, secret, self.salt, self.count, self.key_len or hashlib.new(self.mac).digest_size)
+        return hmac.new(key, data, self.mac).digest()
+
+    def answered(self, alg, secret, data):
+        """The MAC of an answer whose algorithm is `alg`: it must be this one but for the salt."""
+        salt = contents(alg)
+        at = salt.index(b"\x04\x10") + 2
+        theirs = Mac(self.kind, self.hash, self.mac, self.count, salt[at:at + 16], self.key_len)
+        assert theirs.salt != self.salt
+        return theirs.make(secret, data)
+
+
 # --- bodies ------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +204,10 @@ class Message:
         if anchor is not None:
             self.check_signature(anchor)
 
+    def check_mac(self, mac, secret):
+        made = mac.answered(encode(self.header["protectionAlg"]), secret, seq(encode(self.header), encode(self.body)))
+        assert self.whole["protection"].asOctets() == made
+
     def check_signature(self, anchor):
         signer = self.certs[0]
         signer.public_key().verify(self.whole["protection"].asOctets(), seq(encode(self.header), encode(self.body)),
@@ -200,6 +245,7 @@ class Client:
 
     def __init__(self, server, port, key, cert, chain=(), pvno=2, path="/.well-known/cmp"):
         self.server, self.port, self.key, self.cert, self.chain, self.pvno, self.path = server, port, key, cert, chain, pvno, path
+        self.mac = None
         self.anchor = x509.load_pem_x509_certificate(server.anchors().read_bytes())
 
     def kid(self):
@@ -211,6 +257,9 @@ class Client:
     def header(self, **given):
         """Each field may be given: as DER of the whole field, or None to leave it out."""
         kid = self.kid()
+        if self.mac is not None:
+            given = {"alg": ctx(1, self.mac.alg()), "kid": ctx(2, octets(self.reference)),
+                     "sender": ctx(4, name(self.reference.decode())), **given}
         fields = {
             "pvno": integer(self.pvno),
             "sender": ctx(4, self.cert.subject.public_bytes()),
@@ -232,8 +281,11 @@ class Client:
             header["tid_field"] = ctx(4, octets(tid))
         head, inner = self.header(**header), ctx(BODIES[body], content)
         if protection is None:
-            signature = sign(key or self.key, seq(head, inner))
+            data = seq(head, inner)
+            signature = sign(key or self.key, data) if self.mac is None else self.mac.make(self.secret, data)
             protection = ctx(0, bits(spoil(signature) if spoil else signature))
+        if certs is None and self.mac is not None:
+            certs = b""
         if certs is None:
             certs = ctx(1, seq(*(c.public_bytes(DER) for c in (self.cert, *self.chain))))
         return seq(head, inner, protection, certs)
@@ -251,7 +303,18 @@ class Client:
         """An answer that is a message: its signature and nonce are checked."""
         got = self.post(der, path)
         assert got.status == 200 and got.headers["Content-Type"] == "application/pkixcmp", got
-        return Message(got.body, self.anchor)
+        answer = Message(got.body)
+        if self.mac is None or answer.certs[0].subject.rfc4514_string().startswith("CN=issuing,OU=CMP"):
+            answer.check_signature(self.anchor)  # a wrong MAC cannot be answered with one
+        else:
+            answer.check_mac(self.mac, self.secret)
+        return answer
+
+    def with_code(self, code, mac):
+        """Who has a code in place of a certificate."""
+        c = Client(self.server, self.port, self.key, self.cert, (), self.pvno, self.path)
+        c.mac, c.secret, c.reference = mac, code["code"].encode(), str(code["number"]).encode()
+        return c
 
     def request(self, body="ir", key=None, tid=None, **header):
         """One request for a certificate, as it should be; returns the answer and the new key."""

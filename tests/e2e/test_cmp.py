@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 import kit
-from cmpkit import (IMPLICIT_CONFIRM, Client, Message, cert_hash, cert_req, cert_status, ctx, integer, oid, seq, utf8)
+from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, ctx, integer, oid, seq, utf8)
 from kit import ChipMaker, Device
 
 OPENSSL_QUIET = ("-config", "", "-verbosity", "4")
@@ -129,6 +129,26 @@ def test_openssl_is_told_why_not(server, openssl, tmp_path):
     said = done.stdout + done.stderr
     assert "signerNotTrusted" in said and "unknown-device: no device with this key is registered" in said
     assert "unknown-device" in server.run("why", stranger.udid).stdout
+
+
+@pytest.mark.parametrize("whose", ["device", "batch"])
+def test_openssl_with_a_code(server, register, openssl, tmp_path, whose):
+    """Without any certificate: the code's number is the reference, its text the secret. With OpenSSL's default MAC (HMAC-SHA-1)."""
+    d = register()
+    if whose == "device":
+        code = server.ask("code", "create", "--udid", d.udid, "--for", "cmp")["codes"][0]
+    else:
+        server.run("product", "set", "sensor", "--self-registration", "yes")
+        code = server.ask("code", "create", "--batch", "reel-1", "--for", "cmp")["codes"][0]
+    key = tmp_path / "new.key"
+    key.write_bytes(kit.key_pem(kit.KEYS["P-256"]()))
+    words = ("-ref", code["number"], "-secret", f"pass:{code['code']}", "-newkey", key, "-subject", "/CN=x")
+    openssl("ir", *words, "-certout", tmp_path / "c.pem", "-cacertsout", tmp_path / "root.pem")
+    cert = openssl.cert("c.pem")
+    assert (d.udid in cert.subject.rfc4514_string()) == (whose == "device")
+    done = openssl("ir", *words, "-certout", tmp_path / "d.pem", want=1)
+    assert "code-used-up" in done.stdout + done.stderr
+    assert code["code"] not in server.run("log", "entries").stdout + server.log.read_text()
 
 
 # --- a client of our own ------------------------------------------------------------------------------------------------------------------
@@ -278,3 +298,30 @@ def test_http(client):
         assert Message(got.body, client.anchor).type == "ip" and got.code is None, path
     got = client.post(client.message("ir", b""))
     assert got.code == "malformed" and got.headers["Cache-Control"] == "no-store"
+
+
+# --- codes --------------------------------------------------------------------------------------------------------------------------------
+
+
+def code_for(server, device):
+    return server.ask("code", "create", "--udid", device.udid, "--for", "cmp")["codes"][0]
+
+
+@pytest.mark.parametrize("pvno", [2, 3])
+@pytest.mark.parametrize("mac", [Mac("pbm"), Mac("pbm", "sha512", "sha512", 10000), Mac("pbmac1"), Mac("pbmac1", "sha512", "sha512", 10000, key_len=64),
+                                 Mac("pbmac1", "sha1", "sha256", key_len=32)], ids=str)
+def test_macs(server, client, mac, pvno):
+    """The answer comes under the same secret and algorithms, with a salt of its own (checked by the client); so does pkiConf."""
+    client.pvno = pvno
+    c = client.with_code(code_for(server, client.device), mac)
+    answer, key = c.request()
+    assert answer.type == "ip" and answer.cert.public_key() == key.public_key()
+    assert c.confirm(answer).type == "pkiconf"
+
+
+def test_codes_outlive_a_change_of_the_key_they_are_sealed_with(server, client):
+    code = code_for(server, client.device)
+    server.run("key", "rotate")
+    answer, _ = client.with_code(code, Mac("pbmac1")).request()
+    assert answer.type == "ip"
+    assert not [r for r in server.ask("key", "show")["roots"] if "code" in r["name"]]

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import kit
-from cmpkit import (IMPLICIT_CONFIRM, NULL, Client, cert_hash, cert_req, cert_status, ctx, generalized, integer, name, octets, oid,
+from cmpkit import (IMPLICIT_CONFIRM, NULL, Client, Mac, cert_hash, cert_req, cert_status, ctx, generalized, integer, name, octets, oid,
                     old_cert_id, seq, template, tlv)
 from kit import DER, Device, spki_of
 
@@ -305,3 +305,75 @@ def test_refusals_left_the_certificate_alone(server, idevid, issued):
     assert server.ask("cert", "show", f"{issued.cert.serial_number:032x}")["state"] == "active"
     assert idevid.confirm(issued).type == "pkiconf"
     assert idevid.confirm(issued).fail == {"certConfirmed"}
+
+
+# --- protection by a code, section 4.1.5 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def code(server, device):
+    """One that no row uses up."""
+    return server.ask("code", "create", "--udid", device.udid, "--for", "cmp")["codes"][0]
+
+
+MACS = [
+    ("10,001 iterations", Mac("pbm", count=10001), "badAlg"),
+    ("no iteration", Mac("pbm", count=0), "badAlg"),
+    ("10,001 iterations of PBKDF2", Mac("pbmac1", count=10001), "badAlg"),
+    ("SHA-1 as one-way function", Mac("pbm", "sha1"), "badAlg"),
+    ("salt of seven bytes", Mac("pbm", salt=bytes(7)), "badAlg"),
+    ("salt of 65 bytes", Mac("pbm", salt=bytes(65)), "badAlg"),
+    ("a short key", Mac("pbmac1", key_len=15), "badAlg"),
+    ("a MAC that nobody knows", Mac("pbm", hmac_oid="1.2.840.113549.2.99"), "badAlg"),
+]
+
+
+@pytest.mark.parametrize("what, mac, fail", MACS, ids=[r[0] for r in MACS])
+def test_mac_algorithms(idevid, code, what, mac, fail):
+    c = idevid.with_code(code, mac)
+    assert c.ask(c.message("ir", ir())).fail == {fail}
+
+
+WRONG = [
+    ("a bit of the MAC", {"spoil": lambda m: m[:-1] + bytes([m[-1] ^ 1])}, "badMessageCheck"),
+    ("half of it", {"spoil": lambda m: m[:16]}, "badMessageCheck"),
+    ("no senderKID", {"kid": None}, "badMessageCheck"),
+    ("another number", {"kid": ctx(2, octets(b"4711"))}, "badMessageCheck"),
+    ("not a number", {"kid": ctx(2, octets(b"1 "))}, "badMessageCheck"),
+]
+
+
+@pytest.mark.parametrize("what, wrong, fail", WRONG, ids=[r[0] for r in WRONG])
+def test_mac(idevid, code, what, wrong, fail):
+    c = idevid.with_code(code, Mac("pbm"))
+    assert c.ask(c.message("ir", ir(), **wrong)).fail == {fail}
+
+
+def test_code_that_is_not_for_cmp(server, device, idevid):
+    """Its text is nowhere here, so nothing can be checked with it."""
+    other = server.ask("code", "create", "--udid", device.udid)["codes"][0]
+    c = idevid.with_code(other, Mac("pbm"))
+    assert c.ask(c.message("ir", ir())).fail == {"badMessageCheck"}
+
+
+def test_key_update_with_a_code(idevid, code):
+    c = idevid.with_code(code, Mac("pbm"))
+    assert c.ask(c.message("kur", ir())).fail == {"wrongIntegrity"}
+
+
+def test_begun_with_a_code_and_confirmed_by_signature(server, device, idevid):
+    """And the other way round."""
+    c = idevid.with_code(server.ask("code", "create", "--udid", device.udid, "--for", "cmp")["codes"][0], Mac("pbm"))
+    by_code, _ = c.request()
+    by_key, _ = idevid.request()
+    assert idevid.confirm(by_code).fail == {"wrongIntegrity"}
+    assert c.confirm(by_key).fail == {"wrongIntegrity"}
+    assert c.confirm(by_code).type == idevid.confirm(by_key).type == "pkiconf"
+
+
+def test_guessing_is_slowed_down(server, device, idevid):
+    """The last test of this file, as the address is turned away for a while afterwards."""
+    c = idevid.with_code({"code": "wrong", "number": 4711}, Mac("pbm"))
+    seen = {c.ask(c.message("ir", ir())).text.split(":")[0] for _ in range(12)}
+    assert seen == {"cmp-protection", "too-many-attempts"}
+    assert idevid.request()[0].type == "ip"  # who signs is not concerned

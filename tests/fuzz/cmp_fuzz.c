@@ -1,4 +1,4 @@
-/* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits */
+/* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits bm_cmp_mac_is bm_cmp_mac_parse bm_cmp_mac_put */
 #include "pki/cmp.h"
 
 #include <stdlib.h>
@@ -59,10 +59,28 @@ static void message(struct bm_rd in)
     confirmation(m.content);
 }
 
+/* What we take we write to bytes that we take. */
+static void mac(struct bm_rd in)
+{
+    uint8_t room[512];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+    struct bm_cmp_mac m, again;
+    struct bm_error e;
+
+    if (bm_cmp_mac_parse(in, &m, &e) != BM_OK) {
+        must(e.rc == BM_DENIED);
+        return;
+    }
+    must(bm_cmp_mac_is(in) && m.iterations >= 1 && m.iterations <= BM_CMP_ITERATIONS_MAX && m.key_len <= BM_CMP_MAC_MAX);
+    bm_cmp_mac_put(&w, &m);
+    must(!w.bad && bm_cmp_mac_parse(bm_derw_rd(&w), &again, &e) == BM_OK);
+    must(again.mac == m.mac && again.hash == m.hash && again.key_len == m.key_len && again.iterations == m.iterations);
+}
+
 /* The first byte says what it is. */
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static void (*const parts[])(struct bm_rd) = { message, request, confirmation };
+    static void (*const parts[])(struct bm_rd) = { message, request, confirmation, mac };
 
     if (n != 0)
         parts[p[0] % BM_COUNT(parts)](bm_rd_of(p + 1, n - 1));

@@ -201,6 +201,68 @@ static const struct row confirmations[] = {
     { "behind the list", "300000", BM_MALFORMED },
 };
 
+static const struct row macs[] = {
+    { "PBM",
+      "303606092a864886f67d07420d3029040873616c7473616c74300b0609608648016503040201020201f4300c06082a864886"
+      "f70d02090500",
+      BM_OK },
+    { "PBM with HMAC-SHA-1",
+      "303606092a864886f67d07420d3029040873616c7473616c74300b0609608648016503040201020201f4300c06082a864886"
+      "f70d02070500",
+      BM_OK },
+    { "PBMAC1",
+      "304606092a864886f70d01050e3039302906092a864886f70d01050c301c040873616c7473616c74020201f4300c06082a86"
+      "4886f70d02090500300c06082a864886f70d02090500",
+      BM_OK },
+    { "PBMAC1 with a length",
+      "304906092a864886f70d01050e303c302c06092a864886f70d01050c301f040873616c7473616c74020201f4020120300c06"
+      "082a864886f70d02090500300c06082a864886f70d02090500",
+      BM_OK },
+    { "PBMAC1 with default prf",
+      "303806092a864886f70d01050e302b301b06092a864886f70d01050c300e040873616c7473616c74020201f4300c06082a86"
+      "4886f70d02090500",
+      BM_OK },
+    { "empty", "", BM_DENIED },
+    { "a signature", "300506032b6570", BM_DENIED },
+    { "PBM without parameters", "300b06092a864886f67d07420d", BM_DENIED },
+    { "PBM with SHA-1",
+      "303206092a864886f67d07420d3025040873616c7473616c74300706052b0e03021a020201f4300c06082a864886f70d0209"
+      "0500",
+      BM_DENIED },
+    { "no iteration",
+      "303506092a864886f67d07420d3028040873616c7473616c74300b0609608648016503040201020100300c06082a864886f7"
+      "0d02090500",
+      BM_DENIED },
+    { "too many",
+      "303606092a864886f67d07420d3029040873616c7473616c74300b060960864801650304020102022711300c06082a864886"
+      "f70d02090500",
+      BM_DENIED },
+    { "negative",
+      "304506092a864886f70d01050e3038302806092a864886f70d01050c301b040873616c7473616c740201ff300c06082a8648"
+      "86f70d02090500300c06082a864886f70d02090500",
+      BM_DENIED },
+    { "salt too short",
+      "303506092a864886f67d07420d3028040700000000000000300b0609608648016503040201020201f4300c06082a864886f7"
+      "0d02090500",
+      BM_DENIED },
+    { "salt too long",
+      "306f06092a864886f67d07420d30620441000000000000000000000000000000000000000000000000000000000000000000"
+      "0000000000000000000000000000000000000000000000000000000000000000300b0609608648016503040201020201f430"
+      "0c06082a864886f70d02090500",
+      BM_DENIED },
+    { "key too long",
+      "304906092a864886f70d01050e303c302c06092a864886f70d01050c301f040873616c7473616c74020201f4020141300c06"
+      "082a864886f70d02090500300c06082a864886f70d02090500",
+      BM_DENIED },
+    { "unknown MAC", "303006092a864886f67d07420d3023040873616c7473616c74300b0609608648016503040201020201f4300606022a030500",
+      BM_DENIED },
+    { "PBMAC1 with another KDF", "302106092a864886f70d01050e3014300606022a030500300a06082a864886f70d0209", BM_DENIED },
+    { "left over",
+      "303606092a864886f67d07420d3029040873616c7473616c74300b0609608648016503040201020201f4300c06082a864886"
+      "f70d020905000500",
+      BM_DENIED },
+};
+
 typedef enum bm_rc parse_fn(struct bm_rd in);
 
 static enum bm_rc parse_message(struct bm_rd in)
@@ -224,7 +286,14 @@ static enum bm_rc parse_confirmation(struct bm_rd in)
     return bm_cmp_confirm_parse(in, &c, &err);
 }
 
-static void run(const struct row *rows, size_t n, parse_fn *parse)
+static enum bm_rc parse_mac(struct bm_rd in)
+{
+    struct bm_cmp_mac m;
+
+    return bm_cmp_mac_parse(in, &m, &err);
+}
+
+static void run(const struct row *rows, size_t n, parse_fn *parse, enum bm_rc cut)
 {
     for (size_t i = 0; i < n; i++) {
         uint8_t room[1024];
@@ -232,7 +301,7 @@ static void run(const struct row *rows, size_t n, parse_fn *parse)
 
         for (size_t len = rows[i].want == BM_OK ? 0 : in.n; len <= in.n; len++) { /* of a good one every proper prefix too */
             uint8_t *copy = exact(bm_rd_of(in.p, len));
-            enum bm_rc rc = parse(bm_rd_of(copy, len)), want = len < in.n ? BM_MALFORMED : rows[i].want;
+            enum bm_rc rc = parse(bm_rd_of(copy, len)), want = len < in.n ? cut : rows[i].want;
 
             if (rc != want)
                 fail_msg("%s, %zu of %zu bytes: %s (%s)", rows[i].name, len, in.n, bm_rc_name(rc), err.what);
@@ -244,19 +313,25 @@ static void run(const struct row *rows, size_t n, parse_fn *parse)
 static void message_rows(void **state)
 {
     (void)state;
-    run(messages, BM_COUNT(messages), parse_message);
+    run(messages, BM_COUNT(messages), parse_message, BM_MALFORMED);
 }
 
 static void request_rows(void **state)
 {
     (void)state;
-    run(requests, BM_COUNT(requests), parse_request);
+    run(requests, BM_COUNT(requests), parse_request, BM_MALFORMED);
 }
 
 static void confirmation_rows(void **state)
 {
     (void)state;
-    run(confirmations, BM_COUNT(confirmations), parse_confirmation);
+    run(confirmations, BM_COUNT(confirmations), parse_confirmation, BM_MALFORMED);
+}
+
+static void mac_rows(void **state)
+{
+    (void)state;
+    run(macs, BM_COUNT(macs), parse_mac, BM_DENIED);
 }
 
 /* What is borrowed is what stands there. */
@@ -319,11 +394,8 @@ static void the_library_reads_what_we_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(message_rows),
-        cmocka_unit_test(request_rows),
-        cmocka_unit_test(confirmation_rows),
-        cmocka_unit_test(fields_of_a_request),
-        cmocka_unit_test(the_library_reads_what_we_write),
+        cmocka_unit_test(message_rows), cmocka_unit_test(request_rows),        cmocka_unit_test(confirmation_rows),
+        cmocka_unit_test(mac_rows),     cmocka_unit_test(fields_of_a_request), cmocka_unit_test(the_library_reads_what_we_write),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
