@@ -12,6 +12,8 @@ static bm_cmp_fn *const handlers[BM_CMP_TYPES] = {
     [BM_CMP_KUR] = bm_cmp_kur,
     [BM_CMP_P10CR] = bm_cmp_p10cr,
     [BM_CMP_CERTCONF] = bm_cmp_certconf,
+    [BM_CMP_RR] = bm_cmp_rr,
+    [BM_CMP_GENM] = bm_cmp_genm,
 };
 
 static void job_done(struct bm_cmp_job *j)

@@ -44,9 +44,18 @@ BM_MUST_USE enum bm_rc bm_cmp_check(struct bm_cmp_job *j, struct bm_error *e);
 /* cmp_secret.c: the MAC, by the code that senderKID names. Sets secret, mac, by_mac and the evidence. */
 BM_MUST_USE enum bm_rc bm_cmp_check_mac(struct bm_cmp_job *j, struct bm_error *e);
 
-/* cmp_enrol.c, cmp_confirm.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
+/* cmp_enrol.c, cmp_confirm.c, cmp_revoke.c, cmp_support.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
 typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
-bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf;
+bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm;
+
+/* cmp_revoke.c: an active certificate, at its device's word or for want of it. */
+BM_MUST_USE enum bm_rc bm_cmp_take_back(struct bm_keeper *k, const struct bm_credential *cr, int reason, const char *why,
+                                        int64_t now, struct bm_error *e);
+
+struct bm_authority;
+/* cmp_answer.c: the CA that answers: that of the certificate, or else the one that the message is addressed to, or else the default one. */
+BM_MUST_USE enum bm_rc bm_cmp_authority(struct bm_cmp_job *j, struct bm_authority **ret, struct bm_issuer **ret_by,
+                                        struct bm_error *e);
 
 /* cmp_answer.c: the message around a body */
 BM_MUST_USE enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf *out, struct bm_error *e);

@@ -2,8 +2,7 @@
 #include "keeper/cmp.h"
 #include "keeper/revocation.h"
 
-/* The CA that the certificate comes from; or else the one that the message is addressed to; or else the default one. */
-static enum bm_rc find_authority(struct bm_cmp_job *j, struct bm_authority **ret, struct bm_issuer **ret_by, struct bm_error *e)
+enum bm_rc bm_cmp_authority(struct bm_cmp_job *j, struct bm_authority **ret, struct bm_issuer **ret_by, struct bm_error *e)
 {
     struct bm_rd names[] = { j->issuer, j->m.h.recipient_name };
     struct bm_revocation *r;
@@ -67,7 +66,7 @@ enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf 
     };
     struct bm_authority *from;
     struct bm_issuer *by;
-    enum bm_rc rc = find_authority(j, &from, &by, e);
+    enum bm_rc rc = bm_cmp_authority(j, &from, &by, e);
 
     if (rc == BM_OK)
         rc = j->by_mac ? protect_by_mac(j, by, &a, e) : protect_by_signature(j, from, by, &a, e);

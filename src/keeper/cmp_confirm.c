@@ -43,18 +43,9 @@ static enum bm_rc check_status(const struct bm_cmp_job *j, const struct bm_cmp_r
 
 static enum bm_rc take_back(struct bm_keeper *k, const struct bm_credential *cr, const char *why, int64_t now, struct bm_error *e)
 {
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
-    char serial[2 * BM_SERIAL_LEN + 1];
-    enum bm_rc rc =
-        strcmp(cr->state, "active") == 0 ? bm_revoke_credential(k, cr->id, CESSATION_OF_OPERATION, now, e) : BM_CONFLICT;
-
-    if (rc == BM_CONFLICT) /* somebody has revoked it before */
+    if (strcmp(cr->state, "active") != 0) /* somebody has revoked it before */
         return BM_OK;
-    if (rc != BM_OK)
-        return rc;
-    bm_hex(cr->serial, BM_SERIAL_LEN, serial);
-    fields = json_pack("{s:s, s:s, s:s}", "serial", serial, "reason", bm_reason_name(CESSATION_OF_OPERATION), "why", why);
-    return bm_record(k, now, "credential.revoked", fields, e);
+    return bm_cmp_take_back(k, cr, CESSATION_OF_OPERATION, why, now, e);
 }
 
 static enum bm_rc settle(struct bm_cmp_job *j, const struct bm_cmp_row *row, const struct bm_cmp_confirm *c, struct bm_error *e)

@@ -20,6 +20,8 @@ static const struct {
     { "cmp-pop", BM_CMP_BAD_POP },
     { "cmp-certificate", BM_CMP_BAD_CERT_ID },
     { "cmp-confirmed", BM_CMP_CERT_CONFIRMED },
+    { "cmp-details", BM_CMP_ADD_INFO_NOT_AVAILABLE },
+    { "cmp-crl-large", BM_CMP_ADD_INFO_NOT_AVAILABLE },
     { "cmp-authority", BM_CMP_WRONG_AUTHORITY },
     { "cmp-integrity", BM_CMP_WRONG_INTEGRITY },
     { "bad-signature", BM_CMP_BAD_POP }, /* of a PKCS#10 request: that of the message has another code */

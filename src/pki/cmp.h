@@ -13,6 +13,7 @@ enum {
     BM_CMP_CERTS_MAX = 8,           /* extraCerts */
     BM_CMP_INFO_MAX = 16,           /* generalInfo */
     BM_CMP_TEXT_MAX = 320,          /* what an error says */
+    BM_CMP_CRL_MAX = 48 * 1024,     /* a CRL in an answer; longer ones are to be had over HTTP */
     BM_CMP_ANSWER_MAX = 128 * 1024, /* a certificate, its root, and four more of BM_CERT_MAX fit */
 };
 
@@ -133,6 +134,30 @@ BM_MUST_USE enum bm_rc bm_cmp_confirm_parse(struct bm_rd content, struct bm_cmp_
 /* Is that the hash of this certificate: by hash_alg, or else the hash that its signature was made with (SHA-512 for Ed25519, RFC 9481)? */
 BM_MUST_USE bool bm_cmp_hash_fits(const struct bm_cmp_confirm *c, const struct bm_cert *cert);
 
+/* RevReqContent, section 5.3.9: the first one, and how many there are. */
+struct bm_cmp_revocation {
+    size_t n;
+    struct bm_crmf_template t;
+    int reason; /* CRLReason in crlEntryDetails, RFC 5280 section 5.3.1; 0: none */
+};
+BM_MUST_USE enum bm_rc bm_cmp_revocation_parse(struct bm_rd content, struct bm_cmp_revocation *ret, struct bm_error *e);
+
+/* GenMsgContent, section 5.3.19: the first question, and how many there are. value: whole element, or empty. */
+enum bm_cmp_info { BM_CMP_INFO_OTHER, BM_CMP_INFO_CA_CERTS, BM_CMP_INFO_CURRENT_CRL, BM_CMP_INFO_CRL_STATUS };
+struct bm_cmp_question {
+    size_t n;
+    enum bm_cmp_info what;
+    struct bm_rd value;
+};
+BM_MUST_USE enum bm_rc bm_cmp_question_parse(struct bm_rd content, struct bm_cmp_question *ret, struct bm_error *e);
+/* CRLStatusListValue, section 5.3.19.17, of one entry. issuer: whole Name of a CRL's issuer; empty: the entry goes by a distribution point. */
+struct bm_cmp_crl_status {
+    struct bm_rd issuer;
+    bool has_time;
+    int64_t this_update;
+};
+BM_MUST_USE enum bm_rc bm_cmp_crl_status_parse(struct bm_rd value, struct bm_cmp_crl_status *ret, struct bm_error *e);
+
 /* --- writing -------------------------------------------------------------------------------------------------------------------- */
 /* Bodies, whole, to go into bm_cmp_answer.body. */
 void bm_cmp_put_empty(struct bm_derw *w, enum bm_cmp_type type); /* pkiconf */
@@ -145,6 +170,12 @@ struct bm_cmp_granted {
     struct bm_rd cert, ca;
 };
 void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g);
+
+void bm_cmp_put_revoked(struct bm_derw *w); /* rp: it is done */
+/* genp: the value as it is; certificates (caCerts); a CRL in a list (crls), empty: there is no newer one. */
+void bm_cmp_put_info(struct bm_derw *w, enum bm_cmp_info what, struct bm_rd value);
+void bm_cmp_put_info_certs(struct bm_derw *w, const struct bm_buf *certs, size_t n);
+void bm_cmp_put_info_crls(struct bm_derw *w, struct bm_rd crl);
 
 /* A message of ours. */
 struct bm_cmp_answer {

@@ -144,12 +144,14 @@ class Mac:
 # --- bodies ------------------------------------------------------------------------------------------------------------------------------------
 
 
-def template(spki=None, subject="anything", version=None, serial=None, extensions=None):
+def template(spki=None, subject="anything", version=None, serial=None, extensions=None, issuer=None):
     parts = []
     if version is not None:
         parts.append(tlv(0x80, version))
     if serial is not None:
         parts.append(tlv(0x81, serial))
+    if issuer is not None:
+        parts.append(ctx(3, name(issuer)))
     if subject is not None:
         parts.append(ctx(5, name(subject)))
     if spki is not None:
@@ -174,6 +176,13 @@ def cert_req(key, req_id=0, controls=(), pop="signature", pop_key=None, pop_inpu
         "none": lambda: b"",
     }[pop]()
     return seq(request, popo)
+
+
+def rev_details(cert, reasons=(), **given):
+    """RevDetails, RFC 9810 section 5.3.9."""
+    what = {"subject": None, "issuer": cert.issuer, "serial": contents(integer(cert.serial_number)), **given}
+    entry = seq(*(seq(oid("2.5.29.21"), octets(tlv(10, bytes([r])))) for r in reasons)) if reasons else b""
+    return seq(template(**what), entry)
 
 
 def cert_hash(cert):
@@ -225,6 +234,7 @@ class Message:
     @property
     def fail(self):
         """The names of what is set in failInfo."""
+        assert self.type == "error", self.type
         info = self.content["pKIStatusInfo"]["failInfo"]
         names = {int(info.namedValues[n]): n for n in info.namedValues}
         return {names[i] for i, bit in enumerate(info) if bit}

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 import kit
-from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, ctx, integer, oid, seq, utf8)
+from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, ctx, generalized, integer, oid, seq, utf8)
 from kit import ChipMaker, Device
 
 OPENSSL_QUIET = ("-config", "", "-verbosity", "4")
@@ -118,6 +118,28 @@ def test_openssl_without_a_certificate_to_send(register, openssl, tmp_path):
     cert, key = d.files(tmp_path)
     openssl("ir", "-cert", cert, "-key", key, "-newkey", key, "-subject", "/CN=x", "-certout", tmp_path / "c.pem")
     assert d.udid in openssl.cert("c.pem").subject.rfc4514_string()
+
+
+def test_openssl_revokes_its_certificate(server, register, openssl, tmp_path):
+    """With a reason, which the CRL then has."""
+    d = register()
+    cert, key = d.files(tmp_path)
+    got = tmp_path / "c.pem"
+    openssl("ir", "-cert", cert, "-key", key, "-newkey", key, "-subject", "/CN=x", "-certout", got, "-implicit_confirm")
+    openssl("rr", "-cert", got, "-key", key, "-oldcert", got, "-revreason", "4", path=".well-known/cmp/revocation")
+    assert state_of(server, openssl.cert("c.pem")) == "revoked"
+    crl = kit.call(server, "GET", "/crl/issuing.crl")
+    entry = x509.load_der_x509_crl(crl.body).get_revoked_certificate_by_serial_number(openssl.cert("c.pem").serial_number)
+    assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason == x509.ReasonFlags.superseded
+    done = openssl("rr", "-cert", cert, "-key", key, "-oldcert", got, want=1)
+    assert "certRevoked" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("what", ["caCerts", "currentCRL"])
+def test_openssl_asks(register, openssl, tmp_path, what):
+    cert, key = register().files(tmp_path)
+    done = openssl("genm", "-cert", cert, "-key", key, "-infotype", what, "-verbosity", "6")
+    assert f"id-it-{what}" in done.stdout + done.stderr
 
 
 def test_openssl_is_told_why_not(server, openssl, tmp_path):
@@ -325,3 +347,40 @@ def test_codes_outlive_a_change_of_the_key_they_are_sealed_with(server, client):
     answer, _ = client.with_code(code, Mac("pbmac1")).request()
     assert answer.type == "ip"
     assert not [r for r in server.ask("key", "show")["roots"] if "code" in r["name"]]
+
+
+# --- questions ----------------------------------------------------------------------------------------------------------------------------
+
+
+CA_CERTS, CURRENT_CRL, CRL_STATUS, CRLS = ("1.3.6.1.5.5.7.4.%d" % n for n in (17, 6, 22, 23))
+
+
+def ask_for(client, what, value=b"", path=None):
+    answer = client.ask(client.message("genm", seq(seq(oid(what), value))), path)
+    assert answer.type == "genp", answer.text
+    (info,) = answer.content
+    value = bytes(info["infoValue"]) if info["infoValue"].isValue else None
+    return str(info["infoType"]), value
+
+
+def test_ca_certificates(server, client):
+    """Those between the root and the device (RFC 9483 section 4.3.1)."""
+    issuing = server.run("ca", "export", "issuing").stdout.encode()
+    kind, value = ask_for(client, CA_CERTS, path="/.well-known/cmp/getcacerts")
+    assert (kind, value) == (CA_CERTS, seq(x509.load_pem_x509_certificate(issuing).public_bytes(kit.DER)))
+
+
+def test_crls(server, client):
+    """The current one; and one that is newer than the device's, or none (RFC 9483 section 4.3.4)."""
+    issuing = x509.load_pem_x509_certificate(server.run("ca", "export", "issuing").stdout.encode())
+    kind, crl = ask_for(client, CURRENT_CRL)
+    assert kind == CURRENT_CRL and x509.load_der_x509_crl(crl).is_signature_valid(issuing.public_key())
+    source = ctx(1, seq(ctx(4, issuing.subject.public_bytes())))
+    at = int(x509.load_der_x509_crl(crl).last_update_utc.timestamp())
+    for given, want in ((b"", seq(crl)), (generalized(at - 1), seq(crl)), (generalized(at), None)):
+        assert ask_for(client, CRL_STATUS, seq(seq(source, given)), "/.well-known/cmp/getcrls") == (CRLS, want)
+
+
+def test_anybody_with_a_code_may_ask(server, client):
+    c = client.with_code(code_for(server, client.device), Mac("pbm"))
+    assert ask_for(c, CA_CERTS)[1] is not None

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import kit
 from cmpkit import (IMPLICIT_CONFIRM, NULL, Client, Mac, cert_hash, cert_req, cert_status, ctx, generalized, integer, name, octets, oid,
-                    old_cert_id, seq, template, tlv)
+                    old_cert_id, rev_details, seq, template, tlv)
 from kit import DER, Device, spki_of
 
 
@@ -243,7 +243,7 @@ def test_key_update_of_a_certificate_from_elsewhere(idevid):
 
 
 def test_path_names_another_operation(idevid):
-    for path in ("/.well-known/cmp/keyupdate", "/.well-known/cmp/p/telemetry/pkcs10"):
+    for path in ("/.well-known/cmp/keyupdate", "/.well-known/cmp/p/telemetry/pkcs10", "/.well-known/cmp/revocation"):
         assert idevid.ask(idevid.message("ir", ir()), path).fail == {"badRequest"}
 
 
@@ -369,6 +369,86 @@ def test_begun_with_a_code_and_confirmed_by_signature(server, device, idevid):
     assert idevid.confirm(by_code).fail == {"wrongIntegrity"}
     assert c.confirm(by_key).fail == {"wrongIntegrity"}
     assert c.confirm(by_code).type == idevid.confirm(by_key).type == "pkiconf"
+
+
+# --- rr, section 4.2, and genm, section 4.3 ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strangers_cert(server):
+    """Of another device."""
+    d = Device()
+    server.register(d, name="m-stranger")
+    return Client(server, server.http, d.key, d.cert).request(info=ctx(8, seq(IMPLICIT_CONFIRM)))[0].cert
+
+
+REVOKE = [
+    ("two of them", lambda c: seq(rev_details(c), rev_details(c)), "badRequest"),
+    ("none", lambda c: seq(), "badDataFormat"),
+    ("no issuer", lambda c: seq(rev_details(c, issuer=None)), "addInfoNotAvailable"),
+    ("no serial number", lambda c: seq(rev_details(c, serial=None)), "addInfoNotAvailable"),
+    ("another issuer", lambda c: seq(rev_details(c, issuer="somebody")), "badCertId"),
+    ("another serial number", lambda c: seq(rev_details(c, serial=bytes(range(1, 17)))), "badCertId"),
+    ("another subject", lambda c: seq(rev_details(c, subject="somebody")), "badCertId"),
+    ("another key", lambda c: seq(rev_details(c, spki=spki_of(key()))), "badCertId"),
+    ("another version", lambda c: seq(rev_details(c, version=b"\1")), "badRequest"),
+    ("a reason that is none", lambda c: seq(rev_details(c, [7])), "badDataFormat"),
+    ("two reasons", lambda c: seq(rev_details(c, [1, 4])), "badDataFormat"),
+    ("removeFromCRL", lambda c: seq(rev_details(c, [8])), "badRequest"),
+    ("certificateHold", lambda c: seq(rev_details(c, [6])), "badRequest"),
+]
+
+
+@pytest.mark.parametrize("what, content, fail", REVOKE, ids=[r[0] for r in REVOKE])
+def test_revocation(ldevid, what, content, fail):
+    assert ldevid.ask(ldevid.message("rr", content(ldevid.cert))).fail == {fail}
+
+
+def test_revocation_of_what_is_not_ones_own(server, ldevid, strangers_cert):
+    """Nor of the server's own certificates."""
+    signer = ldevid.request()[0].certs[0]
+    for cert in (strangers_cert, signer):
+        assert ldevid.ask(ldevid.message("rr", seq(rev_details(cert)))).fail == {"badCertId"}
+        assert server.ask("cert", "show", f"{cert.serial_number:032x}")["state"] == "active"
+
+
+def test_revocation_with_a_code(ldevid, code):
+    c = ldevid.with_code(code, Mac("pbm"))
+    assert c.ask(c.message("rr", seq(rev_details(ldevid.cert)))).fail == {"wrongIntegrity"}
+
+
+def test_revocation_by_a_stranger(server, ldevid):
+    stranger = Device()
+    c = Client(server, server.http, stranger.key, stranger.cert)
+    assert c.ask(c.message("rr", seq(rev_details(ldevid.cert)))).fail == {"signerNotTrusted"}
+
+
+def test_revoked_certificates_do_nothing_any_more(server, idevid):
+    """Revoked once, by itself; then it neither signs nor is revoked again."""
+    answer, k = idevid.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
+    own = idevid.sender_of(answer.cert, k)
+    assert own.ask(own.message("rr", seq(rev_details(answer.cert, [1])))).type == "rp"
+    for body, content in (("rr", seq(rev_details(answer.cert))), ("ir", ir())):
+        assert own.ask(own.message(body, content)).fail == {"certRevoked"}
+    assert idevid.ask(idevid.message("rr", seq(rev_details(answer.cert)))).fail == {"certRevoked"}
+
+
+ASK = [
+    ("a question with a value", seq(seq(oid("1.3.6.1.5.5.7.4.17"), NULL)), "badRequest"),
+    ("current CRL with a value", seq(seq(oid("1.3.6.1.5.5.7.4.6"), NULL)), "badRequest"),
+    ("two questions", seq(*[seq(oid("1.3.6.1.5.5.7.4.17"))] * 2), "badRequest"),
+    ("no question", seq(), "badRequest"),
+    ("an unknown question", seq(seq(oid("1.2.3"))), "badRequest"),
+    ("not a question", seq(NULL), "badDataFormat"),
+    ("CRL of nobody", seq(seq(oid("1.3.6.1.5.5.7.4.22"), seq(seq(ctx(1, seq(ctx(4, name("nobody")))))))), "badRequest"),
+    ("CRL of a place", seq(seq(oid("1.3.6.1.5.5.7.4.22"), seq(seq(ctx(0, ctx(0, tlv(0x86, b"http://x"))))))), "badRequest"),
+    ("CRL without saying of whom", seq(seq(oid("1.3.6.1.5.5.7.4.22"))), "badDataFormat"),
+]
+
+
+@pytest.mark.parametrize("what, content, fail", ASK, ids=[r[0] for r in ASK])
+def test_question(idevid, what, content, fail):
+    assert idevid.ask(idevid.message("genm", content)).fail == {fail}
 
 
 def test_guessing_is_slowed_down(server, device, idevid):

@@ -1,4 +1,5 @@
-/* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits bm_cmp_mac_is bm_cmp_mac_parse bm_cmp_mac_put */
+/* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits bm_cmp_mac_is bm_cmp_mac_parse bm_cmp_mac_put bm_cmp_revocation_parse bm_cmp_question_parse
+ * bm_cmp_crl_status_parse */
 #include "pki/cmp.h"
 
 #include <stdlib.h>
@@ -77,10 +78,25 @@ static void mac(struct bm_rd in)
     must(again.mac == m.mac && again.hash == m.hash && again.key_len == m.key_len && again.iterations == m.iterations);
 }
 
+static void support(struct bm_rd in)
+{
+    struct bm_cmp_revocation r;
+    struct bm_cmp_crl_status s;
+    struct bm_cmp_question q;
+    struct bm_error e;
+
+    if (bm_cmp_revocation_parse(in, &r, &e) == BM_OK)
+        must(r.n >= 1 && r.reason >= 0 && r.reason <= 10 && inside(r.t.serial, in) && inside(r.t.issuer, in));
+    if (bm_cmp_question_parse(in, &q, &e) == BM_OK)
+        must(inside(q.value, in));
+    if (bm_cmp_crl_status_parse(in, &s, &e) == BM_OK)
+        must(inside(s.issuer, in));
+}
+
 /* The first byte says what it is. */
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static void (*const parts[])(struct bm_rd) = { message, request, confirmation, mac };
+    static void (*const parts[])(struct bm_rd) = { message, request, confirmation, mac, support };
 
     if (n != 0)
         parts[p[0] % BM_COUNT(parts)](bm_rd_of(p + 1, n - 1));

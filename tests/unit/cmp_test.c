@@ -263,6 +263,45 @@ static const struct row macs[] = {
       BM_DENIED },
 };
 
+static const struct row revocations[] = {
+    { "a revocation", "300b30093007810105a3023000", BM_OK },
+    { "with a reason", "301930173007810105a3023000300c300a0603551d1504030a0104", BM_OK },
+    { "with another extension", "301430123007810105a30230003007300506012a0400", BM_OK },
+    { "two", "301630093007810105a302300030093007810105a3023000", BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "none", "3000", BM_MALFORMED },
+    { "no template", "30023000", BM_MALFORMED },
+    { "reason 7", "301930173007810105a3023000300c300a0603551d1504030a0107", BM_MALFORMED },
+    { "reason 11", "301930173007810105a3023000300c300a0603551d1504030a010b", BM_MALFORMED },
+    { "two reasons", "302530233007810105a30230003018300a0603551d1504030a0101300a0603551d1504030a0101", BM_MALFORMED },
+    { "reason of two bytes", "301a30183007810105a3023000300d300b0603551d1504040a020001", BM_MALFORMED },
+    { "reason is a number", "301930173007810105a3023000300c300a0603551d150403020101", BM_MALFORMED },
+    { "left over", "300d30093007810105a30230000500", BM_MALFORMED },
+};
+
+static const struct row questions[] = {
+    { "a question", "300c300a06082b06010505070411", BM_OK },
+    { "with a value", "3008300606022a030500", BM_OK },
+    { "none", "3000", BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "no OID", "300430020500", BM_MALFORMED },
+    { "two values", "3009300706012a05000500", BM_MALFORMED },
+    { "behind the list", "30000500", BM_MALFORMED },
+};
+
+static const struct row crl_statuses[] = {
+    { "by issuer", "300a3008a1063004a4023000", BM_OK },
+    { "with a time", "301b3019a1063004a4023000180f32303236303932313134313332305a", BM_OK },
+    { "by place", "30063004a002a000", BM_OK },
+    { "empty", "", BM_MALFORMED },
+    { "none", "3000", BM_MALFORMED },
+    { "two", "30143008a1063004a40230003008a1063004a4023000", BM_MALFORMED },
+    { "two names", "300e300ca10a3008a4023000a4023000", BM_MALFORMED },
+    { "no name", "30063004a1023000", BM_MALFORMED },
+    { "a name by mail", "300b3009a10730058103614062", BM_MALFORMED },
+    { "a time that is none", "300c300aa1063004a40230000500", BM_MALFORMED },
+};
+
 typedef enum bm_rc parse_fn(struct bm_rd in);
 
 static enum bm_rc parse_message(struct bm_rd in)
@@ -291,6 +330,27 @@ static enum bm_rc parse_mac(struct bm_rd in)
     struct bm_cmp_mac m;
 
     return bm_cmp_mac_parse(in, &m, &err);
+}
+
+static enum bm_rc parse_revocation(struct bm_rd in)
+{
+    struct bm_cmp_revocation r;
+
+    return bm_cmp_revocation_parse(in, &r, &err);
+}
+
+static enum bm_rc parse_question(struct bm_rd in)
+{
+    struct bm_cmp_question q;
+
+    return bm_cmp_question_parse(in, &q, &err);
+}
+
+static enum bm_rc parse_crl_status(struct bm_rd in)
+{
+    struct bm_cmp_crl_status s;
+
+    return bm_cmp_crl_status_parse(in, &s, &err);
 }
 
 static void run(const struct row *rows, size_t n, parse_fn *parse, enum bm_rc cut)
@@ -326,6 +386,14 @@ static void confirmation_rows(void **state)
 {
     (void)state;
     run(confirmations, BM_COUNT(confirmations), parse_confirmation, BM_MALFORMED);
+}
+
+static void support_rows(void **state)
+{
+    (void)state;
+    run(revocations, BM_COUNT(revocations), parse_revocation, BM_MALFORMED);
+    run(questions, BM_COUNT(questions), parse_question, BM_MALFORMED);
+    run(crl_statuses, BM_COUNT(crl_statuses), parse_crl_status, BM_MALFORMED);
 }
 
 static void mac_rows(void **state)
@@ -394,8 +462,13 @@ static void the_library_reads_what_we_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(message_rows), cmocka_unit_test(request_rows),        cmocka_unit_test(confirmation_rows),
-        cmocka_unit_test(mac_rows),     cmocka_unit_test(fields_of_a_request), cmocka_unit_test(the_library_reads_what_we_write),
+        cmocka_unit_test(message_rows),
+        cmocka_unit_test(request_rows),
+        cmocka_unit_test(confirmation_rows),
+        cmocka_unit_test(mac_rows),
+        cmocka_unit_test(support_rows),
+        cmocka_unit_test(fields_of_a_request),
+        cmocka_unit_test(the_library_reads_what_we_write),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
