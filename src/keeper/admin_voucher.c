@@ -8,18 +8,21 @@
 
 enum { VALID_DEFAULT_S = 7 * 86400 };
 
-/* --- the MASA's CA --------------------------------------------------------------------------------------------------------------------- */
+/* --- the MASA's CA ------------------------------------------------------------------------------------------------------------ */
 /* What is burnt into devices is trusted for all it issues: so it issues nothing else. */
 static enum bm_rc check_ca(struct bm_keeper *k, const char *name, struct bm_ca *ret, struct bm_error *e)
 {
-    struct bm_issuer *by, *usual;
+    struct bm_issuer *by = NULL;
+    int path_len = -1;
     enum bm_rc rc = bm_ca_get(k->store, name, ret, e);
 
     if (rc == BM_OK)
         rc = bm_issuer_get(k, ret->id, &by, e);
-    if (rc == BM_OK)
-        rc = bm_issuer_default(k, &usual, e);
-    if (rc == BM_OK && (ret->parent_id == 0 || ret->id == usual->row.id || by->cert.path_len != 0))
+    if (rc == BM_OK) { /* now: the next one may push it out of the cache */
+        path_len = by->cert.path_len;
+        rc = bm_issuer_default(k, &by, e);
+    }
+    if (rc == BM_OK && (ret->parent_id == 0 || ret->id == by->row.id || path_len != 0))
         rc = bm_refuse(
             e, BM_CONFLICT, "masa-ca-shared",
             "the MASA needs a CA of its own that issues nothing else: birthmark ca create NAME --parent root --profile masa-ca");
@@ -66,7 +69,7 @@ BM_ADMIN_HANDLER(bm_admin_voucher_masa)
     return bm_record(k, now, "masa.set", fields, e);
 }
 
-/* --- one by hand ----------------------------------------------------------------------------------------------------------------------- */
+/* --- one by hand -------------------------------------------------------------------------------------------------------------- */
 struct pinning {
     struct bm_buf der;
     struct bm_cert cert; /* borrows from der */
@@ -167,7 +170,7 @@ BM_ADMIN_HANDLER(bm_admin_voucher_issue)
     return rc == BM_OK ? issue(k, &d, &p, org, now, until, out, e) : rc;
 }
 
-/* --- what was issued ------------------------------------------------------------------------------------------------------------------- */
+/* --- what was issued ---------------------------------------------------------------------------------------------------------- */
 BM_ADMIN_HANDLER(bm_admin_voucher_list)
 {
     static const char *const by[] = { "udid", "org", NULL };

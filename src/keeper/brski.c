@@ -1,10 +1,11 @@
-/* The door for BRSKI: what a worker hands on is taken apart here and goes to the registrar or to the MASA; refusals are written down. */
+/* The door for BRSKI: what a worker hands on is taken apart here and goes to the registrar or to the MASA; refusals are written
+ * down. */
 #include "keeper/brski.h"
 
 #include "base/log.h"
 #include "base/text.h"
 
-/* --- on the wire between worker and keeper ---------------------------------------------------------------------------------------- */
+/* --- on the wire between worker and keeper ------------------------------------------------------------------------------------ */
 void bm_brski_ask_write(struct bm_buf *out, const struct bm_brski_ask *a)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf who = { .max = BM_COMMAND_MAX };
@@ -34,7 +35,7 @@ enum bm_rc bm_brski_ask_parse(struct bm_rd in, struct bm_brski_ask *ret, struct 
     return rc;
 }
 
-/* --- one message ------------------------------------------------------------------------------------------------------------------- */
+/* --- one message -------------------------------------------------------------------------------------------------------------- */
 /* Device and registrar use one path. What a registrar sends is signed by one, or has a device's request inside. */
 static enum bm_rc voucher(struct bm_keeper *k, const struct bm_brski_ask *a, int64_t now, struct bm_buf *out, struct bm_error *e)
 {

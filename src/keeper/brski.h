@@ -1,5 +1,5 @@
-/* BRSKI (RFC 8995, docs/brski.md): vouchers for devices that have never seen their owner's network. Three roles meet here: the registrar of
- * this registry's own network; the MASA, where the maker says who owns a device; and what both have in common. */
+/* BRSKI (RFC 8995, docs/brski.md): vouchers for devices that have never seen their owner's network. Three roles meet here: the
+ * registrar of this registry's own network; the MASA, where the maker says who owns a device; and what both have in common. */
 #ifndef BM_KEEPER_BRSKI_H
 #define BM_KEEPER_BRSKI_H
 
@@ -24,8 +24,9 @@ struct bm_brski_ask {
 void bm_brski_ask_write(struct bm_buf *out, const struct bm_brski_ask *a);
 BM_MUST_USE enum bm_rc bm_brski_ask_parse(struct bm_rd in, struct bm_brski_ask *ret, struct bm_error *e);
 
-/* --- inside the keeper ----------------------------------------------------------------------------------------------------------- */
-/* brski_keys.c: a key that lives in this process's memory, and its certificate, made anew at half of its life and at every start. */
+/* --- inside the keeper -------------------------------------------------------------------------------------------------------- */
+/* brski_keys.c: a key that lives in this process's memory, and its certificate, made anew at half of its life and at every start.
+ * */
 struct bm_brski_signer {
     struct bm_key *key;
     struct bm_buf der;
@@ -45,12 +46,16 @@ struct bm_masa_request {
 };
 void bm_masa_request_done(struct bm_masa_request *r);
 BM_MUST_USE enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, struct bm_masa_request *ret, struct bm_error *e);
-/* BM_NOTFOUND "masa-unknown-device". */
+/* brski_device.c: BM_NOTFOUND "masa-unknown-device". */
 BM_MUST_USE enum bm_rc bm_masa_device(struct bm_keeper *k, const struct bm_masa_request *r, struct bm_device *ret,
                                       struct bm_error *e);
-/* Whose network the chain stands for, as far as owner is concerned: *ret_org its organisation, 0 when nobody knows it; *ret_pin what a voucher is to
- * pin: the highest of the chain, but none above what the organisation is trusted for, as that may be everybody's. BM_DENIED
- * "voucher-not-owner" when it is somebody else's. */
+/* BM_DENIED "voucher-serial" when the device has no right to the name that is asked for. *ret_issuer: whose IDevID it is, or empty.
+ * */
+BM_MUST_USE enum bm_rc bm_masa_check_serial(struct bm_keeper *k, const struct bm_masa_request *r, const struct bm_device *d,
+                                            int64_t now, struct bm_rd *ret_issuer, struct bm_error *e);
+/* Whose network the chain stands for, as far as owner is concerned: *ret_org its organisation, 0 when nobody knows it; *ret_pin
+ * what a voucher is to pin: the highest of the chain, but none above what the organisation is trusted for, as that may be
+ * everybody's. BM_DENIED "voucher-not-owner" when it is somebody else's. */
 BM_MUST_USE enum bm_rc bm_masa_domain(struct bm_keeper *k, const struct bm_cert *chain, size_t n, int64_t owner, int64_t now,
                                       int64_t *ret_org, const struct bm_cert **ret_pin, struct bm_error *e);
 /* The serial number and the issuer (or empty) that the registry has on record for a device; false: none, *ret is its UDID. */

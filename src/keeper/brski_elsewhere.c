@@ -1,5 +1,6 @@
-/* Devices of other makers, RFC 8995 section 5.4 to 5.6: their MASA is asked by the courier. Until it has answered the device gets a 202 and comes again
- * with the same request, as section 5.6 has it. Where to ask stands in the IDevID, which is believed when a trusted chip maker has signed it. */
+/* Devices of other makers, RFC 8995 section 5.4 to 5.6: their MASA is asked by the courier. Until it has answered the device gets a
+ * 202 and comes again with the same request, as section 5.6 has it. Where to ask stands in the IDevID, which is believed when a
+ * trusted chip maker has signed it. */
 #include "keeper/brski.h"
 #include "keeper/errand.h"
 #include "keeper/ownership.h"
@@ -16,7 +17,7 @@ enum {
 };
 static const char kind_name[] = "masa";
 
-/* --- what goes along with the errand -------------------------------------------------------------------------------------------------- */
+/* --- what goes along with the errand ------------------------------------------------------------------------------------------ */
 struct question {
     struct bm_rd url, request, serial, nonce, correlation;
 };
@@ -49,14 +50,15 @@ static void put_url(struct bm_buf *out, struct bm_rd masa)
     bm_buf_str(out, whole ? "/requestvoucher" : "/.well-known/brski/requestvoucher");
 }
 
-/* --- asking --------------------------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc put_anchor(void *arg, const struct bm_trust *t, struct bm_error *e)
 {
     bm_pem_write(arg, "CERTIFICATE", bm_buf_rd(&t->der));
     return bm_buf_check(arg, e);
 }
 
-/* The place is a stranger's choice as far as the network here is concerned, so it has to be public, or named in the configuration. */
+/* The place is a stranger's choice as far as the network here is concerned, so it has to be public, or named in the configuration.
+ * */
 static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf trust = { .max = BM_COMMAND_MAX };
@@ -83,8 +85,9 @@ static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int6
     return bm_buf_check(out, e);
 }
 
-/* --- the answer ----------------------------------------------------------------------------------------------------------------------- */
-/* The device judges the voucher, by its maker's anchor, which nobody here has. What would only make it turn away is not handed on. */
+/* --- the answer --------------------------------------------------------------------------------------------------------------- */
+/* The device judges the voucher, by its maker's anchor, which nobody here has. What would only make it turn away is not handed on.
+ * */
 static enum bm_rc check_voucher(struct bm_keeper *k, const struct question *q, const struct bm_voucher *v, struct bm_error *e)
 {
     struct bm_issuer *by;
@@ -160,7 +163,7 @@ static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, co
 
 const struct bm_errand_kind bm_errand_masa = { kind_name, 8, 5, 300, LIFE_S, KEPT_S, make_task, take_answer, NULL };
 
-/* --- for the registrar ---------------------------------------------------------------------------------------------------------------- */
+/* --- for the registrar -------------------------------------------------------------------------------------------------------- */
 /* The same bytes are the same question: a device that waits must not sign anew (section 5.6). */
 static void subject_of(struct bm_rd body, char ret[65])
 {

@@ -1,5 +1,5 @@
-/* The keys that sign vouchers and registrar's requests: in memory only, like those of OCSP responders, so that neither a stolen disk nor a worker
- * in enemy hands has them. What devices are made to trust is the CA above. */
+/* The keys that sign vouchers and registrar's requests: in memory only, like those of OCSP responders, so that neither a stolen
+ * disk nor a worker in enemy hands has them. What devices are made to trust is the CA above. */
 #include "keeper/brski.h"
 
 #include <openssl/ec.h>

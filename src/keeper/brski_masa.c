@@ -1,5 +1,5 @@
-/* The MASA, RFC 8995 section 5.5 to 5.8: says by a voucher whose network a device may trust. The registry knows who owns the device; the
- * message tells which network asks. */
+/* The MASA, RFC 8995 section 5.5 to 5.8: says by a voucher whose network a device may trust. The registry knows who owns the
+ * device; the message tells which network asks. */
 #include "keeper/brski.h"
 #include "keeper/ownership.h"
 
@@ -7,7 +7,7 @@
 #include "pki/der.h"
 #include "pki/oid.h"
 
-/* --- the message --------------------------------------------------------------------------------------------------------------------- */
+/* --- the message -------------------------------------------------------------------------------------------------------------- */
 void bm_masa_request_done(struct bm_masa_request *r)
 {
     bm_voucher_opened_done(&r->registrar);
@@ -35,8 +35,8 @@ static enum bm_rc check_age(const struct bm_voucher *v, int64_t now, struct bm_e
     return BM_OK;
 }
 
-/* Section 5.5.5. Certificates beside a signature are not signed, so it is not enough that the one that the device saw is among them: it has to
- * be in the registrar's chain, or come from a CA of that chain. */
+/* Section 5.5.5. Certificates beside a signature are not signed, so it is not enough that the one that the device saw is among
+ * them: it has to be in the registrar's chain, or come from a CA of that chain. */
 static bool saw_this_registrar(const struct bm_masa_request *r, int64_t now)
 {
     struct bm_cert seen;
@@ -89,111 +89,7 @@ enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, struct bm_masa_re
     return rc == BM_OK ? check_prior(ret, now, e) : bm_wrap(e, rc, "the device's request");
 }
 
-/* --- which device -------------------------------------------------------------------------------------------------------------------- */
-struct anchoring {
-    const struct bm_cert *top;
-    int64_t now;
-    bool found;
-};
-
-static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_error *e)
-{
-    struct anchoring *a = arg;
-    struct bm_cert anchor;
-
-    (void)e;
-    a->found = a->found || (bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) == BM_OK &&
-                            (bm_rd_eq(a->top->whole, anchor.whole) || bm_cert_check_link(a->top, &anchor, a->now, NULL) == BM_OK));
-    return BM_OK;
-}
-
-/* Does the certificate come from a chip maker whom we trust to say what its device is called? */
-static enum bm_rc is_birth_certificate(struct bm_keeper *k, const struct bm_voucher_opened *pledge, int64_t now, bool *ret,
-                                       struct bm_error *e)
-{
-    struct bm_cms_chain chain;
-    struct anchoring a = { .now = now };
-    enum bm_rc rc = BM_OK;
-
-    *ret = false;
-    if (bm_cms_signed_chain(&pledge->cms, &pledge->signer, now, &chain, NULL) != BM_OK)
-        return BM_OK;
-    a.top = &chain.at[chain.n - 1];
-    if (chain.n > 1 || !bm_rd_eq(a.top->issuer, a.top->subject))
-        rc = bm_trust_each(k->store, BM_TRUST_BIRTH, try_anchor, &a, e);
-    *ret = a.found;
-    return rc;
-}
-
-/* What the registry itself knows a device by: its birth certificate, its manifest; false when neither tells. */
-static bool serial_on_record(const struct bm_device *d, char ret[BM_VOUCHER_SERIAL_MAX + 1], struct bm_rd *ret_issuer)
-{
-    BM_CLEANUP(bm_keeper_jsonp) json_t *attributes = NULL;
-    const char *serial;
-    struct bm_cert birth;
-
-    if (d->birth_cert.n != 0 && bm_cert_parse(bm_buf_rd(&d->birth_cert), &birth, NULL) == BM_OK && bm_idevid_serial(&birth, ret)) {
-        *ret_issuer = birth.akid;
-        return true;
-    }
-    attributes = d->attributes.n != 0 ? json_loadb((const char *)d->attributes.p, d->attributes.n, 0, NULL) : NULL;
-    serial = json_string_value(json_object_get(attributes, "serial_number"));
-    if (serial == NULL || serial[0] == '\0' || strlen(serial) > BM_VOUCHER_SERIAL_MAX)
-        return false;
-    memcpy(ret, serial, strlen(serial) + 1);
-    return true;
-}
-
-bool bm_masa_serial(const struct bm_device *d, char ret[BM_VOUCHER_SERIAL_MAX + 1], struct bm_rd *ret_issuer)
-{
-    *ret_issuer = bm_rd_of(NULL, 0);
-    if (serial_on_record(d, ret, ret_issuer))
-        return true;
-    bm_hex(d->udid, BM_UDID_LEN, ret); /* 64 characters: as many as there may be */
-    return false;
-}
-
-/* A device can put any name into a certificate that it signs itself. A voucher for that name would be good for the device whose it is, so the name
- * has to be on record, or vouched for by a chip maker, or be the UDID. */
-static enum bm_rc check_serial(struct bm_keeper *k, const struct bm_masa_request *r, const struct bm_device *d, int64_t now,
-                               struct bm_rd *ret_issuer, struct bm_error *e)
-{
-    char known[BM_VOUCHER_SERIAL_MAX + 1];
-    bool birth = false, recorded = bm_masa_serial(d, known, ret_issuer);
-    enum bm_rc rc = BM_OK;
-
-    if (!recorded && r->pledge.cms.content.n != 0)
-        rc = is_birth_certificate(k, &r->pledge, now, &birth, e);
-    if (rc != BM_OK)
-        return rc;
-    if (birth)
-        *ret_issuer = r->pledge.signer.akid;
-    if (!birth && strcmp(known, r->registrar.voucher.serial_number) != 0)
-        return bm_refuse(e, BM_DENIED, "voucher-serial", "the registry knows the device by another serial number");
-    return BM_OK;
-}
-
-/* By the key that has signed the request inside; without one by its name: a UDID, or the serial number of an earlier voucher. */
-enum bm_rc bm_masa_device(struct bm_keeper *k, const struct bm_masa_request *r, struct bm_device *ret, struct bm_error *e)
-{
-    const char *serial = r->registrar.voucher.serial_number;
-    struct bm_voucher_row row;
-    uint8_t udid[BM_UDID_LEN];
-    enum bm_rc rc;
-
-    if (r->pledge.cms.content.n != 0) {
-        bm_udid_of(r->pledge.signer.spki, udid);
-        rc = bm_device_get(k->store, udid, ret, e);
-    } else if (bm_unhex(bm_rd_str(serial), udid, sizeof udid)) {
-        rc = bm_device_get(k->store, udid, ret, e);
-    } else {
-        rc = bm_voucher_row_by_serial(k->store, serial, &row, e);
-        rc = rc == BM_OK ? bm_device_by_id(k->store, row.device_id, ret, e) : rc;
-    }
-    return rc == BM_NOTFOUND ? bm_refuse(e, BM_NOTFOUND, "masa-unknown-device", "this MASA does not know the device") : rc;
-}
-
-/* --- whose network ------------------------------------------------------------------------------------------------------------------- */
+/* --- whose network ------------------------------------------------------------------------------------------------------------ */
 struct domain_search {
     const struct bm_cert *chain;
     size_t n;
@@ -258,7 +154,7 @@ enum bm_rc bm_masa_domain(struct bm_keeper *k, const struct bm_cert *chain, size
     return BM_OK;
 }
 
-/* --- may it? ------------------------------------------------------------------------------------------------------------------------- */
+/* --- may it? ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc check_state(const struct bm_device *d, const struct bm_policy *p, struct bm_error *e)
 {
     bool allowed = p->n_protocols == 0;
@@ -292,7 +188,7 @@ static enum bm_rc decide(const struct bm_masa_request *r, const struct bm_policy
     return BM_OK;
 }
 
-/* --- issued -------------------------------------------------------------------------------------------------------------------------- */
+/* --- issued ------------------------------------------------------------------------------------------------------------------- */
 enum bm_rc bm_voucher_written(struct bm_keeper *k, const struct bm_masa_grant *g, const char *event, struct bm_rd cms, int64_t now,
                               int64_t *ret_id, struct bm_error *e)
 {
@@ -396,7 +292,7 @@ static enum bm_rc answer(struct bm_keeper *k, const struct bm_masa_request *r, c
     enum bm_rc rc = bm_voucher_allowed(k, d, &policy, e);
 
     if (rc == BM_OK)
-        rc = check_serial(k, r, d, now, &g.idevid_issuer, e);
+        rc = bm_masa_check_serial(k, r, d, now, &g.idevid_issuer, e);
     if (rc == BM_OK)
         rc = bm_owner_of(k, d, &owner, e);
     if (rc == BM_OK)

@@ -1,5 +1,5 @@
-/* The registrar of this registry's own network, RFC 8995 section 5.2 to 5.7: lets a device in that proves its IDevID, gets it a voucher, and
- * writes down what the device makes of it. */
+/* The registrar of this registry's own network, RFC 8995 section 5.2 to 5.7: lets a device in that proves its IDevID, gets it a
+ * voucher, and writes down what the device makes of it. */
 #include "keeper/brski.h"
 
 #include "base/log.h"
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* --- who asks ------------------------------------------------------------------------------------------------------------------------- */
+/* --- who asks ----------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc judge(struct bm_keeper *k, const struct bm_brski_ask *a, int64_t now, struct bm_proven *ret, struct bm_error *e)
 {
     if (a->who.evidence.kind != BM_EVIDENCE_TLS || a->who.evidence.cert.n == 0)
@@ -28,7 +28,7 @@ static enum bm_rc check_signer(const struct bm_brski_ask *a, const struct bm_vou
     return BM_OK;
 }
 
-/* --- what it asks --------------------------------------------------------------------------------------------------------------------- */
+/* --- what it asks ------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc check_complete(const struct bm_voucher *v, struct bm_error *e)
 {
     if (v->nonce[0] == '\0')
@@ -40,8 +40,8 @@ static enum bm_rc check_complete(const struct bm_voucher *v, struct bm_error *e)
     return BM_OK;
 }
 
-/* The certificate that the device saw in this very handshake: its own signature covers it, so no worker and nobody on the way can put
- * another in its place. */
+/* The certificate that the device saw in this very handshake: its own signature covers it, so no worker and nobody on the way can
+ * put another in its place. */
 static enum bm_rc check_proximity(const struct bm_brski_ask *a, const struct bm_voucher *v, struct bm_rd *ret_server,
                                   struct bm_error *e)
 {
@@ -103,15 +103,15 @@ static enum bm_rc check_request(struct bm_keeper *k, const struct bm_brski_ask *
     return rc == BM_OK ? find_masa(k, o, who, ret_elsewhere, e) : rc;
 }
 
-/* --- what is asked of the MASA ------------------------------------------------------------------------------------------------------- */
+/* --- what is asked of the MASA ------------------------------------------------------------------------------------------------ */
 static void put(struct bm_buf *to, struct bm_rd from)
 {
     to->max = from.n;
     bm_buf_put(to, from.p, from.n);
 }
 
-/* The chain up to the root, which is what is to be pinned, and the TLS certificate, so that any MASA finds what the device saw (RFC 8995 section
- * 5.5.5). */
+/* The chain up to the root, which is what is to be pinned, and the TLS certificate, so that any MASA finds what the device saw (RFC
+ * 8995 section 5.5.5). */
 static enum bm_rc seal(struct bm_keeper *k, const struct bm_voucher *v, struct bm_rd server, int64_t now, struct bm_buf *out,
                        struct bm_error *e)
 {
@@ -192,7 +192,7 @@ enum bm_rc bm_registrar_answer(struct bm_keeper *k, const struct bm_brski_ask *a
     return rc == BM_OK ? bm_masa_answer(k, bm_buf_rd(&request), a->who.correlation, now, out, e) : rc;
 }
 
-/* --- what it tells, section 5.7 and 5.9.4 ---------------------------------------------------------------------------------------------- */
+/* --- what it tells, section 5.7 and 5.9.4 ------------------------------------------------------------------------------------- */
 struct told {
     bool good;
     char reason[BM_BRSKI_REASON_MAX];

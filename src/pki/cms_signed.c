@@ -10,7 +10,7 @@ static const struct bm_rd digest_oids[] = {
     [BM_SHA256] = BM_LIT(OID_SHA256), [BM_SHA384] = BM_LIT(OID_SHA384), [BM_SHA512] = BM_LIT(OID_SHA512)
 };
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------------------ */
 /* AlgorithmIdentifier of a digest: parameters absent, or NULL, which RFC 5754 section 2 wants accepted. */
 static bool digest_alg_take(struct bm_rd *r, struct bm_rd *ret_oid)
 {
@@ -114,7 +114,7 @@ enum bm_rc bm_cms_signed_parse(struct bm_rd der, struct bm_cms_signed *ret, stru
     return BM_OK;
 }
 
-/* --- whose it is --------------------------------------------------------------------------------------------------------------------- */
+/* --- whose it is -------------------------------------------------------------------------------------------------------------- */
 static bool is_signer(const struct bm_cms_signed *s, const struct bm_cert *c)
 {
     if (s->signer_key_id.n != 0)
@@ -164,7 +164,7 @@ enum bm_rc bm_cms_signed_chain(const struct bm_cms_signed *s, const struct bm_ce
     return BM_OK;
 }
 
-/* --- the signature ------------------------------------------------------------------------------------------------------------------- */
+/* --- the signature ------------------------------------------------------------------------------------------------------------ */
 static enum bm_digest digest_of_oid(struct bm_rd oid)
 {
     for (size_t i = 0; i < BM_COUNT(digest_oids); i++)
@@ -258,7 +258,7 @@ enum bm_rc bm_cms_signed_verify(const struct bm_cms_signed *s, const struct bm_c
     return rc == BM_OK ? bm_verify_x509(key, sig_alg_of(s, d), tbs, s->sig, e) : rc;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------------------ */
 /* The hash that goes with the signature: RFC 5754 section 3, RFC 8419 section 2.3 (Ed25519), RFC 9882 section 3.3 (ML-DSA). */
 static enum bm_digest digest_for(const struct bm_key *k)
 {

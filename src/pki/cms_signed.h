@@ -1,5 +1,5 @@
-/* CMS SignedData around a content, with one signer (RFC 5652 section 5): what vouchers are wrapped in. Strict DER. The certificates beside the
- * signature are not covered by it: they are hints, to be judged by what links them. Pure, any thread. */
+/* CMS SignedData around a content, with one signer (RFC 5652 section 5): what vouchers are wrapped in. Strict DER. The certificates
+ * beside the signature are not covered by it: they are hints, to be judged by what links them. Pure, any thread. */
 #ifndef BM_PKI_CMS_SIGNED_H
 #define BM_PKI_CMS_SIGNED_H
 
@@ -21,11 +21,11 @@ struct bm_cms_signed {
 BM_MUST_USE enum bm_rc bm_cms_signed_parse(struct bm_rd der, struct bm_cms_signed *ret, struct bm_error *e);
 /* The signer's certificate among those that came along. BM_DENIED "cms-no-signer". */
 BM_MUST_USE enum bm_rc bm_cms_signed_signer(const struct bm_cms_signed *s, struct bm_cert *ret, struct bm_error *e);
-/* The signature, by the key of this certificate, over content and type. BM_DENIED "bad-signature", BM_MALFORMED for algorithms that are
- * not taken. Checks neither dates nor issuer. */
+/* The signature, by the key of this certificate, over content and type. BM_DENIED "bad-signature", BM_MALFORMED for algorithms that
+ * are not taken. Checks neither dates nor issuer. */
 BM_MUST_USE enum bm_rc bm_cms_signed_verify(const struct bm_cms_signed *s, const struct bm_cert *signer, struct bm_error *e);
-/* From the signer's certificate upwards: each next one has issued the one before it, at `at`. Ends where none of them goes on, or at a self-issued one.
- * ret: the signer's first. */
+/* From the signer's certificate upwards: each next one has issued the one before it, at `at`. Ends where none of them goes on, or
+ * at a self-issued one. ret: the signer's first. */
 struct bm_cms_chain {
     struct bm_cert at[BM_CMS_CHAIN_MAX];
     size_t n;

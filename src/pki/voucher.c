@@ -33,7 +33,7 @@ static void json_freep(json_t **j)
     json_decref(*j);
 }
 
-/* --- values -------------------------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------------------- */
 static struct bm_rd text_of(const json_t *v)
 {
     return json_is_string(v) ? bm_rd_of(json_string_value(v), json_string_length(v)) : bm_rd_of(NULL, 0);
@@ -104,7 +104,7 @@ static bool take_text(const json_t *v, size_t max, char *ret)
     return true;
 }
 
-/* --- leaves -------------------------------------------------------------------------------------------------------------------------- */
+/* --- leaves ------------------------------------------------------------------------------------------------------------------- */
 static bool read_assertion(const json_t *v, struct bm_voucher *ret)
 {
     for (int i = BM_ASSERTION_NONE + 1; i < BM_ASSERTIONS; i++) {
@@ -281,7 +281,7 @@ enum bm_rc bm_voucher_parse(struct bm_rd json, struct bm_voucher *ret, struct bm
     return rc;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------------------ */
 static void put_text(json_t *o, const char *name, const char *text)
 {
     if (text[0] != '\0')
@@ -334,7 +334,7 @@ enum bm_rc bm_voucher_write(const struct bm_voucher *v, struct bm_buf *ret_json,
     return bm_buf_check(ret_json, e);
 }
 
-/* --- signed -------------------------------------------------------------------------------------------------------------------------- */
+/* --- signed ------------------------------------------------------------------------------------------------------------------- */
 static const struct bm_rd oid_json_voucher = BM_LIT(OID_JSON_VOUCHER), oid_data = BM_LIT(OID_CMS_DATA);
 
 void bm_voucher_opened_done(struct bm_voucher_opened *o)
@@ -346,7 +346,7 @@ enum bm_rc bm_voucher_open(struct bm_rd cms, struct bm_voucher_opened *ret, stru
 {
     enum bm_rc rc = bm_cms_signed_parse(cms, &ret->cms, e);
 
-    /* RFC 8366 section 5.4 has a content type of its own; the examples of RFC 8995 appendix C, and what is in the field, say id-data */
+    /* RFC 8366 section 5.4 has a content type of its own; RFC 8995 appendix C, and what is in the field, say id-data */
     if (rc == BM_OK && !bm_rd_eq(ret->cms.content_type, oid_json_voucher) && !bm_rd_eq(ret->cms.content_type, oid_data))
         rc = bm_fail(e, BM_MALFORMED, "the signed message holds no voucher");
     if (rc == BM_OK)
@@ -376,7 +376,7 @@ enum bm_rc bm_voucher_seal(const struct bm_voucher *v, const struct bm_key *key,
     return bm_cms_signed_write(&s, ret_cms, e);
 }
 
-/* --- names of devices and domains ---------------------------------------------------------------------------------------------------- */
+/* --- names of devices and domains --------------------------------------------------------------------------------------------- */
 bool bm_idevid_serial(const struct bm_cert *idevid, char ret[BM_VOUCHER_SERIAL_MAX + 1])
 {
     static const struct bm_rd oid = BM_LIT(OID_SERIAL_NUMBER);

@@ -1,6 +1,6 @@
-/* Vouchers and requests for them: JSON by the YANG of RFC 8366 section 5.3 and RFC 8995 section 3.4, signed as CMS (application/voucher-cms+json).
- * A voucher tells a device whose network it may trust: its maker's signature over its serial number and a certificate of that network.
- * Pure: no I/O, no clock, any thread. */
+/* Vouchers and requests for them: JSON by the YANG of RFC 8366 section 5.3 and RFC 8995 section 3.4, signed as CMS
+ * (application/voucher-cms+json). A voucher tells a device whose network it may trust: its maker's signature over its serial number
+ * and a certificate of that network. Pure: no I/O, no clock, any thread. */
 #ifndef BM_PKI_VOUCHER_H
 #define BM_PKI_VOUCHER_H
 
@@ -24,14 +24,16 @@ struct bm_voucher {
 };
 void bm_voucher_done(struct bm_voucher *v);
 
-/* Strict: the leaves of the model and no others, each once and of its type, the required ones there. In a request, leaves that RFC 8995
- * section 3.4 says must be ignored are checked for their type and dropped. Free the result with bm_voucher_done(). BM_MALFORMED. */
+/* Strict: the leaves of the model and no others, each once and of its type, the required ones there. In a request, leaves that RFC
+ * 8995 section 3.4 says must be ignored are checked for their type and dropped. Free the result with bm_voucher_done().
+ * BM_MALFORMED. */
 BM_MUST_USE enum bm_rc bm_voucher_parse(struct bm_rd json, struct bm_voucher *ret, struct bm_error *e);
 /* Appends the JSON. */
 BM_MUST_USE enum bm_rc bm_voucher_write(const struct bm_voucher *v, struct bm_buf *ret_json, struct bm_error *e);
 
-/* A signed one: the message, who signed it (borrows from the bytes given), and what it says. The signature is checked, by the key of that certificate;
- * whose that is, and whether it may, is the caller's. Zero-initialise; bm_voucher_opened_done() in any case. */
+/* A signed one: the message, who signed it (borrows from the bytes given), and what it says. The signature is checked, by the key
+ * of that certificate; whose that is, and whether it may, is the caller's. Zero-initialise; bm_voucher_opened_done() in any case.
+ * */
 struct bm_voucher_opened {
     struct bm_cms_signed cms;
     struct bm_cert signer;

@@ -6,7 +6,7 @@
 
 enum { PENDING_S = 5 }; /* section 5.6: a device waits a minute at most */
 
-/* --- what kind of voucher ------------------------------------------------------------------------------------------------------------- */
+/* --- what kind of voucher ----------------------------------------------------------------------------------------------------- */
 static struct bm_rd trim(struct bm_rd v)
 {
     while (v.n != 0 && (v.p[0] == ' ' || v.p[0] == '\t'))
@@ -57,7 +57,7 @@ enum bm_rc bm_brski_accept(struct bm_rd accept, struct bm_error *e)
                              "the Accept field names no kind of voucher; it has to be %s", BM_VOUCHER_TYPE);
 }
 
-/* --- to the keeper -------------------------------------------------------------------------------------------------------------------- */
+/* --- to the keeper ------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc write_ask(const struct bm_request *q, uint8_t op, struct bm_buf *payload, struct bm_error *e)
 {
     struct bm_brski_ask a = { .op = op, .who.protocol = "brski", .body = q->body };
@@ -123,7 +123,7 @@ enum bm_rc bm_brski_enrolled_prepare(const struct bm_request *q, struct bm_buf *
     return told_prepare(q, BM_BRSKI_ENROLLED, payload, e);
 }
 
-/* --- to the client -------------------------------------------------------------------------------------------------------------------- */
+/* --- to the client ------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc put(struct bm_response *r, const char *type, struct bm_rd body)
 {
     r->status = 200;
@@ -155,8 +155,8 @@ enum bm_rc bm_brski_told_render(const struct bm_request *q, const struct bm_view
     return BM_OK;
 }
 
-/* Where the RFC has another word than the rest of the server: a device that is not known is "not found" (sections 5.3 and 5.6), and one that
- * has seen somebody else's certificate gets a 401 and loses its connection (section 5.2). */
+/* Where the RFC has another word than the rest of the server: a device that is not known is "not found" (sections 5.3 and 5.6), and
+ * one that has seen somebody else's certificate gets a 401 and loses its connection (section 5.2). */
 void bm_brski_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
 {
     static const struct {

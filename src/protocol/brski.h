@@ -1,4 +1,5 @@
-/* BRSKI over HTTP, RFC 8995 section 5: /.well-known/brski/..., and requestvoucher also under /.well-known/est/, where drafts had it. */
+/* BRSKI over HTTP, RFC 8995 section 5: /.well-known/brski/..., and requestvoucher also under /.well-known/est/, where drafts had
+ * it. */
 #ifndef BM_PROTOCOL_BRSKI_H
 #define BM_PROTOCOL_BRSKI_H
 
@@ -16,8 +17,9 @@ BM_MUST_USE enum bm_rc bm_brski_told_render(const struct bm_request *q, const st
                                             struct bm_response *r, struct bm_error *e);
 void bm_brski_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 
-/* Section 5.6: BM_OK when an answer of this type fits the Accept field (RFC 9110 section 12.5.1), which may be empty. "not-acceptable": other
- * kinds of vouchers are wanted, which are not made here; "unsupported-media-type": nothing in it is known. */
+/* Section 5.6: BM_OK when an answer of this type fits the Accept field (RFC 9110 section 12.5.1), which may be empty.
+ * "not-acceptable": other kinds of vouchers are wanted, which are not made here; "unsupported-media-type": nothing in it is known.
+ * */
 BM_MUST_USE enum bm_rc bm_brski_accept(struct bm_rd accept, struct bm_error *e);
 
 #endif
