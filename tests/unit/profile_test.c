@@ -27,6 +27,17 @@ static void rows_parse(void **state)
           "\"ocsp\":[\"http://a/o\"],\"issuers\":[\"http://a/i\"]}",
           BM_OK },
         { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN={service|batch|=Device} {attr:colour}\"}", BM_OK },
+        { "{\"not_after\":\"99991231235959Z\"," DS ",\"subject\":\"serialNumber={serial}\",\"masa_url\":\"masa.example:8443\"}",
+          BM_OK },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":\"https://masa.example/brski\"}", BM_OK },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"eku\":[\"cmcRA\"]}", BM_OK },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":\"\"}", BM_USAGE },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":7}", BM_USAGE },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":\"http://masa.example/\"}", BM_USAGE },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":\"masa example\"}", BM_USAGE },
+        { "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"masa_url\":\"m\u00e4sa.example\"}", BM_USAGE },
+        { "{\"validity\":\"30d\"," CA ",\"subject\":\"CN=a\",\"ca\":{},\"masa_url\":\"masa.example\"}", BM_USAGE },
+        { "{\"not_after\":\"99991231235959Z\"," DS ",\"subject\":\"serialNumber={serial}\",\"eku\":[\"clientAuth\"]}", BM_USAGE },
         { "", BM_USAGE },
         { "[]", BM_USAGE },
         { "{", BM_USAGE },
@@ -255,6 +266,25 @@ static void what_is_issued(void **state)
     }
 }
 
+/* Read back by our own parser, and as the bytes that RFC 8995 section 2.3.2 has: an IA5String, not critical. */
+static void masa_url(void **state)
+{
+    static const uint8_t want[] = "\x30\x1d\x06\x08\x2b\x06\x01\x05\x05\x07\x01\x20\x04\x11\x16\x0fmasa.example:84";
+    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CERT_MAX };
+    struct bm_profile *p =
+        profile_of("{\"not_after\":\"99991231235959Z\"," DS ",\"subject\":\"serialNumber={serial}\",\"masa_url\":"
+                   "\"masa.example:84\"}");
+    struct bm_issue o = order(p, &words_all);
+    struct bm_cert c;
+
+    (void)state;
+    assert_ok(bm_cert_issue(&o, &der, NULL, NULL, &err));
+    assert_ok(bm_cert_parse(bm_buf_rd(&der), &c, &err));
+    assert_true(bm_rd_eq(c.masa_url, bm_rd_str("masa.example:84")) && !c.unknown_critical);
+    assert_non_null(memmem(der.p, der.n, want, sizeof want - 1));
+    bm_profile_free(p);
+}
+
 static void templates_refused(void **state)
 {
     static const char *const rows[] = {
@@ -453,9 +483,10 @@ static void csrattrs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_parse),     cmocka_unit_test(builtins),          cmocka_unit_test(names_and_sizes_refused),
-        cmocka_unit_test(what_is_issued), cmocka_unit_test(templates_refused), cmocka_unit_test(hardware_module),
-        cmocka_unit_test(windows),        cmocka_unit_test(orders_refused),    cmocka_unit_test(csrattrs),
+        cmocka_unit_test(rows_parse),      cmocka_unit_test(builtins), cmocka_unit_test(names_and_sizes_refused),
+        cmocka_unit_test(what_is_issued),  cmocka_unit_test(masa_url), cmocka_unit_test(templates_refused),
+        cmocka_unit_test(hardware_module), cmocka_unit_test(windows),  cmocka_unit_test(orders_refused),
+        cmocka_unit_test(csrattrs),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
