@@ -8,6 +8,7 @@ pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp>=2.5)
 pkg_check_modules(P11KIT REQUIRED p11-kit-1) # for its pkcs11.h; nothing of it is linked
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares>=1.18)
+pkg_check_modules(GFSHARE REQUIRED IMPORTED_TARGET libgfshare)
 pkg_check_modules(QRENCODE REQUIRED IMPORTED_TARGET libqrencode)
 pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)
 pkg_check_modules(LIBCBOR REQUIRED IMPORTED_TARGET libcbor)

@@ -102,6 +102,22 @@ enum bm_rc bm_cli_crl_export(struct bm_cli *c, struct bm_error *e)
     return rc == BM_OK ? put_out(c, &out, e) : rc;
 }
 
+enum bm_rc bm_cli_ca_request(struct bm_cli *c, struct bm_error *e)
+{
+    BM_CLEANUP(bm_cli_unref) json_t *request = json_copy(c->words), *answer = NULL;
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = 4 * BM_CSR_MAX };
+    enum bm_rc rc;
+
+    json_object_del(request, "out");
+    rc = bm_cli_ask(c, request, &answer, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_buf_str(&out,
+               json_string_value(json_object_get(answer, "csr")) != NULL ? json_string_value(json_object_get(answer, "csr")) : "");
+    bm_cli_note(c, "Next, on the offline host: birthmark ceremony sign --csr FILE ...\n");
+    return put_out(c, &out, e);
+}
+
 /* --- why --------------------------------------------------------------------------------------------------------------------- */
 static const char *text_of(const json_t *o, const char *member)
 {

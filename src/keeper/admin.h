@@ -9,8 +9,10 @@
  *   ca.create       name parent [alg profile org key existing_key]    key: URI of one in a token (docs/hsm.md), made there unless existing_key; alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
  *   ca.compromise   name [default]                            revoked with cACompromise; a job revokes all it issued -> {"job": id}
- *   ca.rotate       name [successor at alg profile parent key existing_key]    a new CA with a new key, which its lines go to from `at` (now) on
+ *   ca.rotate       name [successor onto at alg profile parent key existing_key]    a new CA with a new key, which its lines go to from `at` (now) on
  *                   -> {"name", "successor", "from", "key", "certificate"}         ca.retire name: one that handed over, with nothing valid left
+ *   ca.request      name [alg key existing_key]               a key for a CA that somebody else signs -> {"name", "key", "csr": PEM}; again: the same key
+ *   ca.import       name [root_name]      blob: PEM           its certificate, then its root's, whose key stays where it is
  *   ca.default      name                                      the issuing CA for products and batches that name none
  *   journal.show    -> {"dir", "chain", "record", "segment"}     journal.rotate    -> the same; the next record begins a segment
  *   service.create  name kind [title profile endpoints org]   endpoints: array of URIs; org: who runs it

@@ -129,6 +129,17 @@ static enum bm_rc make_key(struct bm_keeper *k, const struct bm_ca_spec *s, stru
     return rc == BM_OK ? bm_key_open(&k->ring, ca->key_uri, ret, e) : rc;
 }
 
+enum bm_rc bm_ca_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret, struct bm_error *e)
+{
+    enum bm_rc rc = s->key != NULL ? token_key(k, s, ca, ret, e) : make_key(k, s, ca, ret, e);
+
+    if (rc == BM_OK)
+        rc = check_unused(k, *ret, e);
+    if (rc == BM_OK)
+        rc = bm_keeper_journal_key(k, ca->key_uri, e);
+    return rc == BM_OK && k->host.n > 1 ? bm_host_publish_key(k, ca->key_uri, e) : rc;
+}
+
 enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_key_freep) struct bm_key *key = NULL;
@@ -147,17 +158,11 @@ enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t n
         ca.parent_id = up.id;
     }
     snprintf(ca.name, sizeof ca.name, "%s", s->name);
-    rc = s->key != NULL ? token_key(k, s, &ca, &key, e) : make_key(k, s, &ca, &key, e);
-    if (rc == BM_OK)
-        rc = check_unused(k, key, e);
-    if (rc == BM_OK)
-        rc = bm_keeper_journal_key(k, ca.key_uri, e);
+    rc = bm_ca_key(k, s, &ca, &key, e);
     if (rc == BM_OK)
         rc = certify(k, s, key, parent, now, &ca, e);
     if (rc == BM_OK)
         rc = bm_ca_put(k->store, &ca, e);
-    if (rc == BM_OK && k->host.n > 1)
-        rc = bm_host_publish_key(k, ca.key_uri, e);
     if (rc != BM_OK)
         return rc;
     *ret = ca;

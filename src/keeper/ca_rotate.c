@@ -127,6 +127,35 @@ static enum bm_rc fill_spec(struct bm_keeper *k, const json_t *in, struct rotati
     return bm_ca_name_check(k, s->name, e);
 }
 
+static enum bm_rc make_successor(struct bm_keeper *k, const json_t *in, struct rotation *r, struct bm_error *e)
+{
+    struct bm_ca_spec spec;
+    enum bm_rc rc = fill_spec(k, in, r, &spec, e);
+
+    return rc == BM_OK ? bm_ca_make(k, &spec, r->now, &r->made, e) : rc;
+}
+
+/* To one that is there, say of another root: then nothing is made. It must not lead back. */
+static enum bm_rc find_onto(struct bm_keeper *k, const char *name, struct rotation *r, struct bm_error *e)
+{
+    struct bm_issuer *issuer;
+    enum bm_rc rc = bm_ca_get(k->store, name, &r->made, e);
+
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, r->made.id, &issuer, e); /* active, all the way up */
+    if (rc == BM_OK)
+        rc = bm_issuer_key(k, issuer, e);
+    if (rc != BM_OK)
+        return rc;
+    for (struct bm_ca_successor s = { .successor_id = r->made.id }; s.successor_id != 0;) {
+        if (s.successor_id == r->old.id)
+            return bm_fail(e, BM_USAGE, "CA '%s' hands over to '%s' itself", name, r->old.name);
+        if (bm_ca_successor_get(k->store, s.successor_id, &s, NULL) != BM_OK)
+            break;
+    }
+    return BM_OK;
+}
+
 static enum bm_rc tell(struct bm_keeper *k, const struct rotation *r, json_t *out, struct bm_error *e)
 {
     char at[24];
@@ -142,8 +171,7 @@ static enum bm_rc tell(struct bm_keeper *k, const struct rotation *r, json_t *ou
 BM_ADMIN_HANDLER(bm_admin_ca_rotate)
 {
     BM_CLEANUP(rotation_done) struct rotation r = { 0 };
-    struct bm_ca_spec spec;
-    const char *name;
+    const char *name, *onto = bm_arg_text(in, "onto");
     enum bm_rc rc = bm_arg_name(in, "name", &name, e);
 
     (void)blob;
@@ -154,10 +182,10 @@ BM_ADMIN_HANDLER(bm_admin_ca_rotate)
         rc = bm_arg_until(in, "at", r.now, 0, ROTATE_AHEAD_MAX_S, &r.at, e);
     if (rc == BM_OK)
         rc = find_old(k, name, &r, e);
-    if (rc == BM_OK)
-        rc = fill_spec(k, in, &r, &spec, e);
-    if (rc == BM_OK)
-        rc = bm_ca_make(k, &spec, r.now, &r.made, e);
+    if (rc == BM_OK && onto != NULL)
+        rc = find_onto(k, onto, &r, e);
+    else if (rc == BM_OK)
+        rc = make_successor(k, in, &r, e);
     if (rc == BM_OK)
         rc = bm_ca_successor_put(
             k->store, &(struct bm_ca_successor){ .ca_id = r.old.id, .successor_id = r.made.id, .at = r.at, .created_at = r.now },
@@ -218,7 +246,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_retire)
         return rc;
     if (strcmp(ca.state, "active") != 0)
         return bm_fail(e, BM_CONFLICT, "CA '%s' is %s already", name, ca.state);
-    if (!bm_ca_handed_over(k, ca.id))
+    if (ca.parent_id != 0 && !bm_ca_handed_over(k, ca.id)) /* a root goes when nothing is below it any more */
         return bm_refuse(e, BM_CONFLICT, "ca-not-rotated", "CA '%s' has not handed over to another: birthmark ca rotate", name);
     rc = check_left(k, &ca, now, e);
     if (rc == BM_OK)

@@ -496,6 +496,8 @@ BM_ADMIN_HANDLER(bm_admin_status);
 BM_ADMIN_HANDLER(bm_admin_why);
 BM_ADMIN_HANDLER(bm_admin_refusal_list);
 BM_ADMIN_HANDLER(bm_admin_clock_accept);
+BM_ADMIN_HANDLER(bm_admin_ca_request);
+BM_ADMIN_HANDLER(bm_admin_ca_import);
 
 /* ca.c */
 struct bm_ca_spec {
@@ -505,6 +507,9 @@ struct bm_ca_spec {
 };
 /* O= of a CA's subject, for those below and after it; "" when it has none. */
 void bm_ca_organisation(const struct bm_ca *ca, char ret[65]);
+/* The key of a new CA: in a file or a token, in the journal, at the other hosts. Sets ca->key_uri. */
+BM_MUST_USE enum bm_rc bm_ca_key(struct bm_keeper *k, const struct bm_ca_spec *s, struct bm_ca *ca, struct bm_key **ret,
+                                 struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e); /* of a new one */
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);

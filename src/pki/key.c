@@ -21,7 +21,7 @@ struct bm_key {
     size_t sig_alg_len;
 };
 
-static const struct bm_key_driver *const drivers[] = { &bm_key_file, &bm_key_pkcs11 };
+static const struct bm_key_driver *const drivers[] = { &bm_key_file, &bm_key_pkcs11, &bm_key_external };
 
 enum bm_rc bm_key_driver_find(const char *uri, const struct bm_key_driver **ret, const char **ret_name, struct bm_error *e)
 {

@@ -57,6 +57,7 @@ struct bm_key_driver {
 extern const struct bm_key_driver bm_key_file; /* key_file.c: PKCS#8, PBES2 with AES-256-CBC and PBKDF2-HMAC-SHA256, mode 0600 */
 extern const struct bm_key_driver
     bm_key_pkcs11; /* key_pkcs11.c: EC and RSA keys in a token; a signature of it is verified before it counts */
+extern const struct bm_key_driver bm_key_external; /* key_external.c: "external:NAME", never opens: BM_DENIED "key-elsewhere" */
 bool bm_key_in_token(const char *uri);
 
 /* uri: "file:NAME", "pkcs11:token=LABEL;object=LABEL" (pkcs11_uri.h). BM_USAGE for a scheme without a driver or an algorithm that OpenSSL does not have. */

@@ -43,6 +43,8 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "cas/*/revoke", "name", "ca.revoke", "Revoke a certification authority"),
     WRITE(POST, "cas/*/compromise", "name", "ca.compromise", "Revoke a CA whose key is in wrong hands, and all it issued"),
     WRITE(POST, "cas/*/rotate", "name", "ca.rotate", "Hand a CA's lines over to a new one with a new key"),
+    WRITE(POST, "cas/*/request", "name", "ca.request", "Make the key and the request of a CA that somebody else signs"),
+    WRITE(POST, "cas/*/import", "name", "ca.import", "Take in the certificate of a CA that was requested"),
     WRITE(POST, "cas/*/retire", "name", "ca.retire", "Retire a CA that has handed over and has nothing valid left"),
     WRITE(POST, "cas/*/default", "name", "ca.default", "Choose the CA for products and batches that name none"),
     READ("cas/*/crl", "name", "crl.show", "Show a CA's revocation list: number, times, entries"),
