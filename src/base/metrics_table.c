@@ -17,7 +17,7 @@ const struct bm_metric_label bm_label_status = { "status", VALUES("200", "202", 
                                                                   "500", "503", "505", "other") };
 const struct bm_metric_label bm_label_command = { "command",
                                                   VALUES("", "challenge", "enrol", "status", "view", "admin", "changed", "crl",
-                                                         "ocsp", "9", "cmp", "scep", "acme", "errand", "brski", "15", "other") };
+                                                         "ocsp", "9", "cmp", "scep", "acme", "errand", "brski", "trust", "other") };
 const struct bm_metric_label bm_label_tls = { "version", VALUES("1.2", "1.3", "other") };
 const struct bm_metric_label bm_label_protocol = { "protocol",
                                                    VALUES("est", "onboard", "internal", "cmp", "scep", "acme", "other") };

@@ -145,7 +145,7 @@ void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark:
 
 /* --- verbs with code of their own -------------------------------------------------------------------------------------------- */
 bm_verb_fn bm_cli_ceremony_begin, bm_cli_ceremony_sign, bm_cli_ceremony_show;
-bm_verb_fn bm_cli_ca_request;
+bm_verb_fn bm_cli_ca_request, bm_cli_trust_export;
 bm_verb_fn bm_cli_join;
 bm_verb_fn bm_cli_backup, bm_cli_restore, bm_cli_migrate;
 bm_verb_fn bm_cli_journal_list, bm_cli_journal_show, bm_cli_journal_verify, bm_cli_journal_prune;

@@ -102,6 +102,25 @@ enum bm_rc bm_cli_crl_export(struct bm_cli *c, struct bm_error *e)
     return rc == BM_OK ? put_out(c, &out, e) : rc;
 }
 
+enum bm_rc bm_cli_trust_export(struct bm_cli *c, struct bm_error *e)
+{
+    BM_CLEANUP(bm_cli_unref) json_t *request = json_copy(c->words), *answer = NULL;
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = BM_FRAME_MAX };
+    const char *jws;
+    enum bm_rc rc;
+
+    json_object_del(request, "out");
+    rc = bm_cli_ask(c, request, &answer, e);
+    if (rc != BM_OK)
+        return rc;
+    jws = json_string_value(json_object_get(answer, "jws"));
+    if (jws == NULL)
+        return bm_fail(e, BM_MALFORMED, "the answer holds no trust bundle");
+    bm_buf_str(&out, jws);
+    rc = bm_buf_check(&out, e);
+    return rc == BM_OK ? put_out(c, &out, e) : rc;
+}
+
 enum bm_rc bm_cli_ca_request(struct bm_cli *c, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *request = json_copy(c->words), *answer = NULL;

@@ -30,6 +30,7 @@ const struct bm_family bm_families[] = {
     { "eab", "keys with which clients make ACME accounts" },
     { "acme-account", "accounts of ACME clients" },
     { "crl", "the revocation lists of the certification authorities" },
+    { "trust", "what the devices of a service are to trust, signed and numbered" },
     { "journal", "what was committed, kept elsewhere for a restore" },
     { "manifest", "signed lists of device identities, from factory to registry" },
     { "log", "the audit log and its proofs" },
@@ -302,6 +303,13 @@ const struct bm_verb bm_verbs[] = {
       .options = { OUT, { "delta", "only what is new since the oldest list still in force", .kind = BM_WORD_FLAG },
                    { "der", "as DER instead of PEM", .kind = BM_WORD_FLAG } },
       .run = bm_cli_crl_export },
+
+    { "trust", "show", "trust.show", "Show a service's trust bundle: version, validity, certificates",
+      .args = NAME("the service") },
+    { "trust", "export", "trust.show", "Write a service's trust bundle, JWS",
+      .args = NAME("the service"), .options = { OUT },
+      .run = bm_cli_trust_export,
+      .notes = "Devices get it at /trust/SERVICE.jws; docs/trust.md has what they check." },
 
     { "device", "list", "device.list", "List devices",
       .options = { { "state", "registered, allocated, active, suspended, retired or compromised",

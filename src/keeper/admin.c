@@ -39,6 +39,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.import", WRITE, bm_admin_ca_import, "name | root_name" },
     { "ca.retire", WRITE, bm_admin_ca_retire, "name" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
+    { "trust.show", JOIN, bm_admin_trust_show, "name", STAFF },
     { "crl.show", JOIN, bm_admin_crl_show, "name", STAFF },
     { "crl.export", JOIN, bm_admin_crl_export, "name | delta", STAFF },
     { "journal.show", READ, bm_admin_journal_show, "" },

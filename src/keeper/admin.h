@@ -14,6 +14,7 @@
  *   ca.request      name [alg key existing_key]               a key for a CA that somebody else signs -> {"name", "key", "csr": PEM}; again: the same key
  *   ca.import       name [root_name]      blob: PEM           its certificate, then its root's, whose key stays where it is
  *   ca.default      name                                      the issuing CA for products and batches that name none
+ *   trust.show      name      name: of a service -> {"service", "version", "not_before", "not_after", "previous", "certificates": [...], "jws"}
  *   journal.show    -> {"dir", "chain", "record", "segment"}     journal.rotate    -> the same; the next record begins a segment
  *   service.create  name kind [title profile endpoints org]   endpoints: array of URIs; org: who runs it
  *   service.set     name [title kind profile endpoints org]   service.list, service.show name

@@ -198,8 +198,8 @@ static bool op_flags(struct bm_keeper *k, const struct bm_command_in *c, bool *r
 /* What needs the time and a transaction, and nothing else. */
 typedef enum bm_rc timed_fn(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 static timed_fn *const timed[] = {
-    [BM_CMD_CRL] = bm_run_crl, [BM_CMD_OCSP] = bm_run_ocsp,   [BM_CMD_SCEP] = bm_run_scep, [BM_CMD_ERRAND] = bm_run_errand,
-    [BM_CMD_CMP] = bm_run_cmp, [BM_CMD_BRSKI] = bm_run_brski, [BM_CMD_ACME] = bm_run_acme,
+    [BM_CMD_TRUST] = bm_run_trust,   [BM_CMD_CRL] = bm_run_crl, [BM_CMD_OCSP] = bm_run_ocsp,   [BM_CMD_SCEP] = bm_run_scep,
+    [BM_CMD_ERRAND] = bm_run_errand, [BM_CMD_CMP] = bm_run_cmp, [BM_CMD_BRSKI] = bm_run_brski, [BM_CMD_ACME] = bm_run_acme,
 };
 
 static timed_fn *timed_of(uint8_t type)

@@ -251,6 +251,8 @@ BM_MUST_USE enum bm_rc bm_judge_enrol(struct bm_keeper *k, const struct bm_enrol
                                       struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_status(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_buf *out,
                                      struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_run_trust(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out,
+                                    struct bm_error *e); /* trust.c */
 BM_MUST_USE enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, struct bm_error *e);
 const char *bm_credential_status(const struct bm_credential *c, int64_t now); /* active, expired, revoked */
 int64_t bm_renew_after(const struct bm_policy *p, int64_t not_before, int64_t not_after);
@@ -496,6 +498,7 @@ BM_ADMIN_HANDLER(bm_admin_status);
 BM_ADMIN_HANDLER(bm_admin_why);
 BM_ADMIN_HANDLER(bm_admin_refusal_list);
 BM_ADMIN_HANDLER(bm_admin_clock_accept);
+BM_ADMIN_HANDLER(bm_admin_trust_show);
 BM_ADMIN_HANDLER(bm_admin_ca_request);
 BM_ADMIN_HANDLER(bm_admin_ca_import);
 

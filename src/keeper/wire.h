@@ -10,6 +10,7 @@
 #include "store/store.h"
 
 enum bm_command {
+    BM_CMD_TRUST = 15,    /* struct bm_crl_ask with a service's name -> struct bm_crl_told with a JWS: docs/trust.md */
     BM_CMD_CHALLENGE = 1, /* no payload -> the challenge, BM_CHALLENGE_LEN bytes */
     BM_CMD_ENROL = 2,     /* struct bm_enrol -> struct bm_enrolled */
     BM_CMD_STATUS = 3,    /* struct bm_enrol without requests -> struct bm_status */

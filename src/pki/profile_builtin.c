@@ -24,6 +24,8 @@ const struct bm_profile_builtin bm_profiles_builtin[] = {
     { "batch-ca", "{\"not_after\":\"99991231235959Z\"," CA_USAGE
                   "\"subject\":\"CN={org} {service|batch} CA,OU=Batch CA,O={org}\",\"ca\":{\"path_len\":0}}" },
     { "manifest-signer", "{\"validity\":\"2y\"," SIGN_USAGE "\"subject\":\"CN={org} {service|=Manifest Signer},O={org}\"}" },
+    { "trust-signing", "{\"validity\":\"31d\"," SIGN_USAGE "\"eku\":[\"2.25.312193122366575543490681667821770338644\"],"
+                       "\"subject\":\"CN=Trust bundles\"}" }, /* docs/trust.md */
     { "ocsp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"OCSPSigning\"],\"ocsp_nocheck\":true,"
                       "\"subject\":\"CN={service|=Issuing},OU=OCSP,O={org}\"}" },
     { "cmp-signing", "{\"validity\":\"7d\"," SIGN_USAGE "\"eku\":[\"cmcRA\",\"cmKGA\"],"

@@ -40,6 +40,7 @@ const struct bm_api_route bm_api_routes[] = {
     READ("cas", NULL, "ca.list", "List certification authorities"),
     WRITE(POST, "cas", NULL, "ca.create", "Add an issuing certification authority"),
     READ("cas/*", "name", "ca.show", "Show a certification authority"),
+    READ("services/*/trust", "name", "trust.show", "Show the trust bundle of a service"),
     WRITE(POST, "cas/*/revoke", "name", "ca.revoke", "Revoke a certification authority"),
     WRITE(POST, "cas/*/compromise", "name", "ca.compromise", "Revoke a CA whose key is in wrong hands, and all it issued"),
     WRITE(POST, "cas/*/rotate", "name", "ca.rotate", "Hand a CA's lines over to a new one with a new key"),

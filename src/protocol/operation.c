@@ -8,6 +8,7 @@
 #include "protocol/form.h"
 #include "protocol/onboard.h"
 #include "protocol/revocation.h"
+#include "protocol/trust.h"
 #include "protocol/scep.h"
 
 #include <strings.h>
@@ -69,6 +70,8 @@ const struct bm_operation bm_operations[] = {
     { "cmp", "cmp", BM_POST, "/.well-known/cmp/**", BM_HTTP_BODY_MAX, false, BM_CMD_CMP, bm_cmp_prepare, bm_cmp_render,
       bm_cmp_refuse, .public_http = true },
     { "cmp", "cmp", BM_POST, "/cmp", BM_HTTP_BODY_MAX, false, BM_CMD_CMP, bm_cmp_prepare, bm_cmp_render, bm_cmp_refuse,
+      .public_http = true },
+    { "trust", "trust", BM_GET, "/trust/*.jws", 0, false, BM_CMD_TRUST, bm_trust_prepare, bm_trust_render, bm_refuse_text,
       .public_http = true },
     { "crl-delta", "crl", BM_GET, "/crl/*-delta.crl", 0, false, BM_CMD_CRL, bm_crl_delta_prepare, bm_crl_render, bm_refuse_text,
       .public_http = true },

@@ -130,6 +130,7 @@ static const struct good {
     { "{\"op\":\"service.set\",\"name\":\"svc\",\"title\":\"U\",\"kind\":\"https\",\"profile\":\"\",\"org\":\"chips\","
       "\"endpoints\":[]}",
       NOTHING },
+    { "{\"op\":\"trust.show\",\"name\":\"svc\"}", NOTHING },
     { "{\"op\":\"service.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"service.show\",\"name\":\"svc\"}", NOTHING },
     { "{\"op\":\"product.create\",\"name\":\"prod\",\"org\":\"acme\",\"title\":\"P\",\"policy\":{\"services\":[\"svc\"]}}",
