@@ -140,8 +140,8 @@ static json_t *payload_of(const char *service, const struct bm_bundle *was, json
     if (was->version != 0)
         digest_hex(bm_buf_rd(&was->jws), previous);
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:O}", "format", "birthmark-trust-1", "service", service, "version",
-                     (json_int_t)was->version + 1, "not_before", (json_int_t)now, "not_after", (json_int_t)(now + LIFE_S),
-                     "previous", previous, "certificates", certs);
+                     (json_int_t)was->version + 1, "not_before", (json_int_t)now, "not_after", (json_int_t)now + LIFE_S, "previous",
+                     previous, "certificates", certs);
 }
 
 static enum bm_rc sign(struct bm_keeper *k, json_t *payload, int64_t now, struct bm_credential *c, struct bm_buf *out,

@@ -347,6 +347,12 @@ static struct bm_token *free_token(struct bm_pkcs11 *p)
     return p->n_tokens < BM_TOKENS_MAX ? &p->tokens[p->n_tokens++] : NULL;
 }
 
+static bool is_same(const struct bm_pkcs11_uri *a, const struct bm_pkcs11_uri *b)
+{
+    return strcmp(a->token, b->token) == 0 && strcmp(a->serial, b->serial) == 0 && strcmp(a->model, b->model) == 0 &&
+           strcmp(a->manufacturer, b->manufacturer) == 0;
+}
+
 enum bm_rc bm_token_of(struct bm_pkcs11 *p, const struct bm_pkcs11_uri *which, struct bm_token **ret, struct bm_error *e)
 {
     struct bm_pkcs11_uri only = *which;
@@ -355,7 +361,7 @@ enum bm_rc bm_token_of(struct bm_pkcs11 *p, const struct bm_pkcs11_uri *which, s
     memset(only.id, 0, sizeof only.id);
     only.id_len = 0;
     for (size_t i = 0; i < p->n_tokens; i++) {
-        if (memcmp(&p->tokens[i].which, &only, sizeof only) != 0)
+        if (!is_same(&p->tokens[i].which, &only))
             continue;
         *ret = &p->tokens[i];
         return BM_OK;

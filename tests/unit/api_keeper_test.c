@@ -147,7 +147,7 @@ static const struct {
     { "refusal.list", "aou..." },     { "clock.accept", "a....." },    { "policy.test", "aoume." },
     { "voucher.masa", "a....." },     { "voucher.issue", "ao...." },   { "voucher.list", "aou..." },
     { "voucher.show", "aou..." },     { "approval.list", "aou.e." },   { "approval.approve", "ao..e." },
-    { "approval.deny", "ao..e." },
+    { "approval.deny", "ao..e." },    { "trust.show", "aou..." },
 };
 
 static const char *may_of(const char *act)

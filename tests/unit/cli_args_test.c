@@ -269,8 +269,9 @@ static void member_is_taken(const struct bm_verb *v, const struct bm_word *w)
     for (char *p = member; w->member == NULL && *p != '\0'; p++)
         *p = *p == '-' ? '_' : *p;
     if (w->kind == BM_WORD_BLOB || strncmp(member, "change.", 7) == 0 || v->run == bm_cli_export || v->run == bm_cli_crl_export ||
-        v->run == bm_cli_code_create || v->run == bm_cli_claim_create || v->run == bm_cli_import_key ||
-        v->run == bm_cli_voucher_issue || v->run == bm_cli_key_rotate || is_own(v, member))
+        v->run == bm_cli_ca_request || v->run == bm_cli_trust_export || v->run == bm_cli_code_create ||
+        v->run == bm_cli_claim_create || v->run == bm_cli_import_key || v->run == bm_cli_voucher_issue ||
+        v->run == bm_cli_key_rotate || is_own(v, member))
         return;
     print_message("%s: %s\n", v->op, member);
     assert_true(takes(op_of(v->op), member));

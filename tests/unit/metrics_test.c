@@ -263,6 +263,7 @@ static void keeper_well(void)
     bm_metric_set(BM_M_STORE_WRITABLE, 0, 0, 1);
     bm_metric_set(BM_M_CLOCK_SANE, 0, 0, 1);
     bm_metric_set(BM_M_CA_CAN_SIGN, 0, 0, 1);
+    bm_metric_set(BM_M_TOKEN_UP, 0, 0, 1);
     bm_metric_set(BM_M_TLS_EXPIRES, 0, 0, NOW + 1);
 }
 static void not_writable(void)
@@ -276,6 +277,10 @@ static void clock_back(void)
 static void ca_out(void)
 {
     bm_metric_set(BM_M_CA_CAN_SIGN, 0, 0, 0);
+}
+static void token_away(void)
+{
+    bm_metric_set(BM_M_TOKEN_UP, 0, 0, 0);
 }
 static void tls_over(void)
 {
@@ -295,6 +300,7 @@ static const struct {
     { not_writable, 0, "\"registry-not-writable\"" },
     { clock_back, 0, "\"clock-went-back\"" },
     { ca_out, 0, "\"ca-cannot-sign\"" },
+    { token_away, 0, "\"token-unavailable\"" },
     { tls_over, 0, "\"tls-certificate-expired\"" },
     { nothing, BM_SILENT_MS + 1000, "\"keeper-silent\"" },
     { nothing, BM_SILENT_MS + 1000, "\"no-worker\"" },
