@@ -21,6 +21,7 @@ enum bm_word_kind {
     BM_WORD_LIST,  /* repeated, or separated by commas: an array of texts */
     BM_WORD_MANY,  /* repeated only: texts that may hold commas */
     BM_WORD_JSON,  /* in place when it starts with { or [, else a file, "-" for standard input */
+    BM_WORD_FILE,  /* a text file, whose contents are the member */
     BM_WORD_BLOB,  /* a file that goes along with the request, "-" for standard input */
 };
 

@@ -106,8 +106,8 @@ static bool is_file(const struct bm_word *w)
 {
     const char *value = bm_cli_value_name(w);
 
-    return w->kind == BM_WORD_BLOB || w->kind == BM_WORD_JSON || strcmp(value, "FILE") == 0 || strcmp(value, "DIR") == 0 ||
-           strcmp(w->name, "file") == 0 || strcmp(w->name, "dir") == 0;
+    return w->kind == BM_WORD_BLOB || w->kind == BM_WORD_FILE || w->kind == BM_WORD_JSON || strcmp(value, "FILE") == 0 ||
+           strcmp(value, "DIR") == 0 || strcmp(w->name, "file") == 0 || strcmp(w->name, "dir") == 0;
 }
 
 static void offer_word(const struct typed *t, const struct bm_verb *v, const struct bm_word *w)

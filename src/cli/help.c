@@ -18,8 +18,9 @@ const struct bm_word bm_cli_common[] = {
 const char *bm_cli_value_name(const struct bm_word *w)
 {
     static const char *const names[] = {
-        [BM_WORD_TEXT] = "TEXT", [BM_WORD_INT] = "N",     [BM_WORD_FLAG] = "",     [BM_WORD_YESNO] = "yes|no",
-        [BM_WORD_LIST] = "A,B",  [BM_WORD_MANY] = "TEXT", [BM_WORD_JSON] = "JSON", [BM_WORD_BLOB] = "FILE",
+        [BM_WORD_TEXT] = "TEXT",    [BM_WORD_INT] = "N",     [BM_WORD_FLAG] = "",
+        [BM_WORD_YESNO] = "yes|no", [BM_WORD_LIST] = "A,B",  [BM_WORD_MANY] = "TEXT",
+        [BM_WORD_JSON] = "JSON",    [BM_WORD_BLOB] = "FILE", [BM_WORD_FILE] = "FILE",
     };
 
     return w->value != NULL ? w->value : names[w->kind];

@@ -203,6 +203,18 @@ static enum bm_rc value_json(struct bm_cli *c, const char *text, const char *mem
     return put(c->words, member, v, e);
 }
 
+static enum bm_rc value_file(struct bm_cli *c, const char *text, const char *member, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf raw = { .max = BM_HTTP_BODY_MAX };
+    enum bm_rc rc = bm_cli_read(text, &raw, e);
+
+    if (rc == BM_OK)
+        rc = bm_buf_check(&raw, e);
+    if (rc != BM_OK)
+        return rc;
+    return put(c->words, member, json_stringn((const char *)raw.p, raw.n), e);
+}
+
 static enum bm_rc value_blob(struct bm_cli *c, const char *text, const char *member, struct bm_error *e)
 {
     (void)member;
@@ -211,8 +223,9 @@ static enum bm_rc value_blob(struct bm_cli *c, const char *text, const char *mem
 }
 
 static enum bm_rc (*const value_of[])(struct bm_cli *c, const char *text, const char *member, struct bm_error *e) = {
-    [BM_WORD_TEXT] = value_text, [BM_WORD_INT] = value_int,   [BM_WORD_FLAG] = value_flag, [BM_WORD_YESNO] = value_yesno,
-    [BM_WORD_LIST] = value_list, [BM_WORD_MANY] = value_many, [BM_WORD_JSON] = value_json, [BM_WORD_BLOB] = value_blob,
+    [BM_WORD_TEXT] = value_text,   [BM_WORD_INT] = value_int,   [BM_WORD_FLAG] = value_flag,
+    [BM_WORD_YESNO] = value_yesno, [BM_WORD_LIST] = value_list, [BM_WORD_MANY] = value_many,
+    [BM_WORD_JSON] = value_json,   [BM_WORD_BLOB] = value_blob, [BM_WORD_FILE] = value_file,
 };
 
 static enum bm_rc take_value(struct bm_cli *c, const struct bm_word *w, const char *text, const char *dashes, struct bm_error *e)

@@ -38,6 +38,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.request", WRITE, bm_admin_ca_request, "name | alg key existing_key" },
     { "ca.import", WRITE, bm_admin_ca_import, "name | root_name" },
     { "ca.retire", WRITE, bm_admin_ca_retire, "name" },
+    { "ca.upstream", WRITE, bm_admin_ca_upstream, "name url chain | driver trust client login names" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
     { "trust.show", JOIN, bm_admin_trust_show, "name", STAFF },
     { "crl.show", JOIN, bm_admin_crl_show, "name", STAFF },

@@ -1,5 +1,6 @@
 /* Certification authorities and certificate profiles. */
 #include "keeper/job.h"
+#include "keeper/upstream.h"
 
 #include "base/text.h"
 #include "pki/lint.h"
@@ -242,6 +243,10 @@ static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struc
 
     if (rc == BM_OK && not_this != NULL && ca.id == not_this->id)
         return bm_fail(e, BM_USAGE, "the new default must be another CA");
+    if (rc == BM_OK && bm_ca_is_upstream(&ca))
+        return bm_refuse(
+            e, BM_CONFLICT, "ca-upstream",
+            "'%s' is an upstream CA; the server's own certificates are signed here. Products and batches name it with --ca", name);
     if (rc == BM_OK)
         rc = bm_issuer_get(k, ca.id, &issuer, e); /* active, all the way up */
     return rc == BM_OK ? bm_meta_set(k->store, "default-ca", bm_rd_str(name), e) : rc;

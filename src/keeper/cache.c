@@ -1,5 +1,5 @@
 /* Issuing CAs and production lines, kept ready between commands. Any administrator's write drops them all: they are few and quick to load. */
-#include "keeper/internal.h"
+#include "keeper/upstream.h"
 
 #include <stdlib.h>
 
@@ -110,7 +110,10 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
 
 enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e)
 {
-    enum bm_rc rc = i->key != NULL ? BM_OK : bm_key_open(&k->ring, i->row.key_uri, &i->key, e);
+    enum bm_rc rc = bm_ca_is_upstream(&i->row)
+                        ? bm_refuse(e, BM_DENIED, "ca-upstream", "its key is the upstream CA's, not ours: it signs nothing here")
+                    : i->key != NULL ? BM_OK
+                                     : bm_key_open(&k->ring, i->row.key_uri, &i->key, e);
 
     if (rc == BM_NOTFOUND && k->host.n > 1) { /* made on another host */
         rc = bm_host_fetch_key(k, i->row.key_uri, e);

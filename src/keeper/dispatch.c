@@ -1,5 +1,5 @@
 /* One command in, one answer out. */
-#include "keeper/errand.h"
+#include "keeper/upstream.h"
 
 #include "base/log.h"
 #include "base/text.h"
@@ -363,5 +363,7 @@ uint32_t bm_retry_after(const struct bm_error *e)
         return BM_CODE_TRIES_S;
     if (strcmp(e->code, "approval-pending") == 0)
         return BM_APPROVAL_RETRY_S;
+    if (strcmp(e->code, "upstream-pending") == 0)
+        return BM_UPSTREAM_RETRY_S;
     return e->rc == BM_AGAIN || e->rc == BM_IO || e->rc == BM_NOMEM ? 30 : 0;
 }

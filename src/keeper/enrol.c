@@ -1,5 +1,5 @@
 /* The main job: a proven device gets its certificates. What it gets, or why not, is worked out before the first row is written (enrol_plan.c). */
-#include "keeper/enrol.h"
+#include "keeper/upstream.h"
 
 #include "base/text.h"
 
@@ -89,6 +89,8 @@ static enum bm_rc write_orders(struct bm_keeper *k, const struct bm_enrol *c, st
         rc = bm_credential_put(k->store, &o->credential, e);
         if (rc == BM_OK && o->approval_id != 0)
             rc = bm_approval_use(k->store, o->approval_id, now, e);
+        if (rc == BM_OK)
+            rc = bm_upstream_given(k, o, e);
         if (rc == BM_OK)
             rc = record_issued(k, c, &p->who, p->line, o, now, e);
         bm_observe_issued(k, c->protocol, o->service != NULL ? o->service->row.kind : "none");

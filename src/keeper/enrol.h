@@ -11,6 +11,7 @@ struct bm_order {
     const struct bm_profile *profile;      /* that its certificate is made by; lent by the line */
     struct bm_csr csr;                     /* what was asked for */
     int64_t approval_id;                   /* who said yes to it; 0: nobody was needed to */
+    int64_t errand_id;                     /* an upstream CA's answer it came from; 0: it is signed here */
     struct bm_credential credential;       /* cert, serial, not_before, not_after */
     struct bm_keygen keygen;               /* the key that was made for it, if one was */
 };
@@ -24,6 +25,9 @@ struct bm_plan {
     struct bm_order orders[BM_SERVICES_MAX];
 };
 void bm_plan_done(struct bm_plan *p);
+
+/* What the profile's templates are filled with for this order; udid: room for the hex digits, which *ret borrows. */
+void bm_plan_words(const struct bm_plan *p, const struct bm_order *o, char udid[2 * BM_UDID_LEN + 1], struct bm_subject_words *ret);
 
 /* A device that is being activated counts against its batch's quota once: one that was reset has been counted. */
 bool bm_plan_is_first(const struct bm_device *d);

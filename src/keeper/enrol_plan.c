@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "factory/manifest.h"
 #include "keeper/ownership.h"
+#include "keeper/upstream.h"
 
 #include <openssl/rand.h>
 
@@ -164,19 +165,24 @@ static const char *org_of(const struct bm_line *l)
     return n != 0 && n <= 64 ? l->owner.title : l->owner.name;
 }
 
+void bm_plan_words(const struct bm_plan *p, const struct bm_order *o, char udid[2 * BM_UDID_LEN + 1], struct bm_subject_words *ret)
+{
+    bm_hex(p->who.device.udid, BM_UDID_LEN, udid);
+    *ret = (struct bm_subject_words){
+        .udid = udid,
+        .product = p->line->product.name,
+        .batch = p->line->batch.name,
+        .org = org_of(p->line),
+        .service = o->service != NULL ? o->service->row.name : NULL,
+        .attributes = bm_buf_rd(&p->who.device.attributes),
+    };
+}
+
 static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now, struct bm_order *o, struct bm_error *e)
 {
-    const struct bm_proven *who = &p->who;
     struct bm_line *l = p->line;
     char udid[2 * BM_UDID_LEN + 1];
-    struct bm_subject_words words = {
-        .udid = udid,
-        .product = l->product.name,
-        .batch = l->batch.name,
-        .org = org_of(l),
-        .service = o->service != NULL ? o->service->row.name : NULL,
-        .attributes = bm_buf_rd(&who->device.attributes),
-    };
+    struct bm_subject_words words;
     struct bm_issue i = {
         .profile = o->profile,
         .issuer_cert = &l->issuer->cert,
@@ -192,7 +198,7 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now
 
     if (rc != BM_OK)
         return rc;
-    bm_hex(who->device.udid, BM_UDID_LEN, udid);
+    bm_plan_words(p, o, udid, &words);
     i.issuer_key = l->issuer->key;
     if (RAND_bytes(i.serial, sizeof i.serial) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
@@ -277,5 +283,7 @@ enum bm_rc bm_plan_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t 
         rc = take_orders(k, c, now, p, e);
     if (rc == BM_OK)
         rc = approve_orders(k, c, now, p, e);
+    if (rc == BM_OK && bm_ca_is_upstream(&p->line->issuer->row))
+        return bm_upstream_orders(k, c, now, p, e);
     return rc == BM_OK ? sign_orders(k, c, now, p, e) : rc;
 }

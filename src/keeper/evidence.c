@@ -120,11 +120,11 @@ static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *
 static enum bm_rc find_credential(struct bm_keeper *k, const struct presented *p, struct bm_proven *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
+    uint8_t serial[BM_SERIAL_LEN];
     enum bm_rc rc;
 
-    if (p->cert.serial.n != BM_SERIAL_LEN)
-        return BM_NOTFOUND;
-    rc = bm_credential_get(k->store, p->cert.serial.p, &c, e);
+    bm_cert_serial_key(p->cert.serial, serial);
+    rc = bm_credential_get(k->store, serial, &c, e);
     if (rc != BM_OK)
         return rc;
     if (!bm_rd_eq(bm_buf_rd(&c.cert), p->cert.whole) || c.device_id == 0)

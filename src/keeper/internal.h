@@ -406,6 +406,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
 BM_ADMIN_HANDLER(bm_admin_ca_rotate);
 BM_ADMIN_HANDLER(bm_admin_ca_retire);
+BM_ADMIN_HANDLER(bm_admin_ca_upstream);
 BM_ADMIN_HANDLER(bm_admin_approval_list);
 BM_ADMIN_HANDLER(bm_admin_approval_approve);
 BM_ADMIN_HANDLER(bm_admin_approval_deny);

@@ -6,6 +6,7 @@
  *   step    none is left: N is "ending"
  *   step    after that commit: the file of N is removed, N is "destroyed" (or, after a crash between the two, both again) */
 #include "keeper/symmetric.h"
+#include "keeper/upstream.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -186,8 +187,10 @@ static enum bm_rc move_rows(struct bm_keeper *k, const struct bm_kek_row *old, i
 static enum bm_rc retire(struct bm_keeper *k, struct bm_kek_row *old, int64_t now, int64_t *ret_moved, struct bm_error *e)
 {
     BM_CLEANUP(bm_mac_key_done) struct bm_mac_key m = { 0 };
-    enum bm_rc rc = bm_mac_key_next(k->store, old->id, &m, e);
+    enum bm_rc rc = bm_upstream_reseal(k, old->id, now, ret_moved, e);
 
+    if (rc == BM_OK)
+        rc = bm_mac_key_next(k->store, old->id, &m, e);
     if (rc == BM_OK)
         rc = move_rows(k, old, now, ret_moved, e);
     return rc == BM_NOTFOUND ? end(k, old, BM_KEK_ENDING, now, e) : rc;

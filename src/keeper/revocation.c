@@ -1,6 +1,7 @@
 /* Who is revoked, told to others: the CAs we answer for, and their CRLs (RFC 5280 section 5). A CRL is signed when somebody asks for it and
  * kept until something was revoked or half its life is over. Its number is in the registry, committed before the first byte of it leaves. */
 #include "keeper/revocation.h"
+#include "keeper/upstream.h"
 
 #include "base/text.h"
 
@@ -117,6 +118,9 @@ static enum bm_rc add_ca(void *arg, const struct bm_ca *row, struct bm_error *e)
     struct bm_revocation *r = arg;
     struct bm_authority *a = bm_authority_by_id(r, row->id), made = { 0 };
     enum bm_rc rc = BM_OK;
+
+    if (bm_ca_is_upstream(row)) /* what it revokes it says itself */
+        return BM_OK;
 
     if (a == NULL && r->n == BM_OCSP_RESPONDERS_MAX)
         return bm_fail(e, BM_LIMIT, "more than %d CAs", BM_OCSP_RESPONDERS_MAX);

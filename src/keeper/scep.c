@@ -301,7 +301,7 @@ static bool is_final(enum bm_rc rc)
 
 static bool is_pending(enum bm_rc rc, const struct bm_error *e)
 {
-    return rc == BM_AGAIN && strcmp(e->code, "approval-pending") == 0;
+    return rc == BM_AGAIN && bm_refusal_waits(e->code);
 }
 
 /* Best effort but for the disk, as all refusals are. */

@@ -197,7 +197,7 @@ static enum bm_rc judge(struct bm_scep_case *c, const struct bm_csr *csr, struct
     c->recorded = true;
     if (rc == BM_OK)
         return issued(c, bm_buf_rd(&out), e);
-    if (rc == BM_AGAIN && strcmp(e->code, "approval-pending") == 0) {
+    if (rc == BM_AGAIN && bm_refusal_waits(e->code)) {
         struct bm_error lost = { 0 };
 
         if (remember(c, NULL, message, &lost) != BM_OK) {

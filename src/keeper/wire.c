@@ -500,3 +500,8 @@ enum bm_rc bm_ocsp_told_parse(struct bm_rd in, struct bm_ocsp_told *ret, struct 
         *ret = t;
     return rc;
 }
+
+bool bm_refusal_waits(const char *code)
+{
+    return strcmp(code, "approval-pending") == 0 || strcmp(code, "upstream-pending") == 0;
+}

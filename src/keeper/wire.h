@@ -235,6 +235,8 @@ struct bm_refused {
     char code[32], what[224];
 };
 void bm_refused_write(struct bm_buf *out, const struct bm_error *e, uint32_t retry_after_s);
+/* The request is good and its certificate will come: the device is to come again with the same request. rc is BM_AGAIN then. */
+bool bm_refusal_waits(const char *code);
 BM_MUST_USE enum bm_rc bm_refused_parse(struct bm_rd in, struct bm_refused *ret, struct bm_error *e);
 
 #endif

@@ -36,6 +36,10 @@ enum bm_key_usage {
  * signature and no date. BM_MALFORMED, BM_LIMIT (over BM_CERT_MAX). */
 BM_MUST_USE enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error *e);
 
+/* Sixteen bytes by which a certificate is found: its serial number, as ours are of that length; of another's, which may be shorter or longer (RFC
+ * 5280 section 4.1.2.2), the last sixteen bytes with zeros before them. */
+void bm_cert_serial_key(struct bm_rd serial, uint8_t ret[16]);
+
 /* A parsed PKCS#10 request; borrows. Attributes other than extensionRequest and challengePassword are read past. */
 struct bm_csr {
     struct bm_rd whole, info, sig_alg, sig;

@@ -266,3 +266,12 @@ enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error 
         *ret = c;
     return rc;
 }
+
+void bm_cert_serial_key(struct bm_rd serial, uint8_t ret[16])
+{
+    size_t n = serial.n < 16 ? serial.n : 16;
+
+    memset(ret, 0, 16);
+    if (n != 0)
+        memcpy(ret + 16 - n, serial.p + serial.n - n, n);
+}

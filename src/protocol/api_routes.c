@@ -39,6 +39,7 @@ const struct bm_api_route bm_api_routes[] = {
 
     READ("cas", NULL, "ca.list", "List certification authorities"),
     WRITE(POST, "cas", NULL, "ca.create", "Add an issuing certification authority"),
+    WRITE(POST, "cas/upstream", NULL, "ca.upstream", "Add a CA whose key is somebody else's, and the way to it"),
     READ("cas/*", "name", "ca.show", "Show a certification authority"),
     READ("services/*/trust", "name", "trust.show", "Show the trust bundle of a service"),
     WRITE(POST, "cas/*/revoke", "name", "ca.revoke", "Revoke a certification authority"),

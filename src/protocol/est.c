@@ -103,7 +103,7 @@ enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, 
 void bm_est_refuse_renewal(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r)
 {
     bm_refuse_text(q, e, retry_after_s, r);
-    if (strcmp(bm_error_code(e), "approval-pending") == 0)
+    if (bm_refusal_waits(bm_error_code(e)))
         r->status = 202;
 }
 

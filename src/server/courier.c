@@ -171,11 +171,9 @@ static void on_given(void *arg, uint8_t type, struct bm_rd payload)
 
 static size_t gather(struct bm_courier *c, struct bm_errand_report *ret)
 {
-    struct bm_trip *j;
     size_t n = 0, bytes = 0;
 
-    TAILQ_FOREACH(j, &c->finished, link)
-    {
+    for (struct bm_trip *j = TAILQ_FIRST(&c->finished); j != NULL; j = TAILQ_NEXT(j, link)) {
         if (n == BM_ERRANDS_AT_ONCE || (n != 0 && bytes + j->answer.n > BM_COMMAND_MAX / 2))
             break;
         bytes += j->answer.n;

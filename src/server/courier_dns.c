@@ -137,15 +137,11 @@ void bm_resolver_free(struct bm_resolver *r)
 
 void bm_resolver_forget(struct bm_resolver *r, const struct bm_trip *j)
 {
-    struct lookup *l;
-
     if (r == NULL || !j->looking)
         return;
-    LIST_FOREACH(l, &r->lookups, link)
-    {
+    for (struct lookup *l = LIST_FIRST(&r->lookups); l != NULL; l = LIST_NEXT(l, link))
         if (l->job == j)
             l->job = NULL;
-    }
 }
 
 static struct lookup *look_up(struct bm_trip *j)

@@ -26,9 +26,12 @@ static const struct bm_sql open = { "SELECT count(*) FROM errand WHERE state IN 
 static const struct bm_sql open_of = {
     "SELECT count(*) FROM errand WHERE device_id = ? AND kind = ? AND state IN ('queued', 'running')"
 };
-static const struct bm_sql in_batch = {
-    "SELECT count(*) FROM errand WHERE batch_id = ? AND kind = ? AND state IN ('queued', 'running', 'done')"
+static const struct bm_sql in_batch = { "SELECT count(DISTINCT device_id) FROM errand WHERE batch_id = ? AND kind = ? AND "
+                                        "device_id <> ? AND state IN ('queued', 'running', 'done')" };
+static const struct bm_sql in_batch_unknown = {
+    "SELECT count(*) FROM errand WHERE batch_id = ? AND kind = ? AND device_id IS NULL AND state IN ('queued', 'running', 'done')"
 };
+static const struct bm_sql drop = { "DELETE FROM errand WHERE id = ?" };
 
 void bm_errand_row_done(struct bm_errand *x)
 {
@@ -159,7 +162,16 @@ enum bm_rc bm_errand_open_of(struct bm_store *s, const char *kind, int64_t devic
     return number(s, &open_of, BM_ARGS(bm_arg_int(device_id), bm_arg_text(kind)), ret, e);
 }
 
-enum bm_rc bm_errand_in_batch(struct bm_store *s, const char *kind, int64_t batch_id, int64_t *ret, struct bm_error *e)
+enum bm_rc bm_errand_in_batch(struct bm_store *s, const char *kind, int64_t batch_id, int64_t but_device_id, int64_t *ret_devices,
+                              int64_t *ret_unknown, struct bm_error *e)
 {
-    return number(s, &in_batch, BM_ARGS(bm_arg_int(batch_id), bm_arg_text(kind)), ret, e);
+    enum bm_rc rc =
+        number(s, &in_batch, BM_ARGS(bm_arg_int(batch_id), bm_arg_text(kind), bm_arg_int(but_device_id)), ret_devices, e);
+
+    return rc == BM_OK ? number(s, &in_batch_unknown, BM_ARGS(bm_arg_int(batch_id), bm_arg_text(kind)), ret_unknown, e) : rc;
+}
+
+enum bm_rc bm_errand_drop(struct bm_store *s, int64_t id, struct bm_error *e)
+{
+    return bm_db_run(s, &drop, BM_ARGS(bm_arg_int(id)), e);
 }

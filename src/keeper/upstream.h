@@ -1,0 +1,62 @@
+/* CAs whose key is somebody else's. Birthmark then is the registration authority: it judges the device as ever, asks the upstream CA by an errand
+ * (errand.h), checks what comes back, and gives it to the device when that comes again. docs/upstream.md.
+ *
+ *   request -> judged -> errand queued -> refused BM_AGAIN "upstream-pending" ... answer checked, kept in the errand
+ *   the same request -> judged -> certificate given, recorded as any other; the errand goes in the same transaction */
+#ifndef BM_KEEPER_UPSTREAM_H
+#define BM_KEEPER_UPSTREAM_H
+
+#include "keeper/enrol.h"
+#include "keeper/errand.h"
+#include "store/upstream.h"
+
+#define BM_UPSTREAM_KEY "upstream:" /* begins ca.key_uri of such a CA, and of those above it */
+#define BM_UPSTREAM_ERRAND "upstream"
+enum {
+    BM_UPSTREAM_CERTS_MAX = 8,                    /* in one answer */
+    BM_UPSTREAM_PER_DEVICE = 2 * BM_SERVICES_MAX, /* unanswered */
+    BM_UPSTREAM_TELL_S = 60,                      /* a device hears of a failure for so long; then it may try again */
+    BM_UPSTREAM_RETRY_S = 5,                      /* when it is told to come back */
+};
+static inline bool bm_ca_is_upstream(const struct bm_ca *ca)
+{
+    return strncmp(ca->key_uri, BM_UPSTREAM_KEY, sizeof BM_UPSTREAM_KEY - 1) == 0;
+}
+
+/* What opens the upstream CA's door, in clear; only while a task is made. */
+struct bm_upstream_secret {
+    struct bm_buf client_key; /* PEM, or empty */
+    struct bm_buf login;      /* USER:PASSWORD, or empty */
+};
+void bm_upstream_secret_done(struct bm_upstream_secret *s);
+
+/* One way to ask, a row of bm_upstream_drivers[]. Both pure. */
+struct bm_upstream_driver {
+    const char *name; /* as in --driver */
+    enum bm_rc (*task)(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_rd csr, struct bm_buf *ret_task,
+                       struct bm_error *e);
+    /* The certificates in the answer, in its order; they borrow from `room`. BM_AGAIN: not yet. BM_DENIED, BM_MALFORMED and others: no, for good. */
+    enum bm_rc (*read)(const struct bm_task_answer *a, struct bm_buf *room, struct bm_rd *ret, size_t *ret_n, struct bm_error *e);
+};
+extern const struct bm_upstream_driver bm_upstream_est; /* upstream_est.c: RFC 7030 */
+const struct bm_upstream_driver *bm_upstream_driver_find(const char *name);
+
+/* In place of signing: *p's orders are filled with what the upstream CA has given, or it is asked. BM_AGAIN "upstream-pending", BM_DENIED
+ * "upstream-refused" and others. Only the errand is written. */
+BM_MUST_USE enum bm_rc bm_upstream_orders(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_plan *p,
+                                          struct bm_error *e);
+/* The certificate of this order is written down: what it came from is no longer needed. */
+BM_MUST_USE enum bm_rc bm_upstream_given(struct bm_keeper *k, const struct bm_order *o, struct bm_error *e);
+extern const struct bm_errand_kind bm_errand_upstream;
+
+/* The certificate among those that came that fits: over csr's key, by ca, valid, and no CA's. BM_DENIED "upstream-refused". */
+BM_MUST_USE enum bm_rc bm_upstream_pick(const struct bm_rd *certs, size_t n, const struct bm_csr *csr, const struct bm_cert *ca,
+                                        int64_t now, struct bm_cert *ret, struct bm_error *e);
+
+/* admin_upstream.c: secret sealed and opened; rows that move to another key-encryption key */
+BM_MUST_USE enum bm_rc bm_upstream_open(struct bm_keeper *k, const struct bm_upstream *u, struct bm_upstream_secret *ret,
+                                        struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_upstream_reseal(struct bm_keeper *k, int64_t from_kek, int64_t now, int64_t *ret_moved,
+                                          struct bm_error *e);
+
+#endif
