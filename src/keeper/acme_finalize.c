@@ -182,7 +182,7 @@ enum bm_rc bm_acme_issue(struct bm_acme *a, struct bm_acme_work *w, struct bm_er
     a->recorded = rc != BM_OK;
     if (rc == BM_OK)
         return take(a, w, bm_buf_rd(&out), e);
-    if (rc != BM_AGAIN || strcmp(e->code, "approval-pending") != 0)
+    if (rc != BM_AGAIN || !bm_refusal_waits(e->code))
         return rc;
     if (bm_acme_work_is(w, "processing"))
         return BM_OK;

@@ -47,15 +47,15 @@ const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry }, { 2, bm_sql_0002_revocation }, { 3, bm_sql_0003_lifecycle }, { 4, bm_sql_0004_codes },
     { 5, bm_sql_0005_api },      { 6, bm_sql_0006_symmetric },  { 7, bm_sql_0007_hosts },     { 8, bm_sql_0008_claims },
     { 9, bm_sql_0009_est },      { 10, bm_sql_0010_errand },    { 11, bm_sql_0011_rotation }, { 12, bm_sql_0012_cmp },
-    { 13, bm_sql_0013_scep },    { 14, bm_sql_0014_voucher },   { 15, bm_sql_0015_acme },
-    { 16, bm_sql_0016_upstream },
+    { 13, bm_sql_0013_scep },    { 14, bm_sql_0014_voucher },   { 15, bm_sql_0015_acme },     { 16, bm_sql_0016_upstream },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
-    { 1, bm_sql_pg_0001_registry }, { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle }, { 4, bm_sql_pg_0004_codes },
-    { 5, bm_sql_pg_0005_api },      { 6, bm_sql_pg_0006_symmetric },  { 7, bm_sql_pg_0007_hosts },     { 8, bm_sql_pg_0008_claims },
-    { 9, bm_sql_pg_0009_est },      { 10, bm_sql_pg_0010_errand },    { 11, bm_sql_pg_0011_rotation }, { 12, bm_sql_pg_0012_cmp },
-    { 13, bm_sql_pg_0013_scep },    { 14, bm_sql_pg_0014_voucher },   { 15, bm_sql_pg_0015_acme },
+    { 1, bm_sql_pg_0001_registry },  { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle },
+    { 4, bm_sql_pg_0004_codes },     { 5, bm_sql_pg_0005_api },        { 6, bm_sql_pg_0006_symmetric },
+    { 7, bm_sql_pg_0007_hosts },     { 8, bm_sql_pg_0008_claims },     { 9, bm_sql_pg_0009_est },
+    { 10, bm_sql_pg_0010_errand },   { 11, bm_sql_pg_0011_rotation },  { 12, bm_sql_pg_0012_cmp },
+    { 13, bm_sql_pg_0013_scep },     { 14, bm_sql_pg_0014_voucher },   { 15, bm_sql_pg_0015_acme },
     { 16, bm_sql_pg_0016_upstream },
 };
 

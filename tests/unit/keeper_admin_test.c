@@ -398,7 +398,7 @@ static void every_operation(void **state)
     }
     for (const struct bm_admin_op *op = bm_admin_ops; op->name != NULL; op++)
         if (!seen[op - bm_admin_ops] && strcmp(op->name, "manifest.block") != 0 &&                 /* below */
-            strcmp(op->name, "ca.upstream") != 0 && /* tests/unit/upstream_test.c */
+            strcmp(op->name, "ca.upstream") != 0 &&                                                /* tests/unit/upstream_test.c */
             strcmp(op->name, "host.add") != 0 &&                                                   /* tests/e2e/test_hosts.py */
             strcmp(op->name, "eab.revoke") != 0 && strcmp(op->name, "acme-account.revoke") != 0 && /* tests/e2e/test_acme.py */
             strncmp(op->name, "approval.", 9) != 0 && /* approval_test.c: somebody has to ask first */

@@ -61,8 +61,7 @@ static size_t answer_all(unsigned status, const char *body)
     assert_ok(say(&(struct bm_errand_ask){ .room = 16 }, &out, &g));
     for (size_t i = 0; i < g.n; i++) {
         BM_CLEANUP(bm_buf_done)
-        struct bm_buf csr = { .max = BM_CSR_MAX },
-                      cms = { .max = 65536 }, text = { .max = 65536 }, report = { .max = 65536 };
+        struct bm_buf csr = { .max = BM_CSR_MAX }, cms = { .max = 65536 }, text = { .max = 65536 }, report = { .max = 65536 };
         struct bm_task_answer a = { .status = (uint16_t)status };
         struct bm_errand_ask r = { .n = 1 };
         struct party made = { 0 };
