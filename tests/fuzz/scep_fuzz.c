@@ -1,5 +1,6 @@
 /* targets: bm_ber_to_der bm_scep_message_parse bm_scep_envelope_parse bm_scep_self_made bm_scep_issuer_and_subject bm_scep_issuer_and_serial
- * bm_scep_same_name bm_scep_query */
+ * bm_scep_same_name bm_scep_query bm_scep_told_parse */
+#include "keeper/wire.h"
 #include "pki/ber.h"
 #include "pki/der.h"
 #include "pki/scep.h"
@@ -85,11 +86,23 @@ static void as_ber(struct bm_rd in)
     as_envelope(bm_buf_rd(&once));
 }
 
+static void as_told(struct bm_rd in)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf again = { .max = BM_FRAME_MAX };
+    struct bm_scep_told t;
+
+    if (bm_scep_told_parse(in, &t, NULL) != BM_OK)
+        return;
+    bm_scep_told_write(&again, &t);
+    must(bm_rd_eq(bm_buf_rd(&again), in));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct bm_rd in = bm_rd_of(p, n);
 
     as_query(in);
+    as_told(in);
     as_message(in);
     as_envelope(in);
     as_names(in);

@@ -134,8 +134,8 @@ static void nothing_inside(struct bm_rd in)
 static void message_parts(void **state)
 {
     BM_CLEANUP(bm_buf_done)
-    struct bm_buf in = file("pkcsreq_time.der"),
-                  none = file("nothing_in_it.der"), failed = file("failure.der"), id = file("key_id.der");
+    struct bm_buf in = file("pkcsreq_time.der"), none = file("nothing_in_it.der"), failed = file("failure.der"),
+                  id = file("key_id.der");
     struct bm_scep_message m;
     struct bm_cert signer;
 
@@ -204,8 +204,7 @@ static void envelope_parts(void **state)
 static void small_parts(void **state)
 {
     BM_CLEANUP(bm_buf_done)
-    struct bm_buf subject = file("issuer_and_subject.der"),
-                  serial = file("issuer_and_serial.der"), own = file("self_made.der");
+    struct bm_buf subject = file("issuer_and_subject.der"), serial = file("issuer_and_serial.der"), own = file("self_made.der");
     struct bm_rd a, b;
     struct bm_cert c, whole;
 
@@ -337,8 +336,7 @@ static void round_trip(void **state)
     for (int c = 0; c < BM_SCEP_CIPHERS; c++) {
         for (size_t n = 0; n < 50; n++) {
             BM_CLEANUP(bm_buf_done)
-            struct bm_buf der = sealed_to(&ra, (enum bm_scep_cipher)c, bm_rd_of(text, n)),
-                          plain = { .max = 1 << 16 };
+            struct bm_buf der = sealed_to(&ra, (enum bm_scep_cipher)c, bm_rd_of(text, n)), plain = { .max = 1 << 16 };
             struct bm_scep_envelope v;
             enum bm_scep_cipher got;
 

@@ -20,6 +20,7 @@ union any {
     struct bm_message message;
     struct bm_acme_ask acme_ask;
     struct bm_acme_told acme_told;
+    struct bm_scep_told scep_told;
 };
 
 static enum bm_rc parse_enrol(struct bm_rd in, union any *ret)
@@ -225,6 +226,27 @@ static void full_message(union any *v)
     m->body = bytes(BM_HTTP_BODY_MAX);
 }
 
+static enum bm_rc parse_scep_told(struct bm_rd in, union any *ret)
+{
+    return bm_scep_told_parse(in, &ret->scep_told, &err);
+}
+
+static void write_scep_told(struct bm_buf *out, const union any *v)
+{
+    bm_scep_told_write(out, &v->scep_told);
+}
+
+static void little_scep_told(union any *v)
+{
+    v->scep_told = (struct bm_scep_told){ .form = BM_SCEP_TEXT };
+}
+
+static void full_scep_told(union any *v)
+{
+    v->scep_told = (struct bm_scep_told){ .form = BM_SCEP_FORMS - 1, .body = bytes(BM_COMMAND_MAX) };
+    memset(v->scep_told.code, 'c', sizeof v->scep_told.code - 1);
+}
+
 static void write_acme_ask(struct bm_buf *out, const union any *v)
 {
     bm_acme_ask_write(out, &v->acme_ask);
@@ -283,6 +305,7 @@ static const struct kind {
     { "message", little_message, full_message, write_message, parse_message },
     { "acme ask", little_acme_ask, full_acme_ask, write_acme_ask, parse_acme_ask },
     { "acme told", little_acme_told, full_acme_told, write_acme_told, parse_acme_told },
+    { "scep told", little_scep_told, full_scep_told, write_scep_told, parse_scep_told },
 };
 
 /* In an allocation of its exact size. */
