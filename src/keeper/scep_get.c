@@ -50,7 +50,7 @@ static enum bm_rc find_ca(struct bm_scep_case *c, struct bm_rd subject, struct b
     if (bm_rd_eq(ra->cert.subject, subject))
         return bm_ca_by_id(c->k->store, id, ret, e);
     for (int depth = 0; id != 0 && depth < BM_CHAIN_MAX; depth++) {
-        struct bm_cert cert;
+        struct bm_cert cert = { 0 };
 
         bm_ca_done(ret);
         rc = bm_ca_by_id(c->k->store, id, ret, e);

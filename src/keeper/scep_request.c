@@ -72,7 +72,9 @@ static enum bm_rc find_again(struct bm_scep_case *c, struct bm_rd spki, struct b
     BM_CLEANUP(bm_scep_row_done) struct bm_scep_row row = { 0 };
     enum bm_rc rc = bm_scep_row_find(c->k->store, c->digest, &row, e);
 
-    return rc == BM_OK && row.waits ? BM_NOTFOUND : rc == BM_OK ? find_answer(c, row.serial, spki, e) : rc;
+    if (rc != BM_OK)
+        return rc;
+    return row.waits ? BM_NOTFOUND : find_answer(c, row.serial, spki, e);
 }
 
 /* --- the request inside -------------------------------------------------------------------------------------------------------------------- */
