@@ -166,9 +166,6 @@ static void test_up_from_1(void **state)
 
     (void)state;
     bm_store_close(open_as((struct bm_store_options){ .create = true }));
-    sql("DROP TABLE acme_order");
-    sql("DROP TABLE acme_account");
-    sql("DROP TABLE acme_eab");
     sql("DROP TABLE scep_transaction");
     sql("DROP TABLE upstream");
     sql("DROP TABLE acme_order");
