@@ -23,10 +23,17 @@ static void validating_done(struct validating *v)
     bm_acme_work_done(&v->w);
 }
 
-/* One that has been decided otherwise since, or is gone, is nobody's business any more. */
+static bool status_is(const json_t *of, const char *status)
+{
+    const char *s = json_string_value(json_object_get(of, "status"));
+
+    return s != NULL && strcmp(s, status) == 0;
+}
+
+/* One that is gone is nobody's business any more, and neither is one whose authorization another challenge has decided since. */
 static enum bm_rc find(struct bm_keeper *k, const char *subject, int64_t now, struct validating *ret, struct bm_error *e)
 {
-    const json_t *c, *state;
+    const json_t *c;
     enum bm_rc rc = bm_acme_numbers(bm_rd_str(subject), ret->at, 3, e);
 
     if (rc == BM_OK)
@@ -34,10 +41,9 @@ static enum bm_rc find(struct bm_keeper *k, const char *subject, int64_t now, st
     if (rc != BM_OK)
         return rc;
     c = bm_acme_challenge(&ret->w, ret->at[1], ret->at[2]);
-    state = json_object_get(c, "status");
     ret->token = json_string_value(json_object_get(c, "token"));
     ret->authorization = json_string_value(json_object_get(c, "auth"));
-    if (!json_is_string(state) || strcmp(json_string_value(state), "processing") != 0 || ret->authorization == NULL ||
+    if (!status_is(c, "processing") || !status_is(bm_acme_authz(&ret->w, ret->at[1]), "pending") || ret->authorization == NULL ||
         !bm_acme_work_is(&ret->w, "pending"))
         return bm_acme_not_found(e);
     ret->name = bm_acme_identifier_of(&ret->w, ret->at[1]).value;

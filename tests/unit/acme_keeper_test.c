@@ -39,13 +39,17 @@ static int64_t account(void)
     return a.id;
 }
 
+#define CHALLENGE "{\"type\":\"http-01\",\"status\":\"processing\",\"token\":\"t\",\"auth\":\"t.x\"}"
+
 static int64_t order(int64_t account_id, const char *status, int64_t expires_at, int64_t drop_at)
 {
     BM_CLEANUP(bm_acme_order_done)
-    struct bm_acme_order o = { .account_id = account_id, .expires_at = expires_at, .drop_at = drop_at, .document.max = 64 };
+    struct bm_acme_order o = { .account_id = account_id, .expires_at = expires_at, .drop_at = drop_at, .document.max = 4096 };
 
     snprintf(o.status, sizeof o.status, "%s", status);
-    bm_buf_str(&o.document, "{}");
+    bm_buf_str(&o.document, "{\"ids\":[{\"type\":\"dns\",\"value\":\"a.test\"},{\"type\":\"dns\",\"value\":\"b.test\"}],\"authz\":["
+                            "{\"status\":\"pending\",\"chal\":[" CHALLENGE "," CHALLENGE
+                            "]},{\"status\":\"pending\",\"chal\":[" CHALLENGE "]}]}");
     assert_ok(bm_acme_order_put(w.k->store, &o, &err));
     return o.id;
 }
@@ -77,6 +81,44 @@ static void orders_run_out(void **state)
     status_at(id[2], 4000, "valid");
 }
 
+static void outcome(int64_t id, int64_t authorization, int64_t challenge, const struct bm_error *why)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%lld-%lld-%lld", (long long)id, (long long)authorization, (long long)challenge);
+    assert_ok(bm_keeper_begin(w.k, &err));
+    assert_ok(bm_acme_validated(w.k, name, why, 500, &err));
+    assert_ok(bm_keeper_settle(w.k, BM_OK, &err));
+}
+
+/* RFC 8555 section 7.1.6: what has been decided stays, whatever a second answer says; and what is gone is nobody's business. */
+static void first_answers_count(void **state)
+{
+    static const struct bm_error why = { BM_DENIED, "acme-incorrect", "wrong" };
+    int64_t id[2];
+
+    (void)state;
+    assert_ok(bm_keeper_begin(w.k, &err));
+    id[0] = order(1, "pending", 1000, 5000);
+    id[1] = order(1, "pending", 1000, 5000);
+    assert_ok(bm_keeper_settle(w.k, BM_OK, &err));
+    outcome(id[0], 0, 0, NULL);
+    outcome(id[0], 0, 1, &why); /* another challenge of the same authorization */
+    outcome(id[0], 0, 0, &why); /* the same once more */
+    status_at(id[0], 500, "pending");
+    outcome(id[0], 1, 0, NULL);
+    status_at(id[0], 500, "ready");
+    outcome(id[1], 1, 0, &why);
+    status_at(id[1], 500, "invalid");
+    outcome(id[1], 0, 0, NULL);
+    status_at(id[1], 500, "invalid");
+    outcome(id[1], 7, 7, NULL);
+    outcome(999999, 0, 0, NULL);
+    assert_ok(bm_keeper_begin(w.k, &err));
+    assert_ok(bm_acme_validated(w.k, "no number", NULL, 500, &err));
+    assert_ok(bm_keeper_settle(w.k, BM_OK, &err));
+}
+
 /* Breaks when the registry keeps every order anybody ever made, or drops one too early. */
 static void orders_are_swept_up(void **state)
 {
@@ -101,7 +143,8 @@ static void orders_are_swept_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(orders_run_out), cmocka_unit_test(orders_are_swept_up) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(orders_run_out), cmocka_unit_test(first_answers_count),
+                                        cmocka_unit_test(orders_are_swept_up) };
 
     return cmocka_run_group_tests(tests, open_world, close_world);
 }
