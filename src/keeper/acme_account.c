@@ -185,7 +185,7 @@ static enum bm_rc check_rollover(const struct bm_acme *a, const struct bm_acme_j
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf old = { .max = BM_SPKI_MAX };
     const char *account = json_string_value(json_object_get(inner->body, "account"));
-    uint8_t thumbprint[32];
+    uint8_t thumbprint[32] = { 0 };
     enum bm_rc rc;
 
     if (strcmp(inner->url, a->jws.url) != 0)

@@ -75,7 +75,7 @@ static enum bm_rc check_right(struct bm_acme *a, const struct bm_credential *c, 
  * aACompromise. */
 static enum bm_rc take_reason(const struct bm_acme *a, int *ret, struct bm_error *e)
 {
-    static const char good[] = { 0, 1, 3, 4, 5, 9 };
+    static const uint8_t good[] = { 0, 1, 3, 4, 5, 9 };
     const json_t *v = json_object_get(a->jws.body, "reason");
 
     *ret = 0;
@@ -110,7 +110,7 @@ enum bm_rc bm_acme_revoke(struct bm_acme *a, struct bm_error *e)
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
     const json_t *v = json_object_get(a->jws.body, "certificate");
     struct bm_cert cert;
-    int reason;
+    int reason = 0;
     enum bm_rc rc = bm_acme_some_payload(a, e);
 
     if (rc == BM_OK &&

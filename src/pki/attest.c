@@ -70,7 +70,7 @@ static enum bm_rc signer_of_cert(const struct bm_attest *a, struct bm_rd *ret, s
  * authData, which ACME leaves out. */
 static enum bm_rc packed(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret, struct bm_error *e)
 {
-    struct bm_cert cert;
+    struct bm_cert cert = { 0 };
     enum bm_rc rc = signer_of_cert(a, &ret->signer, &cert, e);
 
     if (rc == BM_OK && cert.ca) /* section 8.2.1 */
@@ -84,7 +84,7 @@ static enum bm_rc packed(const struct bm_attest *a, struct bm_rd key_authorizati
 static enum bm_rc birthmark(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
-    struct bm_cert cert;
+    struct bm_cert cert = { 0 };
     struct bm_rd id;
     enum bm_rc rc = BM_OK;
 
@@ -118,7 +118,7 @@ static bool has_usage(struct bm_rd eku, struct bm_rd want)
 static enum bm_rc tpm(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret, struct bm_error *e)
 {
     static const struct bm_rd aik = BM_LIT("\x67\x81\x05\x08\x03"); /* 2.23.133.8.3, tcg-kp-AIKCertificate */
-    struct bm_cert cert;
+    struct bm_cert cert = { 0 };
     enum bm_rc rc;
 
     if (!bm_rd_eq(a->ver, bm_rd_str("2.0")))

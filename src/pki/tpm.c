@@ -216,7 +216,7 @@ enum bm_rc bm_tpm_certified(const struct bm_attest *a, struct bm_rd signer, stru
 {
     uint8_t room[256];
     struct bm_derw w = bm_derw_of(room, sizeof room);
-    uint16_t name_alg;
+    uint16_t name_alg = 0;
     enum bm_rc rc;
 
     if (!a->has_alg)
