@@ -56,7 +56,8 @@ enum {
     BM_SERVICES_MAX = 16,          /* services of one product, and so CSRs in one Onboard answer */
 
     /* revocation */
-    BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want more issuing CAs, or OCSP */
+    BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want parts (docs/revocation.md), or OCSP */
+    BM_CRL_PARTS_MAX = 256,           /* parts of one CA's list */
     BM_CRL_LIFE_S = 24 * 3600,        /* thisUpdate to nextUpdate; a new one at half of it */
     BM_OCSP_REQUEST_MAX = 4 * 1024,   /* one request, DER */
     BM_OCSP_IDS_MAX = 16,             /* certificates in it */

@@ -257,6 +257,12 @@ const struct bm_verb bm_verbs[] = {
       .next = "when all that '{}' issued has expired: birthmark ca retire {}",
       .notes = "The old CA's certificates stay good, and it goes on signing its CRLs and OCSP answers." },
     { "ca", "retire", "ca.retire", "Retire a CA that has handed over and has nothing valid left", .args = NAME("the CA") },
+    { "ca", "set", "ca.set", "Keep a CA's revocation list in parts, so that each stays short",
+      .args = NAME("the CA"),
+      .options = { { "crl-partitions", "how many parts for new certificates; 0: none", .kind = BM_WORD_INT },
+                   { "crl-url", "where they are found: http://HOST/crl; for good, once there are parts", .value = "URL" } },
+      .notes = "New certificates of the CA name their part (URL/CA.pN.crl) in place of what their profile says. Older ones\n"
+               "stay on the list of the whole CA, which goes on having all of them.\n" },
     { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
     { "ca", "revoke", "ca.revoke", "Revoke a certification authority; it issues nothing any more",
       .args = NAME("the CA"), .options = { REASON } },

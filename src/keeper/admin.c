@@ -41,6 +41,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.upstream", WRITE, bm_admin_ca_upstream, "name url chain | driver trust client login names" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
     { "trust.show", JOIN, bm_admin_trust_show, "name", STAFF },
+    { "ca.set", WRITE, bm_admin_ca_set, "name | crl_partitions crl_url" },
     { "crl.show", JOIN, bm_admin_crl_show, "name", STAFF },
     { "crl.export", JOIN, bm_admin_crl_export, "name | delta", STAFF },
     { "journal.show", READ, bm_admin_journal_show, "" },

@@ -13,6 +13,7 @@
  *                   -> {"name", "successor", "from", "key", "certificate"}         ca.retire name: one that handed over, with nothing valid left
  *   ca.request      name [alg key existing_key]               a key for a CA that somebody else signs -> {"name", "key", "csr": PEM}; again: the same key
  *   ca.import       name [root_name]      blob: PEM           its certificate, then its root's, whose key stays where it is
+ *   ca.set          name [crl_partitions crl_url]             its list in so many parts, for new certificates; where they are found: http://HOST/crl
  *   ca.default      name                                      the issuing CA for products and batches that name none
  *   trust.show      name      name: of a service -> {"service", "version", "not_before", "not_after", "previous", "certificates": [...], "jws"}
  *   journal.show    -> {"dir", "chain", "record", "segment"}     journal.rotate    -> the same; the next record begins a segment

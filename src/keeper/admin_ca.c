@@ -162,6 +162,18 @@ BM_ADMIN_HANDLER(bm_admin_ca_list)
     return rc;
 }
 
+static enum bm_rc add_crl_parts(struct bm_keeper *k, int64_t ca_id, json_t *row, struct bm_error *e)
+{
+    struct bm_crl_parts p;
+    enum bm_rc rc = bm_crl_parts_get(k->store, ca_id, &p, e);
+
+    if (rc == BM_OK && p.highest != 0) {
+        json_object_set_new(row, "crl_partitions", json_integer(p.n));
+        json_object_set_new(row, "crl_url", json_string(p.url));
+    }
+    return rc;
+}
+
 BM_ADMIN_HANDLER(bm_admin_ca_show)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
@@ -173,6 +185,8 @@ BM_ADMIN_HANDLER(bm_admin_ca_show)
         rc = bm_ca_get(k->store, name, &ca, e);
     if (rc == BM_OK)
         rc = bm_admin_one(k, "ca", "name", name, out, e);
+    if (rc == BM_OK)
+        rc = add_crl_parts(k, ca.id, out, e);
     if (rc == BM_OK)
         add_cert_facts(k, out);
     if (rc == BM_OK && bm_json_pem(out, "certificate", bm_buf_rd(&ca.cert)) != 0)

@@ -1,5 +1,5 @@
 /* Making a certification authority: key, certificate, row. */
-#include "keeper/internal.h"
+#include "keeper/revocation.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -27,12 +27,16 @@ static bool ends_in_delta(const char *name)
 enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    struct bm_rd rest;
+    int64_t part;
 
     if (!bm_name_ok(name))
         return bm_fail(e, BM_USAGE, "a CA's name has 1 to 64 of a-z 0-9 . _ -, and starts with a letter or digit");
     if (ends_in_delta(name))
         return bm_fail(e, BM_USAGE,
                        "a CA's name may not end in '-delta': /crl/NAME-delta.crl is where the delta CRL of NAME is served");
+    if (bm_crl_part_name(bm_rd_str(name), &rest, &part))
+        return bm_fail(e, BM_USAGE, "a CA's name may not end in '.pN': /crl/NAME.pN.crl is where part N of NAME's list is served");
     return bm_ca_get(k->store, name, &ca, NULL) == BM_OK ? bm_fail(e, BM_CONFLICT, "there is a CA '%s' already", name) : BM_OK;
 }
 

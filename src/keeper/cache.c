@@ -99,6 +99,8 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
         rc = bm_cert_parse(bm_buf_rd(&i->row.cert), &i->cert, e);
     if (rc == BM_OK)
         rc = load_chain(k, i, e);
+    if (rc == BM_OK)
+        rc = bm_crl_parts_get(k->store, ca_id, &i->crl, e);
     if (rc != BM_OK)
         return rc;
     if (*slot != NULL)

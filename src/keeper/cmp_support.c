@@ -21,34 +21,37 @@ static enum bm_rc ca_certs(struct bm_cmp_job *j, struct bm_rd value, struct bm_d
     return rc;
 }
 
-static enum bm_rc fits(const struct bm_authority *a, struct bm_error *e)
+static enum bm_rc fits(const struct bm_authority *a, const struct bm_crl_list *l, struct bm_error *e)
 {
-    if (a->full.der.n > BM_CMP_CRL_MAX)
+    if (l->full.der.n > BM_CMP_CRL_MAX)
         return bm_refuse(e, BM_DENIED, "cmp-crl-large", "the CRL of '%s' has %zu bytes, too many for CMP: get it over HTTP",
-                         a->name, a->full.der.n);
+                         a->name, l->full.der.n);
     return BM_OK;
 }
 
-static enum bm_rc fresh(struct bm_cmp_job *j, const char *ca, struct bm_authority **ret, struct bm_error *e)
+/* The list of the whole CA, whether it is in parts or not. */
+static enum bm_rc fresh(struct bm_cmp_job *j, const char *ca, struct bm_crl_list **ret, struct bm_error *e)
 {
-    enum bm_rc rc = bm_crl_fresh(j->k, bm_rd_str(ca), j->now, ret, e);
+    struct bm_authority *a;
+    enum bm_rc rc = bm_crl_fresh(j->k, bm_rd_str(ca), j->now, &a, ret, e);
 
-    return rc == BM_OK ? fits(*ret, e) : rc;
+    return rc == BM_OK ? fits(a, *ret, e) : rc;
 }
 
 /* RFC 9810 section 5.3.19.6 */
 static enum bm_rc current_crl(struct bm_cmp_job *j, struct bm_rd value, struct bm_derw *w, struct bm_error *e)
 {
     struct bm_authority *a;
+    struct bm_crl_list *l;
     struct bm_issuer *by;
     enum bm_rc rc = no_value(value, e);
 
     if (rc == BM_OK)
         rc = bm_cmp_authority(j, &a, &by, e);
     if (rc == BM_OK)
-        rc = fresh(j, a->name, &a, e);
+        rc = fresh(j, a->name, &l, e);
     if (rc == BM_OK)
-        bm_cmp_put_info(w, BM_CMP_INFO_CURRENT_CRL, bm_buf_rd(&a->full.der));
+        bm_cmp_put_info(w, BM_CMP_INFO_CURRENT_CRL, bm_buf_rd(&l->full.der));
     return rc;
 }
 
@@ -58,6 +61,7 @@ static enum bm_rc crl_update(struct bm_cmp_job *j, struct bm_rd value, struct bm
     struct bm_cmp_crl_status s;
     struct bm_revocation *r;
     struct bm_authority *a = NULL;
+    struct bm_crl_list *l;
     uint8_t digest[32];
     enum bm_rc rc = bm_cmp_crl_status_parse(value, &s, e);
 
@@ -71,9 +75,9 @@ static enum bm_rc crl_update(struct bm_cmp_job *j, struct bm_rd value, struct bm
     }
     if (a == NULL)
         return bm_refuse(e, BM_DENIED, "cmp-request", "no CA here has that name; CRLs go by their issuer");
-    rc = fresh(j, a->name, &a, e);
+    rc = fresh(j, a->name, &l, e);
     if (rc == BM_OK)
-        bm_cmp_put_info_crls(w, s.has_time && s.this_update >= a->row.this_update ? bm_rd_of(NULL, 0) : bm_buf_rd(&a->full.der));
+        bm_cmp_put_info_crls(w, s.has_time && s.this_update >= l->row.this_update ? bm_rd_of(NULL, 0) : bm_buf_rd(&l->full.der));
     return rc;
 }
 

@@ -38,11 +38,12 @@ static const struct {
     const char *member;
     enum bm_member_kind kind;
 } kinds[] = {
-    { "after", WHOLE },    { "limit", WHOLE },    { "quota", WHOLE },         { "manifest", WHOLE }, { "from", WHOLE },
-    { "to", WHOLE },       { "index", WHOLE },    { "size", WHOLE },          { "full", YES_NO },    { "dry_run", YES_NO },
-    { "policy", MAP },     { "endpoints", LIST }, { "delta", YES_NO },        { "force", YES_NO },   { "job", WHOLE },
-    { "uses", WHOLE },     { "count", WHOLE },    { "number", WHOLE },        { "udids", LIST },     { "listed", YES_NO },
-    { "reenrol", YES_NO }, { "keygen", YES_NO },  { "existing_key", YES_NO },
+    { "after", WHOLE },          { "limit", WHOLE },    { "quota", WHOLE },   { "manifest", WHOLE },
+    { "from", WHOLE },           { "to", WHOLE },       { "index", WHOLE },   { "size", WHOLE },
+    { "full", YES_NO },          { "dry_run", YES_NO }, { "policy", MAP },    { "endpoints", LIST },
+    { "delta", YES_NO },         { "force", YES_NO },   { "job", WHOLE },     { "uses", WHOLE },
+    { "count", WHOLE },          { "number", WHOLE },   { "udids", LIST },    { "listed", YES_NO },
+    { "crl_partitions", WHOLE }, { "reenrol", YES_NO }, { "keygen", YES_NO }, { "existing_key", YES_NO },
 };
 
 static const char *const kind_words[BM_MEMBER_KINDS] = { "text", "a whole number", "true or false", "an object", "an array" };

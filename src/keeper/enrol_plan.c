@@ -181,7 +181,7 @@ void bm_plan_words(const struct bm_plan *p, const struct bm_order *o, char udid[
 static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now, struct bm_order *o, struct bm_error *e)
 {
     struct bm_line *l = p->line;
-    char udid[2 * BM_UDID_LEN + 1];
+    char udid[2 * BM_UDID_LEN + 1], crl_url[BM_CRL_URL_LEN];
     struct bm_subject_words words;
     struct bm_issue i = {
         .profile = o->profile,
@@ -202,6 +202,8 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now
     i.issuer_key = l->issuer->key;
     if (RAND_bytes(i.serial, sizeof i.serial) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
+    c->crl_part = bm_crl_part_of(l->issuer, i.serial, crl_url);
+    i.crl_url = bm_rd_str(crl_url);
     c->cert.max = BM_CERT_MAX;
     rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
     if (rc == BM_OK)

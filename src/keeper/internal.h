@@ -21,6 +21,7 @@ struct bm_issuer {
     struct bm_key *key;  /* opened on first use: bm_issuer_key() */
     size_t n_chain;
     struct bm_buf chain[BM_CHAIN_MAX]; /* this one first, root last; DER */
+    struct bm_crl_parts crl;
 };
 
 /* A production line: what all devices of one batch have in common. */
@@ -348,6 +349,9 @@ bool bm_cmp_step(struct bm_keeper *k, int64_t now);
 BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, int64_t number, const char *text, int64_t now, struct bm_error *e);
 void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
+/* The part of its CA's list that a new certificate of this serial number belongs to, and where it is; 0 and "": the CA's is whole. */
+#define BM_CRL_URL_LEN (BM_TEXT_MAX + BM_NAME_LEN + 24)
+int64_t bm_crl_part_of(const struct bm_issuer *by, const uint8_t serial[BM_SERIAL_LEN], char ret_url[BM_CRL_URL_LEN]);
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 
 /* brski.c */
@@ -404,6 +408,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_list);
 BM_ADMIN_HANDLER(bm_admin_ca_show);
 BM_ADMIN_HANDLER(bm_admin_ca_revoke);
 BM_ADMIN_HANDLER(bm_admin_ca_default);
+BM_ADMIN_HANDLER(bm_admin_ca_set);
 BM_ADMIN_HANDLER(bm_admin_ca_rotate);
 BM_ADMIN_HANDLER(bm_admin_ca_retire);
 BM_ADMIN_HANDLER(bm_admin_ca_upstream);

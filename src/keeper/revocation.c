@@ -16,10 +16,18 @@ static void crl_ready_done(struct bm_crl_ready *c)
     *c = (struct bm_crl_ready){ 0 };
 }
 
+static void crl_list_done(struct bm_crl_list *l)
+{
+    crl_ready_done(&l->full);
+    crl_ready_done(&l->delta);
+}
+
 static void authority_done(struct bm_authority *a)
 {
-    crl_ready_done(&a->full);
-    crl_ready_done(&a->delta);
+    crl_list_done(&a->list);
+    for (size_t i = 0; i < a->n_parts; i++)
+        crl_list_done(&a->parts[i]);
+    free(a->parts);
     bm_delegate_done(&a->responder);
     bm_delegate_done(&a->cmp);
 }
@@ -187,13 +195,13 @@ static enum bm_rc add_credential(void *arg, const struct bm_revoked *r, struct b
 
 /* not_after_min: RFC 5280 section 3.3 keeps an entry until it has been on one CRL issued after the certificate's end, so what was over
  * before the last CRL has been on that one. */
-static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int64_t not_after_min, struct making *m,
+static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int64_t part, int64_t not_after_min, struct making *m,
                          struct bm_error *e)
 {
     const struct bm_revocation *r = k->revocation;
-    enum bm_rc rc = bm_credential_each_revoked(k->store, a->ca_id, not_after_min, add_credential, m, e);
+    enum bm_rc rc = bm_credential_each_revoked(k->store, a->ca_id, part, not_after_min, add_credential, m, e);
 
-    for (size_t i = 0; rc == BM_OK && i < r->n; i++) {
+    for (size_t i = 0; rc == BM_OK && part == 0 && i < r->n; i++) { /* CAs are in no part */
         const struct bm_authority *below = &r->at[i];
 
         if (below->parent_id == a->ca_id && below->revoked && below->not_after >= not_after_min)
@@ -202,9 +210,30 @@ static enum bm_rc gather(struct bm_keeper *k, const struct bm_authority *a, int6
     return rc;
 }
 
+/* The same text in the certificate and in the list: they are compared (RFC 5280 section 6.3.3 (b)(2)(i)). */
+static void part_url(const struct bm_issuer *by, int64_t part, const char *suffix, char ret[BM_CRL_URL_LEN])
+{
+    snprintf(ret, BM_CRL_URL_LEN, "%s/%s.p%lld%s.crl", by->crl.url, by->row.name, (long long)part, suffix);
+}
+
+int64_t bm_crl_part_of(const struct bm_issuer *by, const uint8_t serial[BM_SERIAL_LEN], char ret_url[BM_CRL_URL_LEN])
+{
+    int64_t part = 0;
+
+    ret_url[0] = '\0';
+    if (by->crl.n == 0)
+        return 0;
+    for (size_t i = BM_SERIAL_LEN - 4; i < BM_SERIAL_LEN; i++) /* random, all of them */
+        part = part << 8 | serial[i];
+    part = 1 + part % by->crl.n;
+    part_url(by, part, "", ret_url);
+    return part;
+}
+
 static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *row, int64_t base, struct bm_crl_writer *w,
                            struct bm_crl_ready *ret, struct bm_error *e)
 {
+    char point[BM_CRL_URL_LEN] = "", fresh[BM_CRL_URL_LEN] = "";
     struct bm_crl_head h = { .key = by->key,
                              .issuer = &by->cert,
                              .number = (uint64_t)row->number,
@@ -215,6 +244,12 @@ static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *
     char hex[33];
     enum bm_rc rc;
 
+    if (row->part != 0) {
+        part_url(by, row->part, "", point);
+        part_url(by, row->part, "-delta", fresh);
+    }
+    h.point = bm_rd_str(point);
+    h.fresh = bm_rd_str(fresh);
     crl_ready_done(ret);
     ret->der.max = BM_CRL_MAX;
     ret->entries = w->n;
@@ -237,7 +272,9 @@ static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, 
     enum bm_rc rc = bm_crl_put(k->store, row, e);
 
     if (rc == BM_OK)
-        rc = bm_crl_forget(k->store, a->ca_id, now, row->number, e);
+        rc = bm_crl_forget(k->store, a->ca_id, row->part, now, row->number, e);
+    if (row->part != 0)
+        json_object_set_new(fields, "part", json_integer(row->part));
     return rc == BM_OK ? bm_record(k, now, "crl.issued", fields, e) : rc;
 }
 
@@ -246,7 +283,7 @@ static enum bm_rc write_down(struct bm_keeper *k, const struct bm_authority *a, 
 static enum bm_rc find_base(struct bm_keeper *k, const struct bm_crl_row *row, int64_t now, struct bm_crl_row *ret,
                             struct bm_error *e)
 {
-    enum bm_rc rc = bm_crl_oldest(k->store, row->ca_id, now, ret, e);
+    enum bm_rc rc = bm_crl_oldest(k->store, row->ca_id, row->part, now, ret, e);
 
     if (rc == BM_NOTFOUND) {
         *ret = *row;
@@ -260,18 +297,22 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int64_t now, struct bm_crl_row *last,
+/* One sequence of numbers for all lists of a CA: those of each go up, which is all that section 5.2.3 asks. */
+static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int64_t part, int64_t now, struct bm_crl_row *last,
                            struct bm_crl_row *ret, struct bm_error *e)
 {
-    enum bm_rc rc = bm_crl_last(k->store, by->row.id, last, e);
+    int64_t number = 0;
+    enum bm_rc rc = bm_crl_last(k->store, by->row.id, part, last, e);
 
     if (rc == BM_NOTFOUND) {
-        *last = (struct bm_crl_row){ .ca_id = by->row.id };
+        *last = (struct bm_crl_row){ .ca_id = by->row.id, .part = part };
         rc = BM_OK;
     }
+    if (rc == BM_OK)
+        rc = bm_crl_number(k->store, by->row.id, &number, e);
     if (rc != BM_OK)
         return rc;
-    *ret = (struct bm_crl_row){ .ca_id = by->row.id, .number = last->number + 1 };
+    *ret = (struct bm_crl_row){ .ca_id = by->row.id, .part = part, .number = number + 1 };
     ret->this_update = now > last->this_update ? now : last->this_update;
     ret->next_update = least(ret->this_update + BM_CRL_LIFE_S, by->cert.not_after);
     if (ret->next_update <= now)
@@ -279,35 +320,36 @@ static enum bm_rc next_row(struct bm_keeper *k, const struct bm_issuer *by, int6
     return BM_OK;
 }
 
-static enum bm_rc make(struct bm_keeper *k, struct bm_authority *a, struct bm_issuer *by, int64_t now, struct bm_error *e)
+static enum bm_rc make(struct bm_keeper *k, const struct bm_authority *a, int64_t part, struct bm_crl_list *to,
+                       const struct bm_issuer *by, int64_t now, struct bm_error *e)
 {
     BM_CLEANUP(making_done) struct making m = { 0 };
     struct bm_crl_row last, row, base;
-    enum bm_rc rc = next_row(k, by, now, &last, &row, e);
+    enum bm_rc rc = next_row(k, by, part, now, &last, &row, e);
 
     if (rc == BM_OK)
         rc = find_base(k, &row, now, &base, e);
     if (rc != BM_OK)
         return rc;
     m.since = base.number == row.number ? INT64_MAX : base.this_update - BM_CLOCK_BACK_TOLERANCE_S;
-    rc = gather(k, a, last.this_update, &m, e);
+    rc = gather(k, a, part, last.this_update, &m, e);
     if (rc == BM_OK)
-        rc = sign_one(by, &row, 0, &m.full, &a->full, e);
+        rc = sign_one(by, &row, 0, &m.full, &to->full, e);
     if (rc == BM_OK)
-        rc = sign_one(by, &row, base.number, &m.delta, &a->delta, e);
+        rc = sign_one(by, &row, base.number, &m.delta, &to->delta, e);
     if (rc == BM_OK)
         rc = write_down(k, a, &row, m.full.n, now, e);
     if (rc != BM_OK)
         return rc;
-    a->row = row;
-    a->base = base.number;
-    a->epoch = k->revocation->epoch;
+    to->row = row;
+    to->base = base.number;
+    to->epoch = k->revocation->epoch;
     return BM_OK;
 }
 
-static bool still_fresh(const struct bm_authority *a, uint64_t epoch, int64_t now)
+static bool still_fresh(const struct bm_crl_list *l, uint64_t epoch, int64_t now)
 {
-    return a->epoch == epoch && now < a->row.this_update + (a->row.next_update - a->row.this_update) / 2;
+    return l->epoch == epoch && now < l->row.this_update + (l->row.next_update - l->row.this_update) / 2;
 }
 
 static struct bm_authority *find_name(struct bm_revocation *r, struct bm_rd name)
@@ -318,29 +360,85 @@ static struct bm_authority *find_name(struct bm_revocation *r, struct bm_rd name
     return NULL;
 }
 
-enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret, struct bm_error *e)
+bool bm_crl_part_name(struct bm_rd name, struct bm_rd *ret_ca, int64_t *ret_part)
+{
+    size_t n = name.n;
+    int64_t part = 0, ten = 1;
+
+    for (; n > 0 && name.n - n < 3 && name.p[n - 1] >= '0' && name.p[n - 1] <= '9'; n--, ten *= 10)
+        part += (name.p[n - 1] - '0') * ten;
+    if (n == name.n || n < 3 || name.p[n - 1] != 'p' || name.p[n - 2] != '.' || name.p[n] == '0')
+        return false;
+    *ret_ca = bm_rd_of(name.p, n - 2);
+    *ret_part = part;
+    return true;
+}
+
+/* The list itself: the CA's own, or the part that the name asks for, if there has ever been one of that number. */
+static enum bm_rc find_list(struct bm_revocation *r, struct bm_rd name, struct bm_authority **ret, int64_t *ret_part,
+                            struct bm_error *e)
+{
+    struct bm_rd ca = name;
+    char safe[80];
+
+    *ret_part = 0;
+    *ret = find_name(r, name);
+    if (*ret == NULL && bm_crl_part_name(name, &ca, ret_part))
+        *ret = find_name(r, ca);
+    return *ret != NULL
+               ? BM_OK
+               : bm_refuse(e, BM_NOTFOUND, "unknown-ca", "there is no CA '%s' here", bm_text_escape(name, safe, sizeof safe));
+}
+
+static enum bm_rc list_of(struct bm_authority *a, const struct bm_issuer *by, int64_t part, struct bm_crl_list **ret,
+                          struct bm_error *e)
+{
+    size_t n = (size_t)by->crl.highest;
+    struct bm_crl_list *more;
+
+    *ret = &a->list;
+    if (part == 0)
+        return BM_OK;
+    if (part > by->crl.highest)
+        return bm_refuse(e, BM_NOTFOUND, "unknown-ca", "the list of CA '%s' has no part %lld", a->name, (long long)part);
+    if (a->n_parts < n) {
+        more = realloc(a->parts, n * sizeof *more);
+        if (more == NULL)
+            return bm_fail(e, BM_NOMEM, "no memory for revocation");
+        memset(more + a->n_parts, 0, (n - a->n_parts) * sizeof *more);
+        a->parts = more;
+        a->n_parts = n;
+    }
+    *ret = &a->parts[part - 1];
+    return BM_OK;
+}
+
+enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd name, int64_t now, struct bm_authority **ret,
+                        struct bm_crl_list **ret_list, struct bm_error *e)
 {
     struct bm_revocation *r;
     struct bm_authority *a = NULL;
+    struct bm_crl_list *l = NULL;
     struct bm_issuer *by;
-    char safe[80];
+    int64_t part;
     enum bm_rc rc = bm_authorities(k, &r, e);
 
-    if (rc != BM_OK)
-        return rc;
-    a = find_name(r, ca);
-    if (a == NULL)
-        return bm_refuse(e, BM_NOTFOUND, "unknown-ca", "there is no CA '%s' here", bm_text_escape(ca, safe, sizeof safe));
-    rc = bm_issuer_get(k, a->ca_id, &by, e); /* a revoked CA's word is worth nothing: its parent's CRL says so */
-    if (rc == BM_OK && !still_fresh(a, r->epoch, now)) {
-        a->epoch = 0;
+    if (rc == BM_OK)
+        rc = find_list(r, name, &a, &part, e);
+    if (rc == BM_OK)
+        rc = bm_issuer_get(k, a->ca_id, &by, e); /* a revoked CA's word is worth nothing: its parent's CRL says so */
+    if (rc == BM_OK)
+        rc = list_of(a, by, part, &l, e);
+    if (rc == BM_OK && !still_fresh(l, r->epoch, now)) {
+        l->epoch = 0;
         rc = bm_issuer_key(k, by, e);
         if (rc == BM_OK)
-            rc = make(k, a, by, now, e);
+            rc = make(k, a, part, l, by, now, e);
     }
     if (rc != BM_OK)
         return rc;
     *ret = a;
+    *ret_list = l;
     return BM_OK;
 }
 
@@ -356,17 +454,18 @@ enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, st
     struct bm_crl_ask ask;
     struct bm_crl_told told = { 0 };
     const struct bm_crl_ready *c;
+    struct bm_crl_list *l;
     struct bm_authority *a;
     enum bm_rc rc = bm_crl_ask_parse(payload, &ask, e);
 
     if (rc == BM_OK)
-        rc = bm_crl_fresh(k, ask.ca, now, &a, e);
+        rc = bm_crl_fresh(k, ask.ca, now, &a, &l, e);
     if (rc != BM_OK)
         return rc;
-    c = ask.delta ? &a->delta : &a->full;
+    c = ask.delta ? &l->delta : &l->full;
     memcpy(told.etag, c->etag, sizeof told.etag);
-    told.this_update = a->row.this_update;
-    told.max_age_s = (uint32_t)(a->row.next_update - now);
+    told.this_update = l->row.this_update;
+    told.max_age_s = (uint32_t)(l->row.next_update - now);
     told.der = has_it(ask.have, c->etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&c->der);
     bm_crl_told_write(out, &told);
     return bm_buf_check(out, e);

@@ -21,6 +21,14 @@ struct bm_delegate {
     uint64_t epoch;      /* of the last look at whether it is revoked */
 };
 
+/* A list of a CA, or one part of it; epoch 0: not made yet. */
+struct bm_crl_list {
+    uint64_t epoch;
+    struct bm_crl_row row;
+    int64_t base; /* number of the complete CRL that the delta starts from */
+    struct bm_crl_ready full, delta;
+};
+
 /* One CA. */
 struct bm_authority {
     int64_t ca_id, parent_id;
@@ -32,11 +40,8 @@ struct bm_authority {
     size_t serial_len;
     struct bm_ocsp_issuer issuer;
 
-    /* CRLs; epoch 0: none made yet */
-    uint64_t epoch;
-    struct bm_crl_row row;
-    int64_t base; /* number of the complete CRL that the delta starts from */
-    struct bm_crl_ready full, delta;
+    struct bm_crl_list list, *parts; /* of the whole CA; and n_parts of its parts, or NULL */
+    size_t n_parts;
 
     struct bm_delegate responder, cmp;
 };
@@ -71,9 +76,11 @@ BM_MUST_USE enum bm_rc bm_delegate_ready(struct bm_keeper *k, const struct bm_au
                                          struct bm_delegate *d, struct bm_issuer *by, int64_t now, struct bm_error *e);
 void bm_delegate_done(struct bm_delegate *d);
 
-/* The CA of this name, its CRLs fresh: made now, inside the open transaction, if need be. BM_NOTFOUND "unknown-ca", BM_DENIED "ca-revoked",
- * "issuer-expired". */
-BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd ca, int64_t now, struct bm_authority **ret,
-                                    struct bm_error *e);
+/* The list of this name, "CA" or for one of its parts "CA.pN": made now, inside the open transaction, if need be. BM_NOTFOUND "unknown-ca",
+ * BM_DENIED "ca-revoked", "issuer-expired". */
+BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd name, int64_t now, struct bm_authority **ret,
+                                    struct bm_crl_list **ret_list, struct bm_error *e);
+/* "CA.pN" as CA and N; false: the name is none of that form. */
+bool bm_crl_part_name(struct bm_rd name, struct bm_rd *ret_ca, int64_t *ret_part);
 
 #endif

@@ -68,16 +68,17 @@ enum bm_rc bm_scep_get_crl(struct bm_scep_case *c, struct bm_error *e)
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
     struct bm_rd issuer, serial;
     struct bm_authority *a;
+    struct bm_crl_list *l;
     enum bm_rc rc = take_id(c, &issuer, &serial, e);
 
     if (rc == BM_OK)
         rc = find_ca(c, issuer, &ca, e);
     if (rc == BM_OK)
-        rc = bm_crl_fresh(c->k, bm_rd_str(ca.name), c->now, &a, e);
+        rc = bm_crl_fresh(c->k, bm_rd_str(ca.name), c->now, &a, &l, e);
     if (rc != BM_OK)
         return rc;
-    if (a->full.der.n > BM_SCEP_CRL_MAX)
+    if (l->full.der.n > BM_SCEP_CRL_MAX)
         return bm_refuse(e, BM_DENIED, "scep-request", "the CRL is too large for SCEP; fetch it from /crl/%s.crl", ca.name);
     c->reply.max = BM_SCEP_REPLY_MAX;
-    return bm_cms_crl(bm_buf_rd(&a->full.der), &c->reply, e);
+    return bm_cms_crl(bm_buf_rd(&l->full.der), &c->reply, e);
 }

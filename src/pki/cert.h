@@ -106,7 +106,8 @@ struct bm_issue {
     const struct bm_subject_words *words;
     uint8_t serial[16];
     int64_t now, not_after_max;
-    bool no_signature; /* for looking at only: all checks, and in the place of the signature one zero byte */
+    struct bm_rd crl_url; /* where this certificate's part of the CA's list is, in place of what the profile says; or empty */
+    bool no_signature;    /* for looking at only: all checks, and in the place of the signature one zero byte */
 };
 BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before,
                                      int64_t *ret_not_after, struct bm_error *e);

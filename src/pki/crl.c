@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { HEAD_ROOM = 2 * BM_NAME_DER_MAX + 512 };
+enum { HEAD_ROOM = 2 * BM_NAME_DER_MAX + 4 * BM_TEXT_MAX + 512 };
 
 void bm_crl_done(struct bm_crl_writer *w)
 {
@@ -46,7 +46,9 @@ enum bm_rc bm_crl_add(struct bm_crl_writer *w, struct bm_rd serial, int64_t revo
     bm_buf_put(&w->entries, entry.p, entry.n);
     w->n++;
     return w->entries.bad ? bm_refuse(e, BM_LIMIT, "crl-too-large",
-                                      "a CRL of more than %zu entries; spread devices over more issuing CAs", w->n - 1)
+                                      "a CRL of more than %zu entries; keep the CA's list in parts (birthmark ca set), or spread "
+                                      "devices over more CAs",
+                                      w->n - 1)
                           : BM_OK;
 }
 
@@ -58,13 +60,50 @@ static void number_ext(struct bm_derw *w, uint64_t number, struct bm_rd oid, boo
     bm_ext_end(w, mark, oid, critical);
 }
 
+void bm_crl_point_put(struct bm_derw *w, struct bm_rd uri)
+{
+    enum { GN_URI = 6 };
+    size_t mark = bm_derw_mark(w);
+
+    bm_derw_tlv(w, BM_DER_CTX(GN_URI), uri);
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
+}
+
+void bm_crl_points_put(struct bm_derw *w, struct bm_rd oid, struct bm_rd uri)
+{
+    size_t mark = bm_derw_mark(w);
+
+    bm_crl_point_put(w, uri);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_ext_end(w, mark, oid, false);
+}
+
+/* issuingDistributionPoint: section 5.2.5; the delta of a part has the same one (5.2.4). freshestCRL: 5.2.6, in complete lists only. */
+static void point_ext(struct bm_derw *w, const struct bm_crl_head *h)
+{
+    static const struct bm_rd point = BM_LIT(OID_CRL_ISSUING_POINT), freshest = BM_LIT(OID_FRESHEST_CRL);
+    size_t mark;
+
+    if (h->fresh.n != 0 && h->base == 0)
+        bm_crl_points_put(w, freshest, h->fresh);
+    mark = bm_derw_mark(w);
+    if (h->point.n == 0)
+        return;
+    bm_crl_point_put(w, h->point);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_ext_end(w, mark, point, true);
+}
+
 /* crlExtensions [0]: authorityKeyIdentifier and cRLNumber always, deltaCRLIndicator (critical) in a delta; sections 5.2.1, 5.2.3, 5.2.4.
- * No issuingDistributionPoint (5.2.5): the CRL covers all that its CA has issued, so nothing is left out that it could tell of. */
+ * The list of the whole CA has no issuingDistributionPoint: it covers all that its CA has issued, so nothing is left out that it could tell of. */
 static void extensions_write(struct bm_derw *w, const struct bm_crl_head *h)
 {
     static const struct bm_rd akid = BM_LIT(OID_AKID), number = BM_LIT(OID_CRL_NUMBER), delta = BM_LIT(OID_CRL_DELTA);
     size_t all = bm_derw_mark(w), mark;
 
+    point_ext(w, h);
     if (h->base != 0)
         number_ext(w, h->base, delta, true);
     number_ext(w, h->number, number, false);

@@ -22,6 +22,7 @@ struct bm_crl_head {
     const struct bm_cert *issuer;
     uint64_t number, base;
     int64_t this_update, next_update;
+    struct bm_rd point, fresh; /* where it is, when it is one part of the CA's list, and where its delta is; or empty */
 };
 /* Appends the CertificateList. BM_DENIED "bad-issuer" when the CA's certificate has no cRLSign, BM_USAGE when the key is another's. */
 BM_MUST_USE enum bm_rc bm_crl_sign(struct bm_crl_writer *w, const struct bm_crl_head *h, struct bm_buf *ret_der,

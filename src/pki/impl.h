@@ -116,11 +116,17 @@ struct bm_profile {
     size_t hw_type_len;
     uint8_t fixed[2048]; /* the extensions that are the same in each certificate, DER */
     size_t fixed_len;
+    uint8_t crl[1200]; /* cRLDistributionPoints, DER: apart, as a CA whose list is in parts has its own */
+    size_t crl_len;
 };
 
 /* --- extension helpers shared by profile.c, issue.c and csr.c --------------------------------------------------------------- */
 /* Extension ::= SEQUENCE { oid, critical, OCTET STRING { all written since mark } } */
 void bm_ext_end(struct bm_derw *w, size_t mark, struct bm_rd oid, bool critical);
+/* DistributionPointName: [0] { fullName [0] { [6] uri } }, RFC 5280 section 4.2.1.13 */
+void bm_crl_point_put(struct bm_derw *w, struct bm_rd uri);
+/* A whole cRLDistributionPoints, or freshestCRL, with one address. */
+void bm_crl_points_put(struct bm_derw *w, struct bm_rd oid, struct bm_rd uri);
 /* One Extension off the reader; false when malformed. */
 struct bm_ext {
     struct bm_rd oid, value;

@@ -1,7 +1,7 @@
 #include "pki/impl.h"
 #include "pki/san.h"
 
-static const struct bm_rd oid_skid = BM_LIT(OID_SKID), oid_akid = BM_LIT(OID_AKID);
+static const struct bm_rd oid_skid = BM_LIT(OID_SKID), oid_akid = BM_LIT(OID_AKID), oid_crl = BM_LIT(OID_CRL_POINTS);
 
 enum bm_rc bm_signed_put(const struct bm_key *k, struct bm_rd body, struct bm_buf *out, struct bm_error *e)
 {
@@ -131,6 +131,10 @@ static enum bm_rc extensions_write(struct bm_derw *w, const struct bm_issue *i, 
     m = bm_derw_mark(w);
     bm_derw_tlv(w, BM_DER_OCTET_STRING, bm_rd_of(skid, sizeof skid));
     bm_ext_end(w, m, oid_skid, false);
+    if (i->crl_url.n != 0)
+        bm_crl_points_put(w, oid_crl, i->crl_url);
+    else
+        bm_derw_put(w, bm_rd_of(i->profile->crl, i->profile->crl_len));
     bm_derw_put(w, bm_rd_of(i->profile->fixed, i->profile->fixed_len));
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
     bm_derw_end(w, mark, BM_DER_CTX_CONS(3));

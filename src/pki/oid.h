@@ -60,6 +60,7 @@
 #define OID_CRL_NUMBER "\x55\x1d\x14"
 #define OID_CRL_REASON "\x55\x1d\x15"
 #define OID_CRL_DELTA "\x55\x1d\x1b"
+#define OID_CRL_ISSUING_POINT "\x55\x1d\x1c"
 
 /* digests that name an issuer in OCSP */
 #define OID_SHA1 "\x2b\x0e\x03\x02\x1a"

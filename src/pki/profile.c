@@ -178,7 +178,7 @@ static void ext_aia(struct bm_derw *w, const struct draft *d)
     bm_ext_end(w, mark, oid, false);
 }
 
-/* One DistributionPoint per address: distributionPoint [0] { fullName [0] { [6] uri } } */
+/* One DistributionPoint per address. */
 static void ext_crl(struct bm_derw *w, const struct draft *d)
 {
     static const struct bm_rd oid = BM_LIT(OID_CRL_POINTS);
@@ -189,9 +189,7 @@ static void ext_crl(struct bm_derw *w, const struct draft *d)
     for (size_t i = d->crl.n; i-- > 0;) {
         size_t m = bm_derw_mark(w);
 
-        put_uri(w, d->crl.at[i]);
-        bm_derw_end(w, m, BM_DER_CTX_CONS(0));
-        bm_derw_end(w, m, BM_DER_CTX_CONS(0));
+        bm_crl_point_put(w, bm_rd_str(d->crl.at[i]));
         bm_derw_end(w, m, BM_DER_SEQUENCE);
     }
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
@@ -294,23 +292,26 @@ static void ext_masa_url(struct bm_derw *w, const struct draft *d)
 
 enum bm_rc draft_compile(struct draft *d, struct bm_error *e)
 {
-    struct bm_derw w = bm_derw_of(d->p->fixed, sizeof d->p->fixed);
+    struct bm_derw w = bm_derw_of(d->p->fixed, sizeof d->p->fixed), crl = bm_derw_of(d->p->crl, sizeof d->p->crl);
     struct bm_rd all;
 
+    ext_crl(&crl, d);
     ext_must_staple(&w, d);
     ext_masa_url(&w, d);
     ext_ocsp_nocheck(&w, d);
     ext_aia(&w, d);
-    ext_crl(&w, d);
     ext_policies(&w, d);
     ext_eku(&w, d);
     ext_key_usage(&w, d);
     ext_basic_constraints(&w, d);
-    if (w.bad)
+    if (w.bad || crl.bad)
         return bm_fail(e, BM_USAGE, "its fixed extensions are over %zu bytes", sizeof d->p->fixed);
     all = bm_derw_rd(&w);
     memmove(d->p->fixed, all.p, all.n);
     d->p->fixed_len = all.n;
+    all = bm_derw_rd(&crl);
+    memmove(d->p->crl, all.p, all.n);
+    d->p->crl_len = all.n;
     return BM_OK;
 }
 

@@ -42,6 +42,7 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "cas/upstream", NULL, "ca.upstream", "Add a CA whose key is somebody else's, and the way to it"),
     READ("cas/*", "name", "ca.show", "Show a certification authority"),
     READ("services/*/trust", "name", "trust.show", "Show the trust bundle of a service"),
+    WRITE(PATCH, "cas/*", "name", "ca.set", "Say in how many parts a CA's revocation list is, for new certificates"),
     WRITE(POST, "cas/*/revoke", "name", "ca.revoke", "Revoke a certification authority"),
     WRITE(POST, "cas/*/compromise", "name", "ca.compromise", "Revoke a CA whose key is in wrong hands, and all it issued"),
     WRITE(POST, "cas/*/rotate", "name", "ca.rotate", "Hand a CA's lines over to a new one with a new key"),

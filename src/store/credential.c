@@ -3,13 +3,13 @@
 #define VALUES                                                                                                                     \
     "INSERT INTO credential (serial_key, tie, device_id, prev_id, service_id, ca_id, state, reason, revoked_at, issued_at, "       \
     "not_before,"                                                                                                                  \
-    " not_after, serial, protocol, correlation, cert) VALUES (?, "
-#define VALUES_END ", ?, (SELECT last_credential FROM device WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " not_after, serial, protocol, correlation, cert, crl_part) VALUES (?, "
+#define VALUES_END ", ?, (SELECT last_credential FROM device WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 static const struct bm_sql put = { VALUES "0" VALUES_END " ON CONFLICT DO NOTHING" };
 static const struct bm_sql put_tied = { VALUES "(SELECT max(tie) + 1 FROM credential WHERE serial_key = ?)" VALUES_END };
 #define COLUMNS                                                                                                                    \
     "id, device_id, service_id, ca_id, state, reason, revoked_at, issued_at, not_before, not_after, serial, protocol, "            \
-    "correlation, cert"
+    "correlation, cert, crl_part"
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM credential WHERE serial_key = ? AND serial = ?" };
 static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM credential WHERE id = ?" };
 static const struct bm_sql link = { "UPDATE device SET last_credential = ? WHERE id = ?" };
@@ -48,6 +48,7 @@ static enum bm_rc read_row(const struct bm_query *q, struct bm_credential *r, st
     BM_COL_TEXT(&c, r->protocol);
     BM_COL_TEXT(&c, r->correlation);
     bm_col_buf(&c, &r->cert);
+    r->crl_part = bm_col_int(&c);
     return bm_cols_check(&c, "credential", e);
 }
 
@@ -86,7 +87,7 @@ static enum bm_rc put_beside(struct bm_store *s, struct bm_args args, const uint
                              struct bm_error *e)
 {
     BM_CLEANUP(bm_credential_done) struct bm_credential other = { 0 };
-    struct bm_arg tied[17];
+    struct bm_arg tied[18];
     enum bm_rc rc = bm_credential_get(s, serial, &other, e);
 
     if (rc == BM_OK)
@@ -105,7 +106,7 @@ enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct
                                   bm_arg_ref(c->service_id), bm_arg_ref(c->ca_id), bm_arg_text(c->state), bm_arg_int(c->reason),
                                   bm_arg_int(c->revoked_at), bm_arg_int(c->issued_at), bm_arg_int(c->not_before),
                                   bm_arg_int(c->not_after), bm_arg_blob(c->serial, sizeof c->serial), bm_arg_text(c->protocol),
-                                  bm_arg_text(c->correlation), bm_arg_blob(c->cert.p, c->cert.n));
+                                  bm_arg_text(c->correlation), bm_arg_blob(c->cert.p, c->cert.n), bm_arg_int(c->crl_part));
     enum bm_rc rc = bm_db_insert(s, &put, args, "credential", &c->id, e);
 
     if (rc == BM_CONFLICT)
@@ -128,6 +129,8 @@ static const struct bm_sql peek = {
 };
 static const struct bm_sql each_revoked = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential"
                                             " WHERE state = 'revoked' AND ca_id = ? AND not_after >= ?" };
+static const struct bm_sql each_revoked_part = { "SELECT ca_id, not_after, revoked_at, serial, state, reason FROM credential"
+                                                 " WHERE state = 'revoked' AND ca_id = ? AND not_after >= ? AND crl_part = ?" };
 
 static enum bm_rc read_revoked(const struct bm_query *q, struct bm_revoked *ret, struct bm_error *e)
 {
@@ -155,12 +158,16 @@ enum bm_rc bm_credential_peek(struct bm_store *s, const uint8_t serial[BM_SERIAL
     return rc;
 }
 
-enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t not_after_min, bm_revoked_fn *fn, void *arg,
-                                      struct bm_error *e)
+enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t part, int64_t not_after_min, bm_revoked_fn *fn,
+                                      void *arg, struct bm_error *e)
 {
     BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
     struct bm_revoked r;
-    enum bm_rc rc = bm_query_start(s, &each_revoked, BM_ARGS(bm_arg_int(ca_id), bm_arg_int(not_after_min)), &q, e);
+    struct bm_args args = BM_ARGS(bm_arg_int(ca_id), bm_arg_int(not_after_min), bm_arg_int(part));
+    enum bm_rc rc;
+
+    args.n -= part == 0;
+    rc = bm_query_start(s, part == 0 ? &each_revoked : &each_revoked_part, args, &q, e);
 
     while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {
         rc = read_revoked(&q, &r, e);

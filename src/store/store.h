@@ -306,7 +306,8 @@ struct bm_credential {
     char correlation[17];
     struct bm_buf cert; /* DER */
     int64_t not_before, not_after, issued_at, revoked_at;
-    int reason; /* RFC 5280 section 5.3.1 */
+    int reason;       /* RFC 5280 section 5.3.1 */
+    int64_t crl_part; /* of its CA's list that it names; 0: the whole */
 };
 void bm_credential_done(struct bm_credential *c);
 BM_MUST_USE enum bm_rc bm_credential_put(struct bm_store *s, struct bm_credential *c, struct bm_error *e);
@@ -328,21 +329,35 @@ struct bm_revoked {
 BM_MUST_USE enum bm_rc bm_credential_peek(struct bm_store *s, const uint8_t serial[BM_SERIAL_LEN], struct bm_revoked *ret,
                                           struct bm_error *e);
 typedef enum bm_rc bm_revoked_fn(void *arg, const struct bm_revoked *r, struct bm_error *e);
-/* All revoked certificates of a CA whose life ends no earlier than not_after_min; in no order to rely on. */
-BM_MUST_USE enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t not_after_min, bm_revoked_fn *fn,
-                                                  void *arg, struct bm_error *e);
+/* All revoked certificates of a CA, or of one part of its list unless that is 0, whose life ends no earlier than not_after_min; in no order to
+ * rely on. */
+BM_MUST_USE enum bm_rc bm_credential_each_revoked(struct bm_store *s, int64_t ca_id, int64_t part, int64_t not_after_min,
+                                                  bm_revoked_fn *fn, void *arg, struct bm_error *e);
 
 /* --- CRLs: which numbers are used up, and which lists may still be around ------------------------------------------------------- */
 struct bm_crl_row {
-    int64_t ca_id, number, this_update, next_update;
+    int64_t ca_id, part, number, this_update, next_update; /* part 0: the list of the whole CA */
 };
 /* BM_CONFLICT when the CA has used the number. */
 BM_MUST_USE enum bm_rc bm_crl_put(struct bm_store *s, const struct bm_crl_row *c, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_crl_last(struct bm_store *s, int64_t ca_id, struct bm_crl_row *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_last(struct bm_store *s, int64_t ca_id, int64_t part, struct bm_crl_row *ret, struct bm_error *e);
+/* The last number that the CA has used, whatever the part; 0: none. */
+BM_MUST_USE enum bm_rc bm_crl_number(struct bm_store *s, int64_t ca_id, int64_t *ret, struct bm_error *e);
 /* The oldest one that is good after `now`. */
-BM_MUST_USE enum bm_rc bm_crl_oldest(struct bm_store *s, int64_t ca_id, int64_t now, struct bm_crl_row *ret, struct bm_error *e);
-/* Drops those that were over at `before` and have a smaller number than `number`. */
-BM_MUST_USE enum bm_rc bm_crl_forget(struct bm_store *s, int64_t ca_id, int64_t before, int64_t number, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_oldest(struct bm_store *s, int64_t ca_id, int64_t part, int64_t now, struct bm_crl_row *ret,
+                                     struct bm_error *e);
+/* Drops those of this part that were over at `before` and have a smaller number than `number`. */
+BM_MUST_USE enum bm_rc bm_crl_forget(struct bm_store *s, int64_t ca_id, int64_t part, int64_t before, int64_t number,
+                                     struct bm_error *e);
+
+/* A CA's list in parts. */
+struct bm_crl_parts {
+    int64_t ca_id, n, highest; /* n: for new certificates; 0: none */
+    char url[BM_TEXT_MAX];     /* they are at URL/CA.pN.crl */
+};
+BM_MUST_USE enum bm_rc bm_crl_parts_set(struct bm_store *s, const struct bm_crl_parts *p, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_crl_parts_get(struct bm_store *s, int64_t ca_id, struct bm_crl_parts *ret,
+                                        struct bm_error *e); /* n 0 when there are none */
 
 /* --- manifests: how far each import has come ---------------------------------------------------------------------------------- */
 struct bm_manifest_row {

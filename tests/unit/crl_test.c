@@ -24,7 +24,9 @@ static void ca_done(struct ca *c)
 
 static struct bm_crl_head head_of(const struct ca *c, uint64_t number, uint64_t base)
 {
-    return (struct bm_crl_head){ c->key, &c->cert.cert, number, base, NOW, NOW + 86400 };
+    return (struct bm_crl_head){
+        .key = c->key, .issuer = &c->cert.cert, .number = number, .base = base, .this_update = NOW, .next_update = NOW + 86400
+    };
 }
 
 static X509_CRL *library_crl(const struct bm_buf *der)
@@ -116,6 +118,41 @@ static void read_by_the_library(void **state)
     }
 }
 
+/* RFC 5280 sections 5.2.5 and 5.2.6: a part says critically which it is, complete or delta; where its delta is, the complete one says. */
+static void parts_say_which_they_are(void **state)
+{
+    (void)state;
+    for (uint64_t base = 0; base < 2; base++) {
+        BM_CLEANUP(bm_crl_done) struct bm_crl_writer w = { 0 };
+        BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CRL_MAX };
+        ISSUING_DIST_POINT *point;
+        CRL_DIST_POINTS *fresh;
+        struct bm_crl_head h;
+        const GENERAL_NAME *name;
+        int critical = -2;
+        X509_CRL *crl;
+        struct ca ca;
+
+        ca_open(&ca, "EC", "P-256");
+        h = head_of(&ca, 2, base);
+        h.point = bm_rd_str("http://pki.example/crl/a.p1.crl");
+        h.fresh = bm_rd_str("http://pki.example/crl/a.p1-delta.crl");
+        assert_ok(bm_crl_sign(&w, &h, &der, &err));
+        crl = library_crl(&der);
+        point = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &critical, NULL);
+        assert_true(point != NULL && critical == 1 && point->onlyuser <= 0 && point->onlyCA <= 0 && point->indirectCRL <= 0);
+        name = sk_GENERAL_NAME_value(point->distpoint->name.fullname, 0);
+        assert_int_equal(name->type, GEN_URI);
+        assert_memory_equal(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier), h.point.p, h.point.n);
+        fresh = X509_CRL_get_ext_d2i(crl, NID_freshest_crl, &critical, NULL);
+        assert_true((fresh != NULL) == (base == 0) && critical == (base == 0 ? 0 : -1));
+        ISSUING_DIST_POINT_free(point);
+        CRL_DIST_POINTS_free(fresh);
+        X509_CRL_free(crl);
+        ca_done(&ca);
+    }
+}
+
 static void entries_refused(void **state)
 {
     static const uint8_t serial[21] = { 1 };
@@ -188,10 +225,8 @@ static void signers_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(read_by_the_library),
-        cmocka_unit_test(entries_refused),
-        cmocka_unit_test(too_large_refused),
-        cmocka_unit_test(signers_refused),
+        cmocka_unit_test(read_by_the_library), cmocka_unit_test(parts_say_which_they_are), cmocka_unit_test(entries_refused),
+        cmocka_unit_test(too_large_refused),   cmocka_unit_test(signers_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

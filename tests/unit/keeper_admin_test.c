@@ -118,6 +118,7 @@ static const struct good {
     { "{\"op\":\"ca.list\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"ca.show\",\"name\":\"ca-2\"}", NOTHING },
     { "{\"op\":\"ca.default\",\"name\":\"issuing\"}", NOTHING },
+    { "{\"op\":\"ca.set\",\"name\":\"ca-2\",\"crl_partitions\":4,\"crl_url\":\"http://pki.example/crl\"}", NOTHING },
     { "{\"op\":\"journal.show\"}", NOTHING },
     { "{\"op\":\"journal.rotate\"}", NOTHING },
     { "{\"op\":\"crl.show\",\"name\":\"issuing\"}", NOTHING },
