@@ -13,6 +13,7 @@ enum {
     BM_HANDSHAKE_MAX = 48 * 1024,        /* all messages of a handshake that the keeper is shown */
     BM_HANDSHAKE_VERIFY_MAX = 6 * 1024,  /* the client's CertificateVerify; ML-DSA-87 signs with 4.6 kB */
     BM_HANDSHAKE_EPOCH_S = 3600,         /* how long a nonce goes into handshakes; the one before it is still taken */
+    BM_BINDING_MAX = 64,                 /* what names a TLS connection: 12 bytes with TLS 1.2, 32 with 1.3 */
     BM_CONNECTION_AGE_MS = 1800000,      /* then "Connection: close", so that no handshake outlives its nonce */
     BM_HANDSHAKE_DEADLINE_MS = 10000,    /* TCP accept to TLS finished */
     BM_REQUEST_DEADLINE_MS = 15000,      /* first byte of a request to its last */
@@ -53,6 +54,7 @@ enum {
     BM_EXTENSIONS_MAX = 4 * 1024,  /* all extensions of a certificate we write */
     BM_SPKI_MAX = 8 * 1024,        /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
     BM_SIGNATURE_MAX = 5 * 1024,   /* ML-DSA-87 has 4.6 kB */
+    BM_CSRATTRS_MAX = 1024,        /* what EST csrattrs says for one label */
     BM_SERVICES_MAX = 16,          /* services of one product, and so CSRs in one Onboard answer */
 
     /* revocation */

@@ -74,6 +74,8 @@ const struct bm_family bm_families[] = {
     { "renew-after-percent", "when devices renew: after this part of the validity, 10 to 95", .kind = BM_WORD_INT,                \
       .member = "change.renew_after_percent" },                                                                                    \
     { "renew-expired", "may an expired certificate's key enrol again?", .kind = BM_WORD_YESNO, .member = "change.renew_expired" }, \
+    { "pop-linked", "must EST requests name their TLS connection (RFC 7030 section 3.5)?", .kind = BM_WORD_YESNO,                  \
+      .member = "change.pop_linked" },                                                                                             \
     { "approval", "must a person approve certificates: first (the first one), always or never", .member = "change.approval",       \
       .values = "first always never" },                                                                                            \
     { "birth-certificate", "must devices show a birth certificate of a trusted chip maker?", .kind = BM_WORD_YESNO,                \
@@ -93,7 +95,8 @@ const struct bm_family bm_families[] = {
           .member = "change.revoke_unconfirmed" }
 
 #define SERVICE                                                                                                                    \
-    TITLE, { "profile", "certificate profile; default: the product's" },                                                           \
+    TITLE, { "ca", "issuing CA of its certificates; default: the product's" },                                                     \
+        { "profile", "certificate profile; default: the product's" },                                                           \
         { "org", "who runs it, and whose tokens then reach it" },                                                                  \
         { "endpoint", "URI the device connects to", .kind = BM_WORD_MANY, .member = "endpoints", .value = "URI" }
 
@@ -208,7 +211,7 @@ const struct bm_verb bm_verbs[] = {
       .args = NAME("the service"), .options = { { "kind", "mqtt, https ...", .values = KINDS }, SERVICE } },
     { "service", "list", "service.list", "List services",
       .options = { AFTER, LIMIT },
-      .rows = "rows", .columns = "name kind profile endpoints title" },
+      .rows = "rows", .columns = "name kind ca profile endpoints title" },
     { "service", "show", "service.show", "Show a service", .args = NAME("the service") },
 
     { "profile", "list", "profile.list", "List certificate profiles",
@@ -264,6 +267,14 @@ const struct bm_verb bm_verbs[] = {
       .notes = "New certificates of the CA name their part (URL/CA.pN.crl) in place of what their profile says. Older ones\n"
                "stay on the list of the whole CA, which goes on having all of them.\n" },
     { "ca", "default", "ca.default", "Choose the CA for products and batches that name none", .args = NAME("the CA") },
+    { "ca", "rollover", "ca.rollover", "Make a new key for a root; the old one goes on, and each certifies the other",
+      .args = { { "name", "the root", .needed = true }, { "new", "what the root with the new key is called", .needed = true } },
+      .options = { { "alg", "EC:P-256 (default), EC:P-384, ED25519, RSA:3072 ...", .values = ALGS },
+                   { "profile", "certificate profile; default root-ca" },
+                   { "key", "keep its key in a token: pkcs11:token=LABEL;object=LABEL (docs/hsm.md)", .value = "URI" },
+                   { "existing-key", "that key is in the token already; default: it is made there", .kind = BM_WORD_FLAG } },
+      .notes = "EST clients learn of it from cacerts. CAs under the old root go on issuing; 'birthmark ca create NAME --parent NEW'\n"
+               "makes one under the new root. docs/operations.md, \"A root's new key\"." },
     { "ca", "revoke", "ca.revoke", "Revoke a certification authority; it issues nothing any more",
       .args = NAME("the CA"), .options = { REASON } },
     { "ca", "compromise", "ca.compromise", "A certification authority's key is in wrong hands: revoke it and all it issued",

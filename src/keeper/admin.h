@@ -15,10 +15,11 @@
  *   ca.import       name [root_name]      blob: PEM           its certificate, then its root's, whose key stays where it is
  *   ca.set          name [crl_partitions crl_url]             its list in so many parts, for new certificates; where they are found: http://HOST/crl
  *   ca.default      name                                      the issuing CA for products and batches that name none
+ *   ca.rollover     name new [alg profile key existing_key]   a new key for a root -> {"name", "certificate", "new_with_old", "old_with_new"} PEM
  *   trust.show      name      name: of a service -> {"service", "version", "not_before", "not_after", "previous", "certificates": [...], "jws"}
  *   journal.show    -> {"dir", "chain", "record", "segment"}     journal.rotate    -> the same; the next record begins a segment
- *   service.create  name kind [title profile endpoints org]   endpoints: array of URIs; org: who runs it
- *   service.set     name [title kind profile endpoints org]   service.list, service.show name
+ *   service.create  name kind [title profile endpoints org ca]   endpoints: array of URIs; org: who runs it; ca: its certificates come from
+ *   service.set     name [title kind profile endpoints org ca]   service.list, service.show name
  *   product.create  name org [title policy]                   policy: keeper/policy.h
  *   product.set     name [title policy]                       product.list, product.show name
  *   policy.test     csr [udid certificate code batch service protocol reenrol keygen]    changes nothing. csr, certificate: PEM; one of

@@ -239,7 +239,7 @@ static void tell_line(const struct bm_plan *p, json_t *out)
     json_object_set_new(out, "uses_quota", json_boolean(bm_plan_is_first(&p->who.device)));
     if (o->service != NULL)
         json_object_set_new(out, "service", json_string(o->service->row.name));
-    json_object_set_new(out, "ca", json_string(l->issuer->row.name));
+    json_object_set_new(out, "ca", json_string(o->issuer->row.name));
     json_object_set_new(out, "profile", json_string(bm_profile_name(o->profile)));
     json_object_set_new(out, "key_made_here", json_boolean(o->keygen.form != BM_KEY_NONE));
 }

@@ -85,6 +85,21 @@ static enum bm_rc take_org(struct bm_keeper *k, const json_t *in, const char *me
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "'%s'", member);
 }
 
+/* The CA that its certificates come from; "" goes back to the product's. */
+static enum bm_rc take_ca(struct bm_keeper *k, const json_t *in, int64_t *id, struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
+    const char *name = bm_arg_text(in, "ca");
+    struct bm_issuer *i;
+    enum bm_rc rc = name != NULL && name[0] != '\0' ? bm_ca_get(k->store, name, &ca, e) : BM_OK;
+
+    if (rc == BM_OK && ca.id != 0)
+        rc = bm_issuer_get(k, ca.id, &i, e);
+    if (rc == BM_OK && name != NULL)
+        *id = ca.id;
+    return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "'ca'");
+}
+
 static enum bm_rc take_service(struct bm_keeper *k, const json_t *in, struct bm_service *s, struct bm_error *e)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
@@ -99,6 +114,8 @@ static enum bm_rc take_service(struct bm_keeper *k, const json_t *in, struct bm_
         rc = bm_fail(e, BM_USAGE, "profile '%s' is for certification authorities", profile);
     if (rc == BM_OK)
         rc = take_org(k, in, "org", &s->org_id, e);
+    if (rc == BM_OK)
+        rc = take_ca(k, in, &s->ca_id, e);
     if (rc != BM_OK)
         return rc;
     if (kind != NULL)

@@ -52,6 +52,7 @@ static enum bm_rc certify(struct bm_keeper *k, const struct bm_ca_spec *s, const
         .words = &words,
         .now = now,
         .not_after_max = INT64_MAX,
+        .subject = s->subject,
     };
     enum bm_rc rc = bm_profile_open(k, s->profile, &profile, e);
 

@@ -46,7 +46,13 @@ void bm_cache_drop(struct bm_keeper *k)
     bm_revocation_look_again(k);
     bm_ra_drop(k);
     for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
-        issuer_free(BM_MOVE(k->issuers[i]));
+        while (k->issuers[i] != NULL) {
+            struct bm_issuer *first = k->issuers[i];
+
+            k->issuers[i] = first->next;
+            issuer_free(first);
+        }
+    k->n_issuers = 0;
 }
 
 static void copy(struct bm_buf *to, struct bm_rd from)
@@ -84,8 +90,10 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
     BM_CLEANUP(issuer_freep) struct bm_issuer *i = NULL;
     enum bm_rc rc;
 
-    if (*slot != NULL && (*slot)->row.id == ca_id) {
-        *ret = *slot;
+    for (struct bm_issuer *there = *slot; there != NULL; there = there->next) {
+        if (there->row.id != ca_id)
+            continue;
+        *ret = there;
         return BM_OK;
     }
     i = calloc(1, sizeof *i);
@@ -103,10 +111,9 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
         rc = bm_crl_parts_get(k->store, ca_id, &i->crl, e);
     if (rc != BM_OK)
         return rc;
-    if (*slot != NULL)
-        drop_lines(k); /* some may borrow the one that leaves */
-    issuer_free(*slot);
+    i->next = *slot; /* none leaves while somebody may hold it: bm_keeper_begin() */
     *slot = *ret = BM_MOVE(i);
+    k->n_issuers++;
     return BM_OK;
 }
 
@@ -203,6 +210,23 @@ enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struc
     return rc == BM_OK ? bm_ca_follow(k, ret_ca, ret_until, e) : rc;
 }
 
+/* As with a line: where its CA's successors lead by now; the line's stands in for one that was compromised. One that was revoked for other
+ * reasons stops this service alone. */
+static enum bm_rc load_issuer(struct bm_keeper *k, struct bm_line *l, struct bm_line_service *s, struct bm_error *e)
+{
+    int64_t ca_id = s->row.ca_id, until;
+    enum bm_rc rc = ca_id != 0 ? bm_ca_follow(k, &ca_id, &until, e) : BM_OK;
+
+    s->issuer = l->issuer;
+    if (rc != BM_OK || ca_id == 0 || is_compromised(k, ca_id))
+        return rc;
+    l->until = until < l->until ? until : l->until;
+    rc = bm_issuer_get(k, ca_id, &s->issuer, e);
+    if (rc == BM_DENIED)
+        s->issuer = NULL;
+    return rc == BM_DENIED ? BM_OK : rc;
+}
+
 static enum bm_rc load_services(struct bm_keeper *k, struct bm_line *l, struct bm_error *e)
 {
     enum bm_rc rc = BM_OK;
@@ -213,6 +237,8 @@ static enum bm_rc load_services(struct bm_keeper *k, struct bm_line *l, struct b
         rc = bm_service_get(k->store, l->policy.services[i], &s->row, e);
         if (rc == BM_OK && s->row.profile[0] != '\0')
             rc = open_for_devices(k, s->row.profile, &s->profile, e);
+        if (rc == BM_OK)
+            rc = load_issuer(k, l, s, e);
         if (rc != BM_OK)
             return bm_wrap(e, rc, "service '%s'", l->policy.services[i]);
     }

@@ -71,7 +71,7 @@ static void fill_row(const struct bm_enrol *c, const struct bm_plan *p, struct b
 
     cr->device_id = p->who.device.id;
     cr->service_id = o->service != NULL ? o->service->row.id : 0;
-    cr->ca_id = p->line->issuer->row.id;
+    cr->ca_id = o->issuer->row.id;
     cr->issued_at = now;
     memcpy(cr->protocol, c->protocol, sizeof cr->protocol);
     memcpy(cr->correlation, c->correlation, sizeof cr->correlation);
@@ -117,9 +117,9 @@ static void answer(const struct bm_plan *p, int64_t now, struct bm_buf *out)
         c->key = bm_buf_rd(&o->keygen.key);
         c->not_after = o->credential.not_after;
         c->renew_after = bm_renew_after(&l->policy, now, o->credential.not_after);
-        c->n_chain = l->issuer->n_chain;
-        for (size_t n = 0; n < l->issuer->n_chain; n++)
-            c->chain[n] = bm_buf_rd(&l->issuer->chain[n]);
+        c->n_chain = o->issuer->n_chain;
+        for (size_t n = 0; n < o->issuer->n_chain; n++)
+            c->chain[n] = bm_buf_rd(&o->issuer->chain[n]);
     }
     bm_enrolled_write(out, &r);
 }

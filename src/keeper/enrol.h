@@ -9,6 +9,7 @@
 struct bm_order {
     const struct bm_line_service *service; /* NULL: the product has none; lent by the line */
     const struct bm_profile *profile;      /* that its certificate is made by; lent by the line */
+    struct bm_issuer *issuer;              /* the CA that signs it; lent by the cache */
     struct bm_csr csr;                     /* what was asked for */
     int64_t approval_id;                   /* who said yes to it; 0: nobody was needed to */
     int64_t errand_id;                     /* an upstream CA's answer it came from; 0: it is signed here */

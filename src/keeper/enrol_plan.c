@@ -185,7 +185,7 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now
     struct bm_subject_words words;
     struct bm_issue i = {
         .profile = o->profile,
-        .issuer_cert = &l->issuer->cert,
+        .issuer_cert = &o->issuer->cert,
         .spki = o->csr.spki,
         .words = &words,
         .now = now,
@@ -193,13 +193,13 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now
         .no_signature = p->dry,
     };
     struct bm_credential *c = &o->credential;
-    enum bm_rc rc = bm_issuer_key(k, l->issuer, e);
+    enum bm_rc rc = bm_issuer_key(k, o->issuer, e);
     struct bm_cert made;
 
     if (rc != BM_OK)
         return rc;
     bm_plan_words(p, o, udid, &words);
-    i.issuer_key = l->issuer->key;
+    i.issuer_key = o->issuer->key;
     if (RAND_bytes(i.serial, sizeof i.serial) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
     c->crl_part = bm_crl_part_of(l->issuer, i.serial, crl_url);
@@ -221,8 +221,13 @@ static enum bm_rc take_order(const struct bm_enrol *c, const struct bm_enrol_req
     enum bm_rc rc = find_service(p->line, r->service, &o->service, e);
 
     o->profile = o->service != NULL && o->service->profile != NULL ? o->service->profile : p->line->profile;
+    o->issuer = o->service != NULL ? o->service->issuer : p->line->issuer;
+    if (rc == BM_OK && o->issuer == NULL)
+        rc = bm_refuse(e, BM_DENIED, "ca-revoked", "the CA of service '%s' is revoked", o->service->row.name);
     if (rc == BM_OK)
         rc = check_csr(c, &p->who, r, &o->csr, e);
+    if (rc == BM_OK)
+        rc = bm_pop_check(c, &p->line->policy, &o->csr, p->dry, e);
     if (rc == BM_OK && c->keygen)
         rc = bm_keygen_check(c, &p->who, p->line, &o->csr, e);
     return rc == BM_OK ? bm_profile_check_key(o->profile, o->csr.spki, e) : rc;
@@ -275,7 +280,7 @@ enum bm_rc bm_plan_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t 
 {
     enum bm_rc rc = check_state(&p->who.device, e);
 
-    if (rc == BM_OK) /* before the line is lent: another CA may push it out of the cache */
+    if (rc == BM_OK)
         rc = check_its_ca(k, &p->who.credential, e);
     if (rc == BM_OK)
         rc = bm_line_get(k, p->who.device.batch_id, &p->line, e);

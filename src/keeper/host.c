@@ -102,6 +102,8 @@ enum bm_rc bm_keeper_begin(struct bm_keeper *k, struct bm_error *e)
 {
     enum bm_rc rc = bm_store_begin(k->store, e);
 
+    if (k->n_issuers > BM_ISSUERS_KEPT)
+        bm_cache_drop(k);
     if (rc == BM_OK)
         rc = look(k, bm_store_version(k->store), e);
     if (rc != BM_OK)

@@ -22,6 +22,7 @@ struct bm_issuer {
     size_t n_chain;
     struct bm_buf chain[BM_CHAIN_MAX]; /* this one first, root last; DER */
     struct bm_crl_parts crl;
+    struct bm_issuer *next;            /* in the same slot of the cache */
 };
 
 /* A production line: what all devices of one batch have in common. */
@@ -37,6 +38,7 @@ struct bm_line {
     struct bm_line_service {
         struct bm_service row;
         struct bm_profile *profile; /* its own, or NULL: the line's */
+        struct bm_issuer *issuer;   /* its own, or the line's; NULL: its own is revoked */
     } services[BM_SERVICES_MAX];
 };
 
@@ -50,7 +52,8 @@ struct bm_ra;      /* scep.h: the key and certificate that speak SCEP for a CA *
 struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
-#define BM_CACHE_SLOTS 256 /* issuers and lines each, direct-mapped by id */
+#define BM_CACHE_SLOTS 256   /* issuers and lines each, by id; a slot has one line, and any number of issuers */
+#define BM_ISSUERS_KEPT 1024 /* more of them are forgotten when the next transaction begins */
 
 struct bm_used_challenge {
     uint8_t random[16];
@@ -95,6 +98,7 @@ struct bm_keeper {
     struct bm_buf secret;
     struct bm_key *log_key;
     struct bm_issuer *issuers[BM_CACHE_SLOTS];
+    size_t n_issuers;
     struct bm_line *lines[BM_CACHE_SLOTS];
     struct bm_import *imports[BM_IMPORTS_MAX];
     struct bm_revocation *revocation;
@@ -148,7 +152,7 @@ const char *bm_host_meta(const struct bm_keeper *k, const char *what, char ret[B
 BM_MUST_USE enum bm_rc bm_host_publish_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_host_fetch_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
 
-/* cache.c: lent until the next bm_cache_drop() */
+/* cache.c: lent until the next bm_cache_drop(); a line, until the next one is asked for */
 BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e); /* tls_cert.c */
 BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
@@ -212,6 +216,11 @@ bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]); /* of a n
 /* Before the first credential is written; afterwards only the disk may fail. */
 BM_MUST_USE enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct bm_proven *who, int64_t now,
                                      struct bm_error *e);
+
+/* pop.c: does the request say which TLS connection it was made for (RFC 7030 section 3.5)? BM_DENIED "pop-unlinked" when it should and does
+ * not, "pop-mismatch" when it is another one. dry: there is no connection. */
+BM_MUST_USE enum bm_rc bm_pop_check(const struct bm_enrol *c, const struct bm_policy *p, const struct bm_csr *csr, bool dry,
+                                    struct bm_error *e);
 
 /* approval.c: what a person has to approve, docs/approval.md. check: wanted[i] has service_id and the key's digest; on BM_OK all of them are
  * approved, and their ids are for bm_approval_use(). BM_AGAIN "approval-pending", BM_DENIED "approval-denied", BM_LIMIT "approval-limit": the
@@ -411,6 +420,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_default);
 BM_ADMIN_HANDLER(bm_admin_ca_set);
 BM_ADMIN_HANDLER(bm_admin_ca_rotate);
 BM_ADMIN_HANDLER(bm_admin_ca_retire);
+BM_ADMIN_HANDLER(bm_admin_ca_rollover);
 BM_ADMIN_HANDLER(bm_admin_ca_upstream);
 BM_ADMIN_HANDLER(bm_admin_approval_list);
 BM_ADMIN_HANDLER(bm_admin_approval_approve);
@@ -513,6 +523,7 @@ struct bm_ca_spec {
     const char *name, *parent, *alg, *profile, *organisation; /* parent NULL: a self-signed root */
     const char *key;                                          /* URI of one in a token; NULL: a file here */
     bool existing_key;                                        /* it is there already; alg does not count */
+    struct bm_rd subject;                                     /* whole Name; empty: the profile's */
 };
 /* O= of a CA's subject, for those below and after it; "" when it has none. */
 void bm_ca_organisation(const struct bm_ca *ca, char ret[65]);
@@ -522,5 +533,9 @@ BM_MUST_USE enum bm_rc bm_ca_key(struct bm_keeper *k, const struct bm_ca_spec *s
 BM_MUST_USE enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e); /* of a new one */
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);
+/* ca_rollover.c: this CA's root as certified by others, for those who know only an older or a newer one. Appends nothing when it never had
+ * another key. */
+BM_MUST_USE enum bm_rc bm_ca_links_pem(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, struct bm_buf *pem,
+                                       struct bm_error *e);
 
 #endif

@@ -101,6 +101,8 @@ static enum bm_rc take_member(struct bm_policy *p, const char *member, const jso
         return take_bool(v, member, &p->renew_expired, e);
     if (strcmp(member, "approval") == 0)
         return take_approval(v, member, &p->approval, e);
+    if (strcmp(member, "pop_linked") == 0)
+        return take_bool(v, member, &p->pop_linked, e);
     if (strcmp(member, "birth_certificate") == 0)
         return take_bool(v, member, &p->birth_certificate, e);
     if (strcmp(member, "server_keygen") == 0)

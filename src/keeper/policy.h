@@ -8,6 +8,7 @@
  *    "renew_after_percent": 66,                of the validity, 10 to 95
  *    "renew_expired": true,                    a device whose certificate has run out may enrol again with its IDevID key (always) or with the expired certificate's own key (this)
  *    "approval": false,                        "first": a person approves the first certificate; "always": each one (docs/approval.md)
+ *    "pop_linked": false,                      EST requests must name the TLS connection they come over (docs/est.md)
  *    "birth_certificate": false,               require that the device shows a birth certificate of a trusted chip maker
  *    "server_keygen": false,                   may its devices have their keys made here? (docs/codes.md, "Keys made by the server")
  *    "server_keygen_encrypted": false,         and then only encrypted to a key of the device
@@ -29,8 +30,8 @@ struct bm_policy {
     char profile[BM_NAME_LEN], ca[BM_NAME_LEN];
     int renew_after_percent;
     enum bm_approval_when approval;
-    bool renew_expired, birth_certificate, self_registration, server_keygen, server_keygen_encrypted, revoke_unconfirmed,
-        voucher_logged, voucher_nonceless;
+    bool renew_expired, birth_certificate, pop_linked, self_registration, server_keygen, server_keygen_encrypted,
+        revoke_unconfirmed, voucher_logged, voucher_nonceless;
     int64_t voucher_life_s;
 };
 BM_MUST_USE enum bm_rc bm_policy_parse(struct bm_rd json, struct bm_policy *ret, struct bm_error *e);

@@ -174,5 +174,6 @@ enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *chai
     bm_pem_write(chain_pem, "CERTIFICATE", bm_buf_rd(&c.cert));
     for (size_t i = 0; i + 1 < by->n_chain; i++) /* the root stays at home: clients have it or do not trust it */
         bm_pem_write(chain_pem, "CERTIFICATE", bm_buf_rd(&by->chain[i]));
-    return bm_buf_check(chain_pem, e);
+    rc = bm_ca_links_pem(k, by, now, chain_pem, e);
+    return rc == BM_OK ? bm_buf_check(chain_pem, e) : rc;
 }

@@ -70,6 +70,7 @@ static void put_evidence(struct bm_buf *out, const struct bm_evidence *v)
     bm_buf_vec(out, v->handshake);
     bm_buf_vec(out, v->verify);
     bm_buf_vec(out, v->code);
+    bm_buf_vec(out, v->binding);
 }
 
 static bool get_evidence(struct bm_rd *in, struct bm_evidence *v)
@@ -78,7 +79,7 @@ static bool get_evidence(struct bm_rd *in, struct bm_evidence *v)
            get_list(in, v->chain, BM_TLS_CLIENT_CERTS_MAX, BM_CERT_MAX, &v->n_chain) && bm_rd_vec(in, BM_SPKI_MAX, &v->spki) &&
            bm_rd_vec(in, BM_CHALLENGE_LEN, &v->challenge) && bm_rd_vec(in, BM_SIGNATURE_MAX, &v->signature) &&
            bm_rd_vec(in, BM_HANDSHAKE_MAX, &v->handshake) && bm_rd_vec(in, BM_HANDSHAKE_VERIFY_MAX, &v->verify) &&
-           bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code);
+           bm_rd_vec(in, BM_CODE_TYPED_MAX, &v->code) && bm_rd_vec(in, BM_BINDING_MAX, &v->binding);
 }
 
 void bm_enrol_write(struct bm_buf *out, const struct bm_enrol *c)
@@ -241,6 +242,7 @@ void bm_view_write(struct bm_buf *out, const struct bm_view *v)
     for (size_t i = 0; i < v->n_labels; i++) {
         bm_buf_vec(out, v->labels[i].label);
         bm_buf_vec(out, v->labels[i].csrattrs);
+        bm_buf_uint(out, 8, v->labels[i].cas);
     }
     bm_buf_vec(out, v->tls_chain_pem);
     bm_buf_vec(out, v->tls_key);
@@ -255,7 +257,8 @@ enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *
               get_count(&in, BM_VIEW_LABELS_MAX, &ret->n_labels);
 
     for (size_t i = 0; ok && i < ret->n_labels; i++)
-        ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, 1024, &ret->labels[i].csrattrs);
+        ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, BM_CSRATTRS_MAX, &ret->labels[i].csrattrs) &&
+             bm_rd_u64(&in, &ret->labels[i].cas);
     ok = ok && bm_rd_vec(&in, BM_COMMAND_MAX, &ret->tls_chain_pem) && bm_rd_vec(&in, BM_CERT_MAX, &ret->tls_key) &&
          bm_rd_vec(&in, BM_HANDSHAKE_NONCE_LEN, &ret->nonce) && bm_rd_u8(&in, &api) && api <= 1;
     ret->api = api != 0;

@@ -46,6 +46,7 @@ struct bm_evidence {
     struct bm_rd challenge, signature; /* raw signature form, or the MAC */
     struct bm_rd handshake, verify;    /* TLS: the handshake's messages, and the client's CertificateVerify */
     struct bm_rd code;                 /* as it was typed */
+    struct bm_rd binding;              /* of the TLS connection, as the worker has it (pop.c), or empty */
     bool proven; /* never on the wire: the keeper itself has verified a message with this request in it, signed by the key above */
 };
 
@@ -119,10 +120,11 @@ BM_MUST_USE enum bm_rc bm_status_parse(struct bm_rd in, struct bm_status *ret, s
 struct bm_view {
     uint64_t version;
     size_t n_cas;
-    struct bm_rd cas[BM_VIEW_CAS_MAX]; /* EST cacerts: active CA certificates, roots first; DER */
+    struct bm_rd cas[BM_VIEW_CAS_MAX]; /* EST cacerts: active CA certificates, roots first, and links between roots; DER */
     size_t n_labels;
     struct bm_view_label {            /* EST labels: "" is the default; others are service names */
         struct bm_rd label, csrattrs; /* DER CsrAttrs */
+        uint64_t cas;                 /* which of the above its cacerts tells of: bit i for cas[i] */
     } labels[BM_VIEW_LABELS_MAX];
     struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
     struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */

@@ -47,6 +47,7 @@ struct bm_csr {
     struct bm_rd spki;
     struct bm_rd san;                /* as in bm_cert, from extensionRequest, or empty */
     struct bm_rd challenge_password; /* contents, or empty */
+    struct bm_rd identity_linking;   /* the same of estIdentityLinking (RFC 7894), which is for nothing but RFC 7030 section 3.5 */
     /* For a key that somebody else makes (RFC 7030 section 4.4.1), or empty: contents of the OCTET STRINGs, of the SEQUENCE */
     struct bm_rd decrypt_key_id, asymmetric_key_id, smime_capabilities;
 };
@@ -81,7 +82,9 @@ const char *bm_profile_name(const struct bm_profile *p);
 /* Does it take keys of this kind? BM_DENIED "key-algorithm". */
 BM_MUST_USE enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct bm_rd spki, struct bm_error *e);
 /* The DER CsrAttrs (RFC 7030 section 4.5, RFC 8951) that tell a client what key and hash to use. */
-BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e);
+/* linked: a challengePassword that links the request to its connection is wanted (RFC 7030 section 3.5). A profile with csr_template adds
+ * the same as a template (RFC 9908 section 3.4). */
+BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, bool linked, struct bm_buf *ret_der, struct bm_error *e);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
  * "batch-ca", "manifest-signer", "ocsp-signing", "cmp-signing", "masa-ca", "masa-signing", "registrar". A NULL-named row ends the table. */
 struct bm_profile_builtin {
@@ -108,6 +111,8 @@ struct bm_issue {
     int64_t now, not_after_max;
     struct bm_rd crl_url; /* where this certificate's part of the CA's list is, in place of what the profile says; or empty */
     bool no_signature;    /* for looking at only: all checks, and in the place of the signature one zero byte */
+    struct bm_rd
+        subject; /* whole Name in place of the profile's; it may be the issuer's own: a self-issued certificate, RFC 5280 section 3.2 */
 };
 BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before,
                                      int64_t *ret_not_after, struct bm_error *e);

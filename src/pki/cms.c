@@ -1,5 +1,23 @@
 #include "pki/impl.h"
 
+/* A SET OF in DER has its elements in order of their bytes (X.690 section 11.6). The same bytes twice: by place. */
+static bool stands_before(const struct bm_rd *a, const struct bm_rd *b)
+{
+    int order = memcmp(a->p, b->p, a->n < b->n ? a->n : b->n);
+
+    return order != 0 ? order < 0 : a->n != b->n ? a->n < b->n : a < b;
+}
+
+static const struct bm_rd *next_of(const struct bm_rd *certs, size_t n, const struct bm_rd *last)
+{
+    const struct bm_rd *found = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if ((last == NULL || stands_before(last, &certs[i])) && (found == NULL || stands_before(&certs[i], found)))
+            found = &certs[i];
+    return found;
+}
+
 /* ContentInfo { id-signedData, [0] SignedData { 1, SET {}, { id-data }, [0] certificates, SET {} } }, RFC 5652 section 5.1 and 5.2:
  * the degenerate case without signers. */
 enum bm_rc bm_cms_certs(const struct bm_rd *certs, size_t n, struct bm_buf *ret_der, struct bm_error *e)
@@ -27,8 +45,8 @@ enum bm_rc bm_cms_certs(const struct bm_rd *certs, size_t n, struct bm_buf *ret_
     if (w.bad)
         return bm_fail(e, BM_LIMIT, "certificates of %zu bytes", total);
     bm_buf_put(ret_der, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
-    for (size_t i = 0; i < n; i++)
-        bm_buf_put(ret_der, certs[i].p, certs[i].n);
+    for (const struct bm_rd *c = next_of(certs, n, NULL); c != NULL; c = next_of(certs, n, c))
+        bm_buf_put(ret_der, c->p, c->n);
     bm_buf_put(ret_der, after, sizeof after);
     return bm_buf_check(ret_der, e);
 }

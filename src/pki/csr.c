@@ -4,6 +4,7 @@ enum { CSR_ATTRIBUTES_MAX = 16, CHALLENGE_PASSWORD_MAX = 255, KEY_ID_MAX = 64 };
 
 static const struct bm_rd oid_extension_request = BM_LIT(OID_EXTENSION_REQUEST);
 static const struct bm_rd oid_challenge_password = BM_LIT(OID_CHALLENGE_PASSWORD);
+static const struct bm_rd oid_identity_linking = BM_LIT(OID_EST_IDENTITY_LINKING);
 static const struct bm_rd oid_decrypt_key_id = BM_LIT(OID_DECRYPT_KEY_ID);
 static const struct bm_rd oid_asymmetric_key_id = BM_LIT(OID_ASYMM_DECRYPT_KEY_ID);
 static const struct bm_rd oid_smime_capabilities = BM_LIT(OID_SMIME_CAPABILITIES);
@@ -33,13 +34,22 @@ static bool extension_request(struct bm_rd value, struct bm_csr *c)
 }
 
 /* A DirectoryString in practice; RFC 2985 section 5.4.1. */
-static bool challenge_password(struct bm_rd value, struct bm_csr *c)
+static bool directory_string(struct bm_rd value, struct bm_rd *ret)
 {
     uint8_t tag;
 
-    return bm_der_any(&value, &tag, &c->challenge_password, NULL) && value.n == 0 &&
-           c->challenge_password.n <= CHALLENGE_PASSWORD_MAX &&
+    return bm_der_any(&value, &tag, ret, NULL) && value.n == 0 && ret->n <= CHALLENGE_PASSWORD_MAX &&
            (tag == BM_DER_UTF8 || tag == BM_DER_PRINTABLE || tag == BM_DER_IA5);
+}
+
+static bool challenge_password(struct bm_rd value, struct bm_csr *c)
+{
+    return directory_string(value, &c->challenge_password);
+}
+
+static bool identity_linking(struct bm_rd value, struct bm_csr *c)
+{
+    return directory_string(value, &c->identity_linking) && c->identity_linking.n != 0;
 }
 
 static bool key_id(struct bm_rd value, struct bm_rd *ret)
@@ -75,9 +85,9 @@ static const struct {
     const struct bm_rd *oid;
     bool (*read)(struct bm_rd value, struct bm_csr *c);
 } known[] = {
-    { &oid_extension_request, extension_request },   { &oid_challenge_password, challenge_password },
-    { &oid_decrypt_key_id, decrypt_key_id },         { &oid_asymmetric_key_id, asymmetric_key_id },
-    { &oid_smime_capabilities, smime_capabilities },
+    { &oid_extension_request, extension_request }, { &oid_challenge_password, challenge_password },
+    { &oid_decrypt_key_id, decrypt_key_id },       { &oid_asymmetric_key_id, asymmetric_key_id },
+    { &oid_identity_linking, identity_linking },   { &oid_smime_capabilities, smime_capabilities },
 };
 
 /* Attribute ::= SEQUENCE { type OID, values SET OF ANY }. seen: bit per row of known[]; all are single-valued. */

@@ -89,6 +89,8 @@ const char *bm_name_spec_type(const struct bm_name_spec *s, size_t i); /* "CN" *
 /* Whole Name. */
 BM_MUST_USE enum bm_rc bm_name_write(struct bm_derw *w, const struct bm_name_spec *s, const struct bm_subject_words *words,
                                      struct bm_error *e);
+/* The same as a NameTemplate (RFC 9908 section 3.4): text that is the same in each certificate is a value, the rest has none. */
+void bm_name_template_write(struct bm_derw *w, const struct bm_name_spec *s);
 /* SEQUENCE of RDNs, each with well-formed attributes; `name` is the whole Name. */
 bool bm_name_valid(struct bm_rd name);
 bool bm_printable_ok(struct bm_rd v);
@@ -112,6 +114,7 @@ struct bm_profile {
     size_t n_san;
     const char *keys[BM_PROFILE_KEYS_MAX]; /* as in bm_spki.alg; static storage */
     size_t n_keys;
+    bool csr_template;   /* csrattrs has a template, RFC 9908 */
     uint8_t hw_type[32]; /* contents of the OID */
     size_t hw_type_len;
     uint8_t fixed[2048]; /* the extensions that are the same in each certificate, DER */

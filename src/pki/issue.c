@@ -71,6 +71,8 @@ static enum bm_rc issuer_check(const struct bm_issue *i, struct bm_error *e)
         return BM_OK;
     if (!ca->ca || (ca->has_key_usage && (ca->key_usage & BM_KU_CERT_SIGN) == 0))
         return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's certificate is not a CA's");
+    if (bm_rd_eq(i->subject, ca->subject)) /* self-issued, so it does not count (section 4.2.1.9) */
+        return BM_OK;
     if (i->profile->ca && (ca->path_len == 0 || (ca->path_len > 0 && i->profile->path_len >= ca->path_len)))
         return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's path length %d leaves no room for certificate profile '%s'",
                          ca->path_len, i->profile->name);
@@ -179,9 +181,10 @@ static enum bm_rc tbs_write(struct bm_derw *w, const struct bm_issue *i, struct 
     uint8_t name[BM_NAME_DER_MAX];
     struct bm_derw n = bm_derw_of(name, sizeof name);
     size_t mark = bm_derw_mark(w);
-    enum bm_rc rc = bm_name_write(&n, &i->profile->subject, i->words, e);
+    enum bm_rc rc = i->subject.n == 0 ? bm_name_write(&n, &i->profile->subject, i->words, e) : BM_OK;
 
-    if (rc == BM_OK && i->issuer_cert != NULL &&
+    bm_derw_put(&n, i->subject);
+    if (rc == BM_OK && i->issuer_cert != NULL && i->subject.n == 0 &&
         bm_rd_eq(bm_derw_rd(&n), i->issuer_cert->subject)) /* it would pass for self-issued */
         rc = bm_refuse(e, BM_DENIED, "profile-template", "certificate profile '%s' gives the issuer's own name", i->profile->name);
     if (rc == BM_OK)

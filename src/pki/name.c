@@ -184,6 +184,25 @@ enum bm_rc bm_name_write(struct bm_derw *w, const struct bm_name_spec *s, const 
     return w->bad ? bm_fail(e, BM_LIMIT, "subject: over %d bytes", BM_NAME_DER_MAX) : BM_OK;
 }
 
+void bm_name_template_write(struct bm_derw *w, const struct bm_name_spec *s)
+{
+    size_t mark = bm_derw_mark(w);
+
+    for (size_t i = 0; i < s->n; i++) {
+        const struct bm_attribute_type *t = s->at[i].type;
+        struct bm_rd text = bm_rd_str(s->at[i].text);
+        size_t rdn = bm_derw_mark(w);
+
+        if (memchr(text.p, '{', text.n) == NULL)
+            bm_derw_tlv(w, t->tag, text);
+        bm_derw_tlv(w, BM_DER_OID, t->oid);
+        bm_derw_end(w, rdn, BM_DER_SEQUENCE);
+        bm_derw_end(w, rdn, BM_DER_SET);
+    }
+    if (s->n != 0) /* no requirements on the name: no name */
+        bm_derw_end(w, mark, BM_DER_SEQUENCE);
+}
+
 static bool attribute_next(struct bm_rd *set, struct bm_rd *ret_oid, struct bm_rd *ret_value)
 {
     struct bm_rd attribute;

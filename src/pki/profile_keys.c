@@ -26,26 +26,3 @@ const struct profile_key *profile_key_find(const char *alg)
             return &profile_keys[i];
     return NULL;
 }
-
-/* CsrAttrs ::= SEQUENCE OF AttrOrOID: the key we should like, RFC 7030 section 4.5.2 in the ASN.1 of RFC 8951. */
-enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, struct bm_buf *ret_der, struct bm_error *e)
-{
-    const struct profile_key *k = profile_key_find(p->keys[0]);
-    uint8_t room[128];
-    struct bm_derw w = bm_derw_of(room, sizeof room);
-    size_t mark = bm_derw_mark(&w), m;
-
-    if (k == NULL)
-        return bm_fail(e, BM_BUG, "profile '%s' has no key we know", p->name);
-    if (k->signature.n != 0)
-        bm_derw_tlv(&w, BM_DER_OID, k->signature);
-    m = bm_derw_mark(&w);
-    if (k->params.n != 0)
-        bm_derw_tlv(&w, BM_DER_SET, k->params);
-    bm_derw_tlv(&w, BM_DER_OID, k->oid);
-    if (k->params.n != 0)
-        bm_derw_end(&w, m, BM_DER_SEQUENCE);
-    bm_derw_end(&w, mark, BM_DER_SEQUENCE);
-    bm_buf_put(ret_der, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
-    return bm_buf_check(ret_der, e);
-}

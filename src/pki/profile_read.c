@@ -279,6 +279,13 @@ static enum bm_rc read_must_staple(struct draft *d, const json_t *v, struct bm_e
     return BM_OK;
 }
 
+static enum bm_rc read_csr_template(struct draft *d, const json_t *v, struct bm_error *e)
+{
+    (void)v, (void)e;
+    d->p->csr_template = true;
+    return BM_OK;
+}
+
 /* Order does not matter: a member reads only itself. */
 static const struct member {
     const char *name;
@@ -302,6 +309,7 @@ static const struct member {
     { "ocsp_nocheck", JSON_TRUE, read_ocsp_nocheck },
     { "must_staple", JSON_TRUE, read_must_staple },
     { "masa_url", JSON_STRING, read_masa_url },
+    { "csr_template", JSON_TRUE, read_csr_template },
 };
 
 static const struct member *member_find(const char *name)

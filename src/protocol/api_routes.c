@@ -50,6 +50,7 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "cas/*/import", "name", "ca.import", "Take in the certificate of a CA that was requested"),
     WRITE(POST, "cas/*/retire", "name", "ca.retire", "Retire a CA that has handed over and has nothing valid left"),
     WRITE(POST, "cas/*/default", "name", "ca.default", "Choose the CA for products and batches that name none"),
+    WRITE(POST, "cas/*/rollover", "name", "ca.rollover", "Make a new key for a root, each certified by the other"),
     READ("cas/*/crl", "name", "crl.show", "Show a CA's revocation list: number, times, entries"),
     READ("cas/*/crl/pem", "name", "crl.export", "A CA's revocation list as PEM"),
 

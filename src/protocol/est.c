@@ -75,12 +75,18 @@ enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, s
                           struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_FRAME_MAX };
+    const struct bm_view_label *l = find_label(q, v);
+    struct bm_rd certs[BM_VIEW_CAS_MAX];
+    size_t n = 0;
     enum bm_rc rc;
 
     (void)answer;
-    if (find_label(q, v) == NULL)
+    if (l == NULL)
         return no_label(q, e);
-    rc = bm_cms_certs(v->cas, v->n_cas, &der, e);
+    for (size_t i = 0; i < v->n_cas; i++)
+        if ((l->cas >> i & 1) != 0)
+            certs[n++] = v->cas[i];
+    rc = bm_cms_certs(certs, n, &der, e);
     if (rc == BM_OK)
         put_base64(r, bm_buf_rd(&der), line_len_for(q->user_agent), "application/pkcs7-mime");
     return rc;
@@ -96,6 +102,14 @@ enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, 
         return no_label(q, e);
     put_base64(r, l->csrattrs, line_len_for(q->user_agent), "application/csrattrs");
     return BM_OK;
+}
+
+enum bm_rc bm_est_fullcmc(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e)
+{
+    (void)q, (void)v, (void)answer, (void)r;
+    return bm_refuse(e, BM_USAGE, "not-implemented",
+                     "Full CMC is not spoken here; use simpleenroll, simplereenroll or serverkeygen");
 }
 
 /* --- who is it ---------------------------------------------------------------------------------------------------------------------------- */
@@ -153,6 +167,7 @@ static enum bm_rc take_evidence(const struct bm_request *q, struct credentials *
         .n_chain = q->n_client_chain,
         .handshake = q->handshake,
         .verify = q->verify,
+        .binding = q->binding,
     };
     memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);
     if (c->reenrol && q->client_cert.n == 0)

@@ -1,4 +1,5 @@
-/* Enrolment over Secure Transport: RFC 7030 with RFC 8951. Labels are service names (RFC 7030 section 3.2.2). */
+/* Enrolment over Secure Transport: RFC 7030 with RFC 8951. Labels are service names (RFC 7030 section 3.2.2): each may have a
+ * profile and a CA of its own. */
 #ifndef BM_PROTOCOL_EST_H
 #define BM_PROTOCOL_EST_H
 
@@ -8,6 +9,9 @@ enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, s
                           struct bm_error *e);
 enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                            struct bm_error *e);
+/* RFC 7030 section 4.3: OPTIONAL, and not here. */
+enum bm_rc bm_est_fullcmc(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                          struct bm_error *e);
 enum bm_rc bm_est_enroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_est_reenroll(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 /* Text; 202 for what waits for approval. The second: a 401 says that a one-time code would do (RFC 7030 section 3.2.3). */

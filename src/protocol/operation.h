@@ -27,6 +27,7 @@ struct bm_request {
     struct bm_rd client_chain[BM_TLS_CLIENT_CERTS_MAX];
     size_t n_client_chain;
     struct bm_rd handshake, verify; /* what proves that it holds the certificate's key: pki/handshake.h */
+    struct bm_rd binding; /* of the TLS connection: tls-unique (RFC 5929) with TLS 1.2, tls-exporter (RFC 9266) with 1.3 */
 };
 
 struct bm_response {

@@ -47,6 +47,15 @@ static enum bm_rc fill_certs(struct conn *c, struct bm_error *e)
     return BM_OK;
 }
 
+/* Once for a connection, and only for what can make use of it. */
+static enum bm_rc fill_binding(struct conn *c, struct bm_error *e)
+{
+    enum bm_rc rc = c->certs.binding_len == 0 ? bm_tls_binding(c->ssl, &c->certs, e) : BM_OK;
+
+    c->x.q.binding = bm_rd_of(c->certs.binding, rc == BM_OK ? c->certs.binding_len : 0);
+    return rc;
+}
+
 static void on_answer(void *arg, uint8_t type, struct bm_rd payload)
 {
     struct conn *c = arg;
@@ -87,6 +96,8 @@ static enum next dispatch(struct conn *c)
     struct bm_error e = { 0 };
     enum bm_rc rc = bm_route_wants_cert(&c->x) ? fill_certs(c, &e) : BM_OK;
 
+    if (rc == BM_OK && c->ssl != NULL && bm_route_wants_binding(&c->x))
+        rc = fill_binding(c, &e);
     c->asked_us = bm_clock_steady_us();
     log_asked(c);
     if (rc != BM_OK)

@@ -192,6 +192,12 @@ bool bm_route_wants_cert(const struct bm_exchange *x)
     return x->op != NULL && (x->op->client_cert || x->op->command != 0);
 }
 
+/* EST alone has requests that name their connection (RFC 7030 section 3.5). */
+bool bm_route_wants_binding(const struct bm_exchange *x)
+{
+    return x->op != NULL && x->op->command == BM_CMD_ENROL && strcmp(x->op->protocol, "est") == 0;
+}
+
 static void fill_request(struct bm_exchange *x, const struct bm_http *h)
 {
     struct bm_request *q = &x->q;

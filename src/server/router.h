@@ -42,6 +42,7 @@ enum bm_route {
 BM_MUST_USE enum bm_rc bm_route_head(struct bm_exchange *x, struct bm_http *h);
 /* True when the operation wants to know the client's certificate; the caller fills in q.client_cert and q.client_chain. */
 bool bm_route_wants_cert(const struct bm_exchange *x);
+bool bm_route_wants_binding(const struct bm_exchange *x);
 /* After BM_HTTP_DONE. payload: appended to. */
 enum bm_route bm_route_request(const struct bm_router *router, struct bm_exchange *x, struct bm_http *h, struct bm_buf *payload);
 /* The keeper's frame for it: type and payload. */

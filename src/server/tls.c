@@ -116,6 +116,21 @@ void bm_tls_peer_done(struct bm_tls_peer *p)
     bm_buf_done(&p->verify);
 }
 
+/* --- what names the connection ------------------------------------------------------------------------------------------------- */
+/* tls-unique is the first Finished of the handshake. No session is resumed here, so that is the client's. */
+enum bm_rc bm_tls_binding(SSL *ssl, struct bm_tls_peer *peer, struct bm_error *e)
+{
+    static const char label[] = "EXPORTER-Channel-Binding"; /* RFC 9266 section 2: no context, 32 bytes */
+
+    if (SSL_version(ssl) >= TLS1_3_VERSION)
+        peer->binding_len = SSL_export_keying_material(ssl, peer->binding, 32, label, sizeof label - 1, NULL, 0, 0) == 1 ? 32 : 0;
+    else
+        peer->binding_len = SSL_get_peer_finished(ssl, peer->binding, sizeof peer->binding);
+    if (peer->binding_len == 0 || peer->binding_len > sizeof peer->binding)
+        return ssl_fail(e, "TLS channel binding");
+    return BM_OK;
+}
+
 /* --- the nonce in every handshake ----------------------------------------------------------------------------------------------- */
 
 static void free_nonce(void *parent, void *p, CRYPTO_EX_DATA *ad, int at, long argl, void *argp)

@@ -24,6 +24,8 @@ struct bm_tls_peer {
     size_t n;
     size_t end[1 + BM_TLS_CLIENT_CERTS_MAX];
     struct bm_buf transcript, verify; /* handshake messages, and the client's CertificateVerify */
+    uint8_t binding[BM_BINDING_MAX];  /* bm_tls_binding() */
+    size_t binding_len;
 };
 void bm_tls_peer_done(struct bm_tls_peer *p);
 /* A server side over io; both io and peer have to outlive it. NULL: out of memory. */
@@ -31,5 +33,9 @@ SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io, struct bm_tls_peer *peer);
 /* After the handshake: DER of the client's certificate and what came after it, appended to `der`; none: n stays 0. BM_LIMIT also when the
  * handshake was too long to be kept. */
 BM_MUST_USE enum bm_rc bm_tls_peer_certs(const SSL *ssl, struct bm_tls_peer *ret, struct bm_error *e);
+
+/* What both ends of this connection know and nobody else: tls-unique (RFC 5929) with TLS 1.2, tls-exporter (RFC 9266) with 1.3; into
+ * peer->binding. BM_BUG when OpenSSL has none. */
+BM_MUST_USE enum bm_rc bm_tls_binding(SSL *ssl, struct bm_tls_peer *peer, struct bm_error *e);
 
 #endif

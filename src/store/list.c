@@ -68,8 +68,8 @@ static const struct kind kinds[] = {
       { { "name", AS_TEXT }, { "profile", AS_JSON } },
       { { "name", "name = ?", BY_TEXT } } },
     { "service",
-      "SELECT v.id, v.name, v.title, v.kind, v.profile, v.endpoints, o.name, v.created_at FROM service v LEFT JOIN org o ON o.id = "
-      "v.org_id",
+      "SELECT v.id, v.name, v.title, v.kind, v.profile, v.endpoints, o.name, c.name, v.created_at FROM service v"
+      " LEFT JOIN org o ON o.id = v.org_id LEFT JOIN ca c ON c.id = v.ca_id",
       "v.id",
       { { "name", AS_TEXT },
         { "title", AS_TEXT },
@@ -77,6 +77,7 @@ static const struct kind kinds[] = {
         { "profile", AS_TEXT },
         { "endpoints", AS_JSON },
         { "org", AS_TEXT },
+        { "ca", AS_TEXT },
         { "created_at", AS_TIME } },
       { { "name", "v.name = ?", BY_TEXT }, { "kind", "v.kind = ?", BY_TEXT } },
       { [BM_SCOPE_SERVICE] = "v.org_id = ?" } },

@@ -157,6 +157,17 @@ BM_MUST_USE enum bm_rc bm_ca_set_revoked(struct bm_store *s, int64_t id, int rea
 typedef enum bm_rc bm_ca_fn(void *arg, const struct bm_ca *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_ca_each(struct bm_store *s, bm_ca_fn *fn, void *arg, struct bm_error *e); /* by id: parents first */
 
+/* A root's old and new key, each certified by the other: RFC 9810 section 4.4. */
+struct bm_ca_link {
+    int64_t id, ca_id, by_id; /* whose key is in it; who signed it */
+    int64_t created_at;
+    struct bm_buf cert; /* DER */
+};
+void bm_ca_link_done(struct bm_ca_link *l);
+BM_MUST_USE enum bm_rc bm_ca_link_put(struct bm_store *s, struct bm_ca_link *l, struct bm_error *e);
+typedef enum bm_rc bm_ca_link_fn(void *arg, const struct bm_ca_link *l, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_link_each(struct bm_store *s, bm_ca_link_fn *fn, void *arg, struct bm_error *e); /* by id */
+
 /* --- certificate profiles, services, products, batches ------------------------------------------------------------------------ */
 BM_MUST_USE enum bm_rc bm_profile_put(struct bm_store *s, const char *name, struct bm_rd json, struct bm_error *e); /* or replace */
 BM_MUST_USE enum bm_rc bm_profile_get(struct bm_store *s, const char *name, struct bm_buf *ret_json, struct bm_error *e);

@@ -108,7 +108,7 @@ def test_csrattrs(server, tmp_path):
     (EST + "/cacerts", 404, "no-such-path"),
     (EST, 404, "no-such-path"),
     (EST + "cacerts/", 404, "no-such-path"),
-    (EST + "fullcmc", 404, "no-such-path"),
+    (EST + "fullcmc", 405, "method-not-allowed"),
     (EST + "simpleenroll", 405, "method-not-allowed"),
     (EST + "%63acerts", 404, "no-such-path"),
     (EST + "n%0aowhere/cacerts", 404, "unknown-label"),

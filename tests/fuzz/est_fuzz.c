@@ -30,6 +30,7 @@ static void answer(const struct bm_request *q)
     struct bm_response r = { .body.max = BM_FRAME_MAX };
 
     v.labels[0].csrattrs = q->body;
+    v.labels[0].cas = 1;
     must(bm_est_csrattrs(q, &v, q->body, &r, NULL) == (q->label.n == 0 ? BM_OK : BM_NOTFOUND));
     (void)!bm_est_certs(q, &v, q->body, &r, NULL);
     r.body.n = 0;

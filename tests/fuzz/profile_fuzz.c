@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         must(e.rc == BM_USAGE || e.rc == BM_LIMIT);
         return 0;
     }
-    must(bm_profile_csrattrs(profile, &attrs, NULL) == BM_OK);
+    must(bm_profile_csrattrs(profile, true, &attrs, NULL) == BM_OK);
     word = malloc(rest + 1);
     must(word != NULL);
     if (rest != 0)

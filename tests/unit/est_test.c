@@ -326,8 +326,8 @@ static void view_of(struct bm_view *v)
 {
     *v = (struct bm_view){ .n_cas = 2, .n_labels = 2 };
     v->cas[0] = v->cas[1] = bm_buf_rd(&cert);
-    v->labels[0] = (struct bm_view_label){ bm_rd_str(""), bm_rd_of("\x30\x00", 2) };
-    v->labels[1] = (struct bm_view_label){ bm_rd_str("mqtt"), bm_rd_of("\x30\x02\x05\x00", 4) };
+    v->labels[0] = (struct bm_view_label){ bm_rd_str(""), bm_rd_of("\x30\x00", 2), 3 };
+    v->labels[1] = (struct bm_view_label){ bm_rd_str("mqtt"), bm_rd_of("\x30\x02\x05\x00", 4), 3 };
 }
 
 static void questions(void **state)

@@ -58,7 +58,9 @@ static const struct {
     { BM_POST, "/onboard/v1/enrol/", NULL, NULL, false },
     { BM_POST, "/onboard/v2/enrol", NULL, NULL, false },
     { BM_POST, "/onboard/v1/*", NULL, NULL, false },
-    { BM_POST, EST "fullcmc", NULL, NULL, false },
+    { BM_POST, EST "fullcmc", "est-fullcmc", "", true },
+    { BM_POST, EST "mqtt/fullcmc", "est-fullcmc", "mqtt", true },
+    { BM_GET, EST "fullcmc", NULL, NULL, true },
 };
 
 static const struct bm_operation *find(enum bm_method method, struct bm_rd path, struct bm_request *q, bool *ret_known)

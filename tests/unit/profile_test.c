@@ -474,7 +474,7 @@ static void csrattrs(void **state)
 
         snprintf(json, sizeof json, "{\"validity\":\"30d\"," DS ",\"subject\":\"CN=a\",\"keys\":[\"%s\"]}", rows[i].key);
         p = profile_of(json);
-        assert_ok(bm_profile_csrattrs(p, &der, &err));
+        assert_ok(bm_profile_csrattrs(p, false, &der, &err));
         assert_true(bm_rd_eq(bm_buf_rd(&der), hex(rows[i].hex, room, sizeof room)));
         bm_profile_free(p);
     }

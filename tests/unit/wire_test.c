@@ -103,17 +103,10 @@ static void full_enrol(union any *v)
 
     *c = (struct bm_enrol){ .correlation = "ffffffffffffffff", .protocol = "abcdefghijklmno", .reenrol = true };
     memset(c->peer, ':', sizeof c->peer - 1);
-    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,
-                                        bytes(BM_CERT_MAX),
-                                        { { 0 } },
-                                        BM_TLS_CLIENT_CERTS_MAX,
-                                        bytes(BM_SPKI_MAX),
-                                        bytes(BM_CHALLENGE_LEN),
-                                        bytes(BM_SIGNATURE_MAX),
-                                        bytes(BM_HANDSHAKE_MAX),
-                                        bytes(BM_HANDSHAKE_VERIFY_MAX),
-                                        bytes(BM_CODE_TYPED_MAX),
-                                        false };
+    c->evidence = (struct bm_evidence){ BM_EVIDENCE_CHALLENGE,    bytes(BM_CERT_MAX),      { { 0 } },
+                                        BM_TLS_CLIENT_CERTS_MAX,  bytes(BM_SPKI_MAX),      bytes(BM_CHALLENGE_LEN),
+                                        bytes(BM_SIGNATURE_MAX),  bytes(BM_HANDSHAKE_MAX), bytes(BM_HANDSHAKE_VERIFY_MAX),
+                                        bytes(BM_CODE_TYPED_MAX), bytes(BM_BINDING_MAX),   false };
     for (size_t i = 0; i < BM_TLS_CLIENT_CERTS_MAX; i++)
         c->evidence.chain[i] = bytes(BM_CERT_MAX - i);
     c->claimed_udid = bytes(BM_UDID_LEN);
@@ -188,7 +181,7 @@ static void full_view(union any *v)
     for (size_t i = 0; i < BM_VIEW_CAS_MAX; i++)
         w->cas[i] = bytes(i == 3 ? BM_CERT_MAX : i);
     for (size_t i = 0; i < BM_VIEW_LABELS_MAX; i++)
-        w->labels[i] = (struct bm_view_label){ bytes(i), bytes(i == 5 ? 1024 : 3) };
+        w->labels[i] = (struct bm_view_label){ bytes(i), bytes(i == 5 ? BM_CSRATTRS_MAX : 3), i };
     w->tls_chain_pem = bytes(40000);
     w->tls_key = bytes(BM_CERT_MAX);
     w->nonce = bytes(BM_HANDSHAKE_NONCE_LEN);
