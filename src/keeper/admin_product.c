@@ -1,5 +1,6 @@
 /* Services, products and batches. */
 #include "keeper/internal.h"
+#include "keeper/upstream.h"
 
 #include "base/text.h"
 #include "factory/manifest.h"
@@ -95,6 +96,8 @@ static enum bm_rc take_ca(struct bm_keeper *k, const json_t *in, int64_t *id, st
 
     if (rc == BM_OK && ca.id != 0)
         rc = bm_issuer_get(k, ca.id, &i, e);
+    if (rc == BM_OK && ca.id != 0 && bm_ca_is_upstream(&ca))
+        rc = bm_fail(e, BM_USAGE, "'%s' is an upstream CA: a product or batch can name it, a service cannot", name);
     if (rc == BM_OK && name != NULL)
         *id = ca.id;
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "'ca'");

@@ -218,11 +218,11 @@ static enum bm_rc load_issuer(struct bm_keeper *k, struct bm_line *l, struct bm_
     enum bm_rc rc = ca_id != 0 ? bm_ca_follow(k, &ca_id, &until, e) : BM_OK;
 
     s->issuer = l->issuer;
-    if (rc != BM_OK || ca_id == 0 || is_compromised(k, ca_id))
-        return rc;
+    if (rc != BM_OK || ca_id == 0 || is_compromised(k, ca_id) || bm_ca_is_upstream(&l->issuer->row))
+        return rc; /* an upstream CA takes all requests of a message, or none */
     l->until = until < l->until ? until : l->until;
     rc = bm_issuer_get(k, ca_id, &s->issuer, e);
-    if (rc == BM_DENIED)
+    if (rc == BM_DENIED || (rc == BM_OK && bm_ca_is_upstream(&s->issuer->row)))
         s->issuer = NULL;
     return rc == BM_DENIED ? BM_OK : rc;
 }

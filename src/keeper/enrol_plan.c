@@ -180,7 +180,6 @@ void bm_plan_words(const struct bm_plan *p, const struct bm_order *o, char udid[
 
 static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now, struct bm_order *o, struct bm_error *e)
 {
-    struct bm_line *l = p->line;
     char udid[2 * BM_UDID_LEN + 1], crl_url[BM_CRL_URL_LEN];
     struct bm_subject_words words;
     struct bm_issue i = {
@@ -202,7 +201,7 @@ static enum bm_rc sign(struct bm_keeper *k, const struct bm_plan *p, int64_t now
     i.issuer_key = o->issuer->key;
     if (RAND_bytes(i.serial, sizeof i.serial) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
-    c->crl_part = bm_crl_part_of(l->issuer, i.serial, crl_url);
+    c->crl_part = bm_crl_part_of(o->issuer, i.serial, crl_url);
     i.crl_url = bm_rd_str(crl_url);
     c->cert.max = BM_CERT_MAX;
     rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
@@ -223,7 +222,8 @@ static enum bm_rc take_order(const struct bm_enrol *c, const struct bm_enrol_req
     o->profile = o->service != NULL && o->service->profile != NULL ? o->service->profile : p->line->profile;
     o->issuer = o->service != NULL ? o->service->issuer : p->line->issuer;
     if (rc == BM_OK && o->issuer == NULL)
-        rc = bm_refuse(e, BM_DENIED, "ca-revoked", "the CA of service '%s' is revoked", o->service->row.name);
+        rc = bm_refuse(e, BM_DENIED, "ca-revoked", "the CA of service '%s' is revoked, or issues nothing here",
+                       o->service->row.name);
     if (rc == BM_OK)
         rc = check_csr(c, &p->who, r, &o->csr, e);
     if (rc == BM_OK)
