@@ -22,7 +22,7 @@ struct bm_issuer {
     size_t n_chain;
     struct bm_buf chain[BM_CHAIN_MAX]; /* this one first, root last; DER */
     struct bm_crl_parts crl;
-    struct bm_issuer *next;            /* in the same slot of the cache */
+    struct bm_issuer *next; /* in the same slot of the cache */
 };
 
 /* A production line: what all devices of one batch have in common. */

@@ -680,7 +680,10 @@ static void type_rows(int fd)
 
     for (unsigned type = 0; type < 256; type++) {
         if (type != BM_CMD_CHALLENGE && type != BM_CMD_VIEW)
-            refused(fd, "type", type, (uint8_t)type, NO_BLOB, type == BM_CMD_ADMIN ? "not-administrator" : "malformed");
+            refused(fd, "type", type, (uint8_t)type, NO_BLOB,
+                    type == BM_CMD_ADMIN    ? "not-administrator"
+                    : type == BM_CMD_ERRAND ? "not-courier"
+                                            : "malformed");
     }
     for (size_t i = 0; bm_admin_ops[i].name != NULL; i++) {
         char text[100];
@@ -697,7 +700,7 @@ static void type_rows(int fd)
 /* Where the u32 counts of an enrol command are, in its order: keeper/wire.c. */
 static size_t counts_at(struct bm_rd all, size_t at[20])
 {
-    static const char shape[] = "vvv.vcvvvvvvvv..cvv"; /* v: counted bytes, c: count, .: one byte */
+    static const char shape[] = "vvv.vcvvvvvvvvv..cvv"; /* v: counted bytes, c: count, .: one byte */
     struct bm_rd r = all, v;
     size_t n = 0;
     uint32_t count;
