@@ -118,7 +118,7 @@ static enum bm_rc note_linked(void *arg, int64_t id, const char *json, struct bm
 {
     struct making *m = arg;
     struct bm_product product;
-    struct bm_policy p;
+    struct bm_policy p = { 0 };
     enum bm_rc rc = bm_product_by_id(m->k->store, id, &product, e);
 
     (void)json;

@@ -123,7 +123,7 @@ static CK_RV find_public(struct bm_pkcs11 *p, const struct bm_token *t, CK_OBJEC
 {
     struct bm_pkcs11_uri by = { 0 };
     struct bm_buf id = { .p = by.id, .cap = sizeof by.id };
-    CK_OBJECT_HANDLE found[2];
+    CK_OBJECT_HANDLE found[2] = { 0 };
     CK_RV rv = get(p, t, key, CKA_ID, &id);
 
     if (rv != CKR_OK)
