@@ -239,7 +239,7 @@ def test_services(bm):
     bm("service", "set", "telemetry", "--endpoint", "https://a", "--endpoint", "https://b", "--kind", "https")
     shown = asked(bm("service", "show", "telemetry", "--json"))
     assert (shown["endpoints"], shown["kind"]) == (["https://a", "https://b"], "https")
-    assert bm("service", "list").stdout == "telemetry\thttps\t-\thttps://a, https://b\t-\n"
+    assert bm("service", "list").stdout == "telemetry\thttps\t-\t-\thttps://a, https://b\t-\n"
     bm("service", "create", "telemetry", "--kind", "mqtt", want=CONFLICT)
     bm("service", "set", "nothing", "--kind", "mqtt", want=NOT_FOUND)
 

@@ -111,6 +111,17 @@ def issued_by_logs(server):
     return serials
 
 
+def own_certificates(server):
+    """What the servers have made for themselves: for TLS, and for those who answer in a CA's name."""
+    rows, after = [], 0
+    while True:
+        page = server.ask("cert", "list", "--after", after, "--limit", 500)["rows"]
+        if not page:
+            return rows
+        after = page[-1]["id"]
+        rows += [row for row in page if not row["udid"]]
+
+
 # --- joining --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -333,7 +344,7 @@ def test_host_killed_under_load(pair, fleet):
     b.start()
     check_books(b, held(told), 400)
     serials = set(issued_by_logs(b))
-    assert len(serials) == b.ask("status")["counts"]["credential"] - len(pair.all)  # all but the servers' own
+    assert len(serials) == b.ask("status")["counts"]["credential"] - len(own_certificates(b))
 
 
 @pytest.mark.parametrize("how", ["immediate", "fast"])

@@ -12,7 +12,7 @@ from postgres import Postgres
 from test_onboard import ENROL, STATUS, Json, ask, post, signed
 
 DENIED, NOT_FOUND = 1, 3
-MANY = 1500
+MANY = 4000
 
 
 @pytest.fixture(scope="module")

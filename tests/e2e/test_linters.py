@@ -87,7 +87,7 @@ EVERY_CA = pytest.mark.parametrize("ca_alg", CA_ALGS)
 def test_every_profile_is_here(server):
     names = {p["name"] for p in server.ask("profile", "list")["rows"]}
     assert names == {"root-ca", "issuing-ca", "intermediate-ca", "batch-ca", "device-root-ca", "ldevid", "idevid", "manifest-signer",
-                     "tls-server", "ocsp-signing", "cmp-signing", "scep-ra"}
+                     "tls-server", "ocsp-signing", "cmp-signing", "scep-ra", "masa-ca", "masa-signing", "registrar", "trust-signing"}
 
 
 @EVERY_CA
