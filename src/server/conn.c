@@ -107,6 +107,7 @@ struct conn *bm_conn_new(struct bm_conns *cs, int fd, const struct sockaddr *fro
         free(c);
         return NULL;
     }
+    (void)event_priority_set(&c->ev, plain ? BM_CONN_INSIDE : BM_CONN_NEWCOMER); /* a loop without priorities serves them alike */
     bm_http_init(&c->http);
     memcpy(&c->from, from, from->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     c->peer = peer;

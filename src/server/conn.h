@@ -13,6 +13,10 @@
 
 struct bm_conns;
 
+/* Priorities in the event loop: whoever has had a first answer is served before those who have just come, so that a crowd at the door does not hold up
+ * those inside. What sets none has the middle one. */
+enum { BM_CONN_INSIDE = 1, BM_CONN_NEWCOMER = 2, BM_CONN_PRIORITIES = 3 };
+
 /* What all connections of a worker share; the worker owns it and may change all of it between two calls. */
 struct bm_conn_world {
     struct event_base *base;

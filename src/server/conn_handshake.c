@@ -38,8 +38,11 @@ enum next bm_conn_step_handshake(struct conn *c)
         /* TLS 1.2: the client waits for our Finished. With 1.3 there is nothing to send. */
         return c->io.out.n != 0 && bm_conn_send_and_wait(c) == CLOSE ? CLOSE : GO;
     }
-    if (SSL_get_error(c->ssl, done) == SSL_ERROR_WANT_READ)
+    if (SSL_get_error(c->ssl, done) == SSL_ERROR_WANT_READ) {
+        if (c->io.out.n != 0) /* our ServerHello: what it has cost is not to be in vain */
+            (void)event_priority_set(&c->ev, BM_CONN_INSIDE);
         return bm_conn_send_and_wait(c);
+    }
     bm_metric_add(BM_M_HANDSHAKES_FAILED, BM_HANDSHAKE_REFUSED, 0, 1);
     log_handshake_failure(c);
     (void)bm_conn_send(c); /* the alert that says why */

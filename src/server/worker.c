@@ -19,7 +19,7 @@
 #define TAKEN_PER_TURN 64  /* of these, the others are sent away */
 #define SENT_AWAY_PER_SWEEP 1024
 #define SWEEP_MS 500
-#define DISPATCH_MAX 64 /* callbacks between two looks at the sockets */
+#define DISPATCH_MAX 8 /* callbacks between two looks at the sockets */
 #define VIEW_RETRY_S 1
 
 struct worker {
@@ -372,6 +372,10 @@ static struct event_base *make_base(void)
     if (c != NULL && event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK) == 0 &&
         event_config_set_max_dispatch_interval(c, &dispatch, DISPATCH_MAX, 0) == 0)
         base = event_base_new_with_config(c);
+    if (base != NULL && event_base_priority_init(base, BM_CONN_PRIORITIES) != 0) {
+        event_base_free(base);
+        base = NULL;
+    }
     if (c != NULL)
         event_config_free(c);
     return base;
@@ -393,7 +397,7 @@ static enum bm_rc make_events(struct worker *w, struct bm_error *e)
 
         *a = (struct acceptor){ .worker = w, .listener = &w->setup->listeners->at[i] };
         a->ev = event_new(b, a->listener->fd, EV_READ | EV_PERSIST, on_accept, a);
-        ok = a->ev != NULL;
+        ok = a->ev != NULL && event_priority_set(a->ev, BM_CONN_NEWCOMER) == 0;
     }
     return ok ? BM_OK : bm_fail(e, BM_NOMEM, "event loop: out of memory");
 }
