@@ -240,6 +240,7 @@ const struct bm_verb bm_verbs[] = {
                    { "trust", "what its server's certificate must lead to, PEM; default: the root of --chain", .kind = BM_WORD_FILE },
                    { "client", "our certificate and its private key, PEM, for TLS client authentication", .kind = BM_WORD_FILE },
                    { "login", "a file with USER:PASSWORD", .kind = BM_WORD_FILE },
+                   { "options", "what else the driver wants to know (docs/upstream.md): name=value,name=value", .value = "OPTIONS" },
                    { "names", "registry (default): only names that the registry gives the device; upstream: what the upstream CA writes",
                      .values = "registry upstream" } },
       .next = "birthmark batch set BATCH --ca {}" },

@@ -111,13 +111,13 @@ static enum bm_rc http_task(struct bm_keeper *k, const struct bm_errand *x, int6
 
 /* Section 8.3: whitespace at the end is passed over. */
 static enum bm_rc http_done(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                            struct bm_buf *result, struct bm_buf *payload, struct bm_error *e)
+                            struct bm_errand_outcome *ret, struct bm_error *e)
 {
     BM_CLEANUP(validating_done) struct validating v = { 0 };
     struct bm_rd body = a->body;
     enum bm_rc rc = find(k, x->subject, now, &v, e);
 
-    (void)result, (void)payload;
+    (void)ret;
     if (rc != BM_OK)
         return rc;
     while (body.n != 0 && memchr(" \t\r\n", body.p[body.n - 1], 4) != NULL)
@@ -145,14 +145,14 @@ static enum bm_rc dns_task(struct bm_keeper *k, const struct bm_errand *x, int64
 
 /* Records take their time to arrive, so a wrong one is asked for again. */
 static enum bm_rc dns_done(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                           struct bm_buf *result, struct bm_buf *payload, struct bm_error *e)
+                           struct bm_errand_outcome *ret, struct bm_error *e)
 {
     BM_CLEANUP(validating_done) struct validating v = { 0 };
     BM_CLEANUP(bm_buf_done) struct bm_buf want = { .max = 64 };
     uint8_t digest[32];
     enum bm_rc rc = find(k, x->subject, now, &v, e);
 
-    (void)result, (void)payload;
+    (void)ret;
     if (rc != BM_OK)
         return rc;
     bm_udid_of(bm_rd_str(v.authorization), digest); /* SHA-256 all the same */
@@ -207,12 +207,12 @@ static enum bm_rc tls_task(struct bm_keeper *k, const struct bm_errand *x, int64
 }
 
 static enum bm_rc tls_done(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                           struct bm_buf *result, struct bm_buf *payload, struct bm_error *e)
+                           struct bm_errand_outcome *ret, struct bm_error *e)
 {
     BM_CLEANUP(validating_done) struct validating v = { 0 };
     enum bm_rc rc = find(k, x->subject, now, &v, e);
 
-    (void)result, (void)payload;
+    (void)ret;
     if (rc == BM_OK && !bm_rd_eq(a->alpn, bm_rd_str("acme-tls/1")))
         rc = incorrect(e, BM_DENIED, "tls-alpn-01: the server there does not speak acme-tls/1");
     if (rc == BM_OK)

@@ -257,36 +257,74 @@ static enum bm_rc put_chain(struct bm_keeper *k, const char *name, const struct 
 }
 
 /* --- the act --------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc take_url(const char *url, struct bm_upstream *u, struct bm_error *e)
+static enum bm_rc take_url(const struct bm_upstream_driver *d, const char *url, struct bm_upstream *u, struct bm_error *e)
 {
-    size_t n = strlen(url);
+    size_t n = strlen(url), scheme = strncmp(url, "https://", 8) == 0                   ? 8
+                                     : d->plain_http && strncmp(url, "http://", 7) == 0 ? 7
+                                                                                        : 0;
 
-    if (strncmp(url, "https://", 8) != 0 || n < 10 || n >= sizeof u->url || strpbrk(url, " \t\r\n#?@\\\"") != NULL)
-        return bm_fail(e, BM_USAGE, "--url: https://HOST[:PORT]/.well-known/est[/LABEL]");
+    if (scheme == 0 || n < scheme + 2 || n >= sizeof u->url || strpbrk(url, " \t\r\n#?@\\\"") != NULL)
+        return bm_fail(e, BM_USAGE, "--url: %s", d->url_form);
     snprintf(u->url, sizeof u->url, "%.*s", (int)(url[n - 1] == '/' ? n - 1 : n), url);
+    return BM_OK;
+}
+
+static bool may_have(const struct bm_upstream_driver *d, const char *name, size_t n)
+{
+    for (const char *const *o = d->options; o != NULL && *o != NULL; o++)
+        if (strlen(*o) == n && memcmp(*o, name, n) == 0)
+            return true;
+    return false;
+}
+
+/* Each name=value, of the names this driver takes. */
+static enum bm_rc take_options(const struct bm_upstream_driver *d, const char *options, struct bm_upstream *u, struct bm_error *e)
+{
+    options = options != NULL ? options : "";
+    for (const char *at = options; *at != '\0'; at += *at == ',') {
+        size_t n = strcspn(at, ","), name = strcspn(at, "=,");
+
+        if (name == n || !may_have(d, at, name))
+            return bm_fail(e, BM_USAGE, "--options: driver %s has no '%.*s'; options are name=value,name=value", d->name,
+                           (int)(name < 40 ? name : 40), at);
+        at += n;
+    }
+    if (strlen(options) >= sizeof u->options)
+        return bm_fail(e, BM_USAGE, "--options: longer than %zu characters", sizeof u->options - 1);
+    snprintf(u->options, sizeof u->options, "%s", options);
     return BM_OK;
 }
 
 static enum bm_rc take_way(const json_t *in, const struct chain *c, struct bm_upstream *u, struct bm_error *e)
 {
     const char *driver = bm_arg_text(in, "driver"), *names = bm_arg_text(in, "names"), *trust = bm_arg_text(in, "trust");
-    enum bm_rc rc = take_url(bm_arg_text(in, "url"), u, e);
+    const struct bm_upstream_driver *d = bm_upstream_driver_find(driver != NULL ? driver : "est");
+    enum bm_rc rc =
+        d != NULL ? take_url(d, bm_arg_text(in, "url"), u, e) : bm_fail(e, BM_USAGE, "--driver: there is no '%.40s'", driver);
 
     names = names != NULL ? names : "registry";
-    driver = driver != NULL ? driver : "est";
-    if (rc == BM_OK && bm_upstream_driver_find(driver) == NULL)
-        rc = bm_fail(e, BM_USAGE, "--driver: there is no '%.40s'", driver);
+    if (rc == BM_OK)
+        rc = take_options(d, bm_arg_text(in, "options"), u, e);
     if (rc == BM_OK && strcmp(names, "registry") != 0 && strcmp(names, "upstream") != 0)
         rc = bm_fail(e, BM_USAGE, "--names: registry or upstream");
     if (rc != BM_OK)
         return rc;
-    snprintf(u->driver, sizeof u->driver, "%s", driver);
+    snprintf(u->driver, sizeof u->driver, "%s", d->name);
     snprintf(u->names, sizeof u->names, "%s", names);
     if (trust != NULL)
         return take_certs(trust, "--trust", &u->trust, e);
     u->trust.max = PEM_MAX;
     bm_pem_write(&u->trust, "CERTIFICATE", bm_buf_rd(&c->der[c->n - 1]));
     return BM_OK;
+}
+
+static enum bm_rc check_driver(struct bm_keeper *k, const struct bm_upstream *u, struct bm_error *e)
+{
+    BM_CLEANUP(bm_upstream_secret_done) struct bm_upstream_secret s = { 0 };
+    const struct bm_upstream_driver *d = bm_upstream_driver_find(u->driver);
+    enum bm_rc rc = bm_upstream_open(k, u, &s, e);
+
+    return rc == BM_OK && d->check != NULL ? d->check(u, &s, e) : rc;
 }
 
 BM_ADMIN_HANDLER(bm_admin_ca_upstream)
@@ -312,12 +350,15 @@ BM_ADMIN_HANDLER(bm_admin_ca_upstream)
     if (rc == BM_OK)
         rc = take_secret(k, in, now, &u, e);
     if (rc == BM_OK)
+        rc = check_driver(k, &u, e);
+    if (rc == BM_OK)
         rc = bm_upstream_put(k->store, &u, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));
     json_object_set_new(out, "url", json_string(u.url));
-    fields = json_pack("{s:s, s:s, s:s, s:s}", "name", name, "driver", u.driver, "url", u.url, "names", u.names);
+    fields = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "driver", u.driver, "url", u.url, "options", u.options, "names",
+                       u.names);
     if (bm_json_pem(fields, "certificate", bm_buf_rd(&c.der[0])) != 0)
         return bm_fail(e, BM_NOMEM, "no memory");
     return bm_record(k, now, "ca.upstream", fields, e);

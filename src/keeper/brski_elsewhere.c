@@ -139,13 +139,12 @@ static enum bm_rc refused(const struct bm_task_answer *a, struct bm_error *e)
 }
 
 static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                              struct bm_buf *ret_result, struct bm_buf *ret_payload, struct bm_error *e)
+                              struct bm_errand_outcome *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_voucher_opened_done) struct bm_voucher_opened o = { 0 };
     struct question q = { 0 };
     enum bm_rc rc;
 
-    (void)ret_payload;
     if (a->status != 200)
         return refused(a, e);
     rc = question_read(bm_buf_rd(&x->payload), &q, e);
@@ -157,8 +156,8 @@ static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, co
         rc = keep(k, x, &q, &o.voucher, a->body, now, e);
     if (rc != BM_OK)
         return rc;
-    bm_buf_put(ret_result, a->body.p, a->body.n);
-    return bm_buf_check(ret_result, e);
+    bm_buf_put(&ret->result, a->body.p, a->body.n);
+    return bm_buf_check(&ret->result, e);
 }
 
 const struct bm_errand_kind bm_errand_masa = { kind_name, 8, 5, 300, LIFE_S, KEPT_S, make_task, take_answer, NULL };

@@ -131,8 +131,9 @@ static enum bm_rc queue(struct bm_keeper *k, struct bm_errand *x, int64_t due_at
     return bm_errand_set(k->store, x, e);
 }
 
+/* wait: as the other side has asked, or 0 */
 static enum bm_rc later(struct bm_keeper *k, struct bm_errand *x, const struct bm_errand_kind *kind, const struct bm_error *why,
-                        int64_t now, struct bm_error *e)
+                        int64_t wait, int64_t now, struct bm_error *e)
 {
     uint32_t chance = 0;
     enum bm_rc rc;
@@ -141,20 +142,20 @@ static enum bm_rc later(struct bm_keeper *k, struct bm_errand *x, const struct b
         return fail(k, x, why, now, e);
     (void)RAND_bytes((unsigned char *)&chance, sizeof chance); /* without chance the wait is a little shorter */
     set_why(x, why);
-    rc = queue(k, x, now + bm_errand_backoff(kind, x->tries, chance), e);
+    rc = queue(k, x, now + (wait != 0 ? wait : bm_errand_backoff(kind, x->tries, chance)), e);
     if (rc == BM_OK)
         tell(x);
     return rc;
 }
 
 /* The next step of several. */
-static enum bm_rc go_on(struct bm_keeper *k, struct bm_errand *x, struct bm_buf *payload, int64_t now, struct bm_error *e)
+static enum bm_rc go_on(struct bm_keeper *k, struct bm_errand *x, struct bm_buf *payload, int64_t due_at, struct bm_error *e)
 {
     bm_buf_done(&x->payload);
     x->payload = *payload;
     *payload = (struct bm_buf){ 0 };
     x->tries = 0;
-    return queue(k, x, now, e);
+    return queue(k, x, due_at, e);
 }
 
 /* --- answers --------------------------------------------------------------------------------------------------------------------- */
@@ -164,29 +165,42 @@ static enum bm_rc no_answer(struct bm_keeper *k, struct bm_errand *x, const stru
     struct bm_error why;
 
     (void)bm_refuse(&why, BM_AGAIN, a->code, "%s", a->what);
-    return a->retry ? later(k, x, kind, &why, now, e) : fail(k, x, &why, now, e);
+    return a->retry ? later(k, x, kind, &why, 0, now, e) : fail(k, x, &why, now, e);
+}
+
+static void outcome_done(struct bm_errand_outcome *o)
+{
+    bm_buf_done(&o->result);
+    bm_buf_done(&o->payload);
+}
+
+/* What the other side asks for, within reason. */
+static int64_t wait_of(const struct bm_errand_outcome *o)
+{
+    return o->wait_s < BM_ERRAND_WAIT_MAX_S ? o->wait_s : BM_ERRAND_WAIT_MAX_S;
 }
 
 static enum bm_rc judge(struct bm_keeper *k, struct bm_errand *x, const struct bm_errand_kind *kind, const struct bm_task_answer *a,
                         int64_t now, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf result = { .max = BM_COMMAND_MAX }, payload = { .max = BM_COMMAND_MAX };
+    BM_CLEANUP(outcome_done)
+    struct bm_errand_outcome o = { .result = { .max = BM_COMMAND_MAX }, .payload = { .max = BM_COMMAND_MAX } };
     struct bm_error why = { 0 };
-    enum bm_rc rc = kind->done(k, x, a, now, &result, &payload, &why);
+    enum bm_rc rc = kind->done(k, x, a, now, &o, &why);
 
     if (rc == BM_IO) {
         *e = why;
         return rc;
     }
-    if (rc == BM_AGAIN && payload.n != 0)
-        return go_on(k, x, &payload, now, e);
+    if (rc == BM_AGAIN && o.payload.n != 0)
+        return go_on(k, x, &o.payload, now + wait_of(&o), e);
     if (rc == BM_AGAIN)
-        return later(k, x, kind, &why, now, e);
+        return later(k, x, kind, &why, wait_of(&o), now, e);
     if (rc != BM_OK)
         return fail(k, x, &why, now, e);
     bm_buf_done(&x->result);
-    x->result = result;
-    result = (struct bm_buf){ 0 };
+    x->result = o.result;
+    o.result = (struct bm_buf){ 0 };
     return end(k, x, BM_ERRAND_DONE, NULL, now, e);
 }
 
@@ -209,7 +223,7 @@ static enum bm_rc take_report(struct bm_keeper *k, const struct bm_errand_report
         return fail(k, &x, &why, now, e);
     }
     if (bm_task_answer_parse(r->answer, &a, &why) != BM_OK)
-        return later(k, &x, kind, &why, now, e);
+        return later(k, &x, kind, &why, 0, now, e);
     return a.failed ? no_answer(k, &x, kind, &a, now, e) : judge(k, &x, kind, &a, now, e);
 }
 
@@ -305,7 +319,7 @@ static enum bm_rc lease_over(struct bm_keeper *k, struct bm_errand *x, int64_t n
     struct bm_error why;
 
     (void)bm_refuse(&why, BM_AGAIN, "errand-lost", "whoever had it in hand was not heard of again");
-    return kind != NULL ? later(k, x, kind, &why, now, e) : fail(k, x, &why, now, e);
+    return kind != NULL ? later(k, x, kind, &why, 0, now, e) : fail(k, x, &why, now, e);
 }
 
 static enum bm_rc step(struct bm_keeper *k, int64_t now, int64_t *ret_n, struct bm_error *e)

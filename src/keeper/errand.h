@@ -13,6 +13,15 @@
 #include "keeper/task.h"
 #include "store/errand.h"
 
+/* What an answer has led to. */
+enum { BM_ERRAND_WAIT_MAX_S = 86400 };
+struct bm_errand_outcome {
+    struct bm_buf result;  /* BM_OK: for whoever finds the row */
+    struct bm_buf payload; /* BM_AGAIN: in place of the one it had: the next step of several, and the tries begin anew */
+    uint32_t
+        wait_s; /* BM_AGAIN: until the next step or attempt, if the other side has said; 0: the next step at once, an attempt by the back-off */
+};
+
 /* One row of bm_errand_kinds[] (errand_kinds.c). All three run inside a transaction. */
 struct bm_errand_kind {
     const char *name;
@@ -23,11 +32,10 @@ struct bm_errand_kind {
     /* The task, made anew each time it is handed out: what is secret, or depends on the time of day, is put in here and is never at rest.
      * A refusal ends the errand as failed. */
     enum bm_rc (*task)(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct bm_buf *ret_task, struct bm_error *e);
-    /* The answer. BM_OK ends the errand as done, with what it puts into *ret_result for whoever finds the row; BM_AGAIN tries again later (with another
-     * payload, if it puts one into *ret_payload: the next step of several; then the tries begin anew); BM_IO: the transaction is lost; anything
-     * else ends it as failed. An answer never comes here when it is `failed` itself. */
+    /* The answer. BM_OK ends the errand as done; BM_AGAIN goes on, or tries again later; BM_IO: the transaction is lost; anything else ends it as
+     * failed. An answer never comes here when it is `failed` itself. */
     enum bm_rc (*done)(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                       struct bm_buf *ret_result, struct bm_buf *ret_payload, struct bm_error *e);
+                       struct bm_errand_outcome *ret, struct bm_error *e);
     /* It has failed or expired, for good; why->code and ->what stay in the row. NULL: nothing more is to be done. Only BM_IO counts. */
     enum bm_rc (*failed)(struct bm_keeper *k, const struct bm_errand *x, const struct bm_error *why, int64_t now,
                          struct bm_error *e);

@@ -4,6 +4,7 @@
 #include "pki/names.h"
 
 #include <stdio.h>
+#include <time.h>
 
 static const struct bm_upstream_driver *const bm_upstream_drivers[] = { &bm_upstream_est };
 
@@ -15,45 +16,109 @@ const struct bm_upstream_driver *bm_upstream_driver_find(const char *name)
     return NULL;
 }
 
-/* --- the errand ------------------------------------------------------------------------------------------------------------------ */
-/* Payload: the CA's id, then the request. */
-static bool read_payload(const struct bm_errand *x, int64_t *ret_ca, struct bm_rd *ret_csr)
+void bm_upstream_option(const struct bm_upstream *u, const char *name, char *ret, size_t size)
 {
-    struct bm_rd r = bm_buf_rd(&x->payload);
-    uint64_t id;
+    size_t n = strlen(name);
 
-    if (!bm_rd_uint(&r, 8, &id) || id == 0 || id > INT64_MAX)
-        return false;
-    *ret_ca = (int64_t)id;
-    *ret_csr = r;
-    return true;
+    ret[0] = '\0';
+    for (const char *at = u->options; *at != '\0'; at += *at == ',') {
+        size_t len = strcspn(at, ",");
+
+        if (len > n && strncmp(at, name, n) == 0 && at[n] == '=')
+            snprintf(ret, size, "%.*s", (int)(len - n - 1), at + n + 1);
+        at += len;
+    }
 }
 
-static enum bm_rc find_way(struct bm_keeper *k, const struct bm_errand *x, struct bm_upstream *ret, struct bm_rd *ret_csr,
-                           const struct bm_upstream_driver **ret_driver, struct bm_error *e)
+uint32_t bm_upstream_retry_after(const struct bm_task_answer *a, int64_t now)
 {
-    int64_t ca_id;
-    enum bm_rc rc = read_payload(x, &ca_id, ret_csr) ? bm_upstream_get(k->store, ca_id, ret, e)
-                                                     : bm_fail(e, BM_BUG, "errand %lld: its request is damaged", (long long)x->id);
+    char text[64];
+    struct tm date = { 0 };
+    const char *end;
+    time_t at;
 
+    snprintf(text, sizeof text, "%.*s", (int)a->retry_after.n, a->retry_after.n != 0 ? (const char *)a->retry_after.p : "");
+    if (text[0] == '\0')
+        return 0;
+    if (strspn(text, "0123456789") == strlen(text))
+        return strlen(text) < 7 ? (uint32_t)strtoul(text, NULL, 10) : BM_ERRAND_WAIT_MAX_S;
+    end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &date);
+    at = end != NULL && *end == '\0' ? timegm(&date) : 0;
+    return at > now && at - now < BM_ERRAND_WAIT_MAX_S ? (uint32_t)(at - now) : 0;
+}
+
+enum bm_rc bm_upstream_no(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
+                          struct bm_error *e)
+{
+    char words[120];
+
+    bm_text_escape(a->body, words, sizeof words);
+    if (a->status != 202 && a->status != 408 && a->status != 429 && a->status < 500)
+        return bm_refuse(e, BM_DENIED, "upstream-refused", "the upstream CA answers %u: %s", a->status, words);
+    ret->wait_s = bm_upstream_retry_after(a, j->now);
+    return bm_refuse(e, BM_AGAIN, "upstream-waits", "the upstream CA answers %u: %s", a->status, words);
+}
+
+/* --- the errand ------------------------------------------------------------------------------------------------------------------ */
+/* Payload: the CA's id, the request, the driver's state. */
+static void write_payload(struct bm_buf *out, int64_t ca_id, struct bm_rd csr, struct bm_rd state)
+{
+    out->max = BM_CSR_MAX + BM_UPSTREAM_STATE_MAX + 16;
+    bm_buf_uint(out, 8, (uint64_t)ca_id);
+    bm_buf_vec(out, csr);
+    bm_buf_put(out, state.p, state.n);
+}
+
+/* One errand with the way it goes; both are looked up anew for each step. */
+struct way {
+    struct bm_upstream u;
+    struct bm_upstream_secret s;
+    const struct bm_upstream_driver *driver;
+    struct bm_upstream_job job;
+};
+
+static void way_done(struct way *w)
+{
+    bm_upstream_done(&w->u);
+    bm_upstream_secret_done(&w->s);
+}
+
+static enum bm_rc read_payload(const struct bm_errand *x, int64_t *ret_ca, struct bm_upstream_job *ret, struct bm_error *e)
+{
+    uint64_t id;
+
+    ret->state = bm_buf_rd(&x->payload);
+    if (!bm_rd_uint(&ret->state, 8, &id) || id == 0 || id > INT64_MAX || !bm_rd_vec(&ret->state, BM_CSR_MAX, &ret->csr))
+        return bm_fail(e, BM_BUG, "errand %lld: its request is damaged", (long long)x->id);
+    *ret_ca = (int64_t)id;
+    return BM_OK;
+}
+
+static enum bm_rc find_way(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct way *ret, struct bm_error *e)
+{
+    int64_t ca_id = 0;
+    enum bm_rc rc = read_payload(x, &ca_id, &ret->job, e);
+
+    if (rc == BM_OK)
+        rc = bm_upstream_get(k->store, ca_id, &ret->u, e);
+    if (rc == BM_OK)
+        rc = bm_upstream_open(k, &ret->u, &ret->s, e);
     if (rc != BM_OK)
         return rc;
-    *ret_driver = bm_upstream_driver_find(ret->driver);
-    return *ret_driver != NULL ? BM_OK : bm_fail(e, BM_BUG, "there is no way '%s' to ask an upstream CA", ret->driver);
+    ret->job.u = &ret->u;
+    ret->job.s = &ret->s;
+    ret->job.now = now;
+    ret->job.errand_id = x->id;
+    ret->driver = bm_upstream_driver_find(ret->u.driver);
+    return ret->driver != NULL ? BM_OK : bm_fail(e, BM_BUG, "there is no way '%s' to ask an upstream CA", ret->u.driver);
 }
 
 static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct bm_buf *ret, struct bm_error *e)
 {
-    BM_CLEANUP(bm_upstream_done) struct bm_upstream u = { 0 };
-    BM_CLEANUP(bm_upstream_secret_done) struct bm_upstream_secret s = { 0 };
-    const struct bm_upstream_driver *driver;
-    struct bm_rd csr;
-    enum bm_rc rc = find_way(k, x, &u, &csr, &driver, e);
+    BM_CLEANUP(way_done) struct way w = { 0 };
+    enum bm_rc rc = find_way(k, x, now, &w, e);
 
-    (void)now;
-    if (rc == BM_OK)
-        rc = bm_upstream_open(k, &u, &s, e);
-    return rc == BM_OK ? driver->task(&u, &s, csr, ret, e) : rc;
+    return rc == BM_OK ? w.driver->task(&w.job, ret, e) : rc;
 }
 
 enum bm_rc bm_upstream_pick(const struct bm_rd *certs, size_t n, const struct bm_csr *csr, const struct bm_cert *ca, int64_t now,
@@ -88,33 +153,57 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_errand *x, 
     return bm_record(k, now, "upstream.issued", fields, e);
 }
 
-static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                              struct bm_buf *ret_result, struct bm_buf *ret_payload, struct bm_error *e)
+static void got_done(struct bm_upstream_got *g)
 {
-    BM_CLEANUP(bm_upstream_done) struct bm_upstream u = { 0 };
-    BM_CLEANUP(bm_buf_done) struct bm_buf room = { .max = BM_TASK_ANSWER_MAX };
-    struct bm_rd certs[BM_UPSTREAM_CERTS_MAX], der;
-    const struct bm_upstream_driver *driver;
+    bm_buf_done(&g->room);
+    bm_buf_done(&g->state);
+}
+
+/* The certificate, if one of these is the one. */
+static enum bm_rc take_certs(struct bm_keeper *k, const struct bm_errand *x, const struct way *w, const struct bm_upstream_got *g,
+                             struct bm_buf *ret, struct bm_error *e)
+{
     struct bm_issuer *by;
     struct bm_csr csr;
     struct bm_cert cert;
-    size_t n = 0;
-    enum bm_rc rc = find_way(k, x, &u, &der, &driver, e);
+    enum bm_rc rc = bm_csr_parse(w->job.csr, &csr, e);
 
-    (void)ret_payload;
     if (rc == BM_OK)
-        rc = driver->read(a, &room, certs, &n, e);
+        rc = bm_issuer_get(k, w->u.ca_id, &by, e);
     if (rc == BM_OK)
-        rc = bm_csr_parse(der, &csr, e);
-    if (rc == BM_OK)
-        rc = bm_issuer_get(k, u.ca_id, &by, e);
-    if (rc == BM_OK)
-        rc = bm_upstream_pick(certs, n, &csr, &by->cert, now, &cert, e);
+        rc = bm_upstream_pick(g->certs, g->n, &csr, &by->cert, w->job.now, &cert, e);
     if (rc != BM_OK)
         return rc;
-    bm_buf_put(ret_result, cert.whole.p, cert.whole.n);
-    rc = record_issued(k, x, by, &cert, now, e);
+    bm_buf_put(ret, cert.whole.p, cert.whole.n);
+    rc = record_issued(k, x, by, &cert, w->job.now, e);
     return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "writing down what the upstream CA gave");
+}
+
+static enum bm_rc go_on(const struct way *w, const struct bm_upstream_got *g, struct bm_errand_outcome *ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_buf_check(&g->state, e);
+
+    if (rc != BM_OK)
+        return rc;
+    ret->wait_s = g->wait_s;
+    if (g->state.n != 0)
+        write_payload(&ret->payload, w->u.ca_id, w->job.csr, bm_buf_rd(&g->state));
+    return BM_AGAIN;
+}
+
+static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
+                              struct bm_errand_outcome *ret, struct bm_error *e)
+{
+    BM_CLEANUP(way_done) struct way w = { 0 };
+    BM_CLEANUP(got_done)
+    struct bm_upstream_got g = { .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } };
+    enum bm_rc rc = find_way(k, x, now, &w, e);
+
+    if (rc == BM_OK)
+        rc = w.driver->read(&w.job, a, &g, e);
+    if (rc == BM_AGAIN)
+        return go_on(&w, &g, ret, e);
+    return rc == BM_OK ? take_certs(k, x, &w, &g, &ret->result, e) : rc;
 }
 
 const struct bm_errand_kind bm_errand_upstream = {
@@ -169,19 +258,24 @@ static enum bm_rc check_room(struct bm_keeper *k, const struct bm_plan *p, struc
     return BM_OK;
 }
 
-static enum bm_rc queue(struct bm_keeper *k, const struct bm_plan *p, const struct bm_order *o, const char *subject, int64_t now,
-                        struct bm_error *e)
+static enum bm_rc queue(struct bm_keeper *k, const struct bm_upstream *u, const struct bm_plan *p, const struct bm_order *o,
+                        const char *subject, int64_t now, struct bm_error *e)
 {
-    BM_CLEANUP(bm_errand_row_done) struct bm_errand x = { .kind = BM_UPSTREAM_ERRAND, .payload = { .max = BM_CSR_MAX + 8 } };
+    BM_CLEANUP(bm_errand_row_done) struct bm_errand x = { .kind = BM_UPSTREAM_ERRAND };
+    BM_CLEANUP(bm_buf_done) struct bm_buf state = { .max = BM_UPSTREAM_STATE_MAX };
+    const struct bm_upstream_driver *driver = bm_upstream_driver_find(u->driver);
     enum bm_rc rc = check_room(k, p, e);
 
+    if (rc == BM_OK && driver != NULL && driver->start != NULL)
+        rc = driver->start(k, p, o, &state, e);
+    if (rc == BM_OK)
+        rc = bm_buf_check(&state, e);
     if (rc != BM_OK)
         return rc;
     x.device_id = p->who.device.id;
     x.batch_id = bm_plan_is_first(&p->who.device) ? p->line->batch.id : 0;
     memcpy(x.subject, subject, sizeof x.subject);
-    bm_buf_uint(&x.payload, 8, (uint64_t)p->line->issuer->row.id);
-    bm_buf_put(&x.payload, o->csr.whole.p, o->csr.whole.n);
+    write_payload(&x.payload, u->ca_id, o->csr.whole, bm_buf_rd(&state));
     return bm_errand_add(k, &x, now, e);
 }
 
@@ -230,10 +324,10 @@ static enum bm_rc pending(struct bm_error *e)
     return bm_refuse(e, BM_AGAIN, "upstream-pending", "the upstream CA has been asked; come again with the same request");
 }
 
-static enum bm_rc ask(struct bm_keeper *k, const struct bm_plan *p, const struct bm_order *o, const char *subject, int64_t now,
-                      struct bm_error *e)
+static enum bm_rc ask(struct bm_keeper *k, const struct bm_upstream *u, const struct bm_plan *p, const struct bm_order *o,
+                      const char *subject, int64_t now, struct bm_error *e)
 {
-    enum bm_rc rc = p->dry ? BM_OK : queue(k, p, o, subject, now, e);
+    enum bm_rc rc = p->dry ? BM_OK : queue(k, u, p, o, subject, now, e);
 
     return rc == BM_OK ? pending(e) : rc;
 }
@@ -250,7 +344,7 @@ static enum bm_rc settle(struct bm_keeper *k, const struct bm_upstream *u, const
     rc = bm_errand_find(k, BM_UPSTREAM_ERRAND, subject, &x, e);
     *ret_new = rc == BM_NOTFOUND;
     if (rc == BM_NOTFOUND)
-        return ask(k, p, o, subject, now, e);
+        return ask(k, u, p, o, subject, now, e);
     if (rc != BM_OK)
         return rc;
     if (strcmp(x.state, BM_ERRAND_QUEUED) == 0 || strcmp(x.state, BM_ERRAND_RUNNING) == 0)
@@ -260,7 +354,7 @@ static enum bm_rc settle(struct bm_keeper *k, const struct bm_upstream *u, const
     *ret_new = true;
     if (now < x.due_at - bm_errand_upstream.kept_s + BM_UPSTREAM_TELL_S)
         return bm_refuse(e, BM_DENIED, "upstream-refused", "%s", x.what);
-    return ask(k, p, o, subject, now, e);
+    return ask(k, u, p, o, subject, now, e);
 }
 
 static enum bm_rc check_order(const struct bm_enrol *c, const struct bm_upstream *u, const struct bm_plan *p,

@@ -13,7 +13,8 @@
 #define BM_UPSTREAM_KEY "upstream:" /* begins ca.key_uri of such a CA, and of those above it */
 #define BM_UPSTREAM_ERRAND "upstream"
 enum {
-    BM_UPSTREAM_CERTS_MAX = 8,                    /* in one answer */
+    BM_UPSTREAM_CERTS_MAX = 8, /* in one answer */
+    BM_UPSTREAM_STATE_MAX = 16 * 1024,
     BM_UPSTREAM_PER_DEVICE = 2 * BM_SERVICES_MAX, /* unanswered */
     BM_UPSTREAM_TELL_S = 60,                      /* a device hears of a failure for so long; then it may try again */
     BM_UPSTREAM_RETRY_S = 5,                      /* when it is told to come back */
@@ -30,16 +31,51 @@ struct bm_upstream_secret {
 };
 void bm_upstream_secret_done(struct bm_upstream_secret *s);
 
-/* One way to ask, a row of bm_upstream_drivers[]. Both pure. */
+/* One request on its way. */
+struct bm_upstream_job {
+    const struct bm_upstream *u;
+    const struct bm_upstream_secret *s;
+    int64_t now;
+    int64_t errand_id;  /* the same for each attempt: what an upstream CA knows a repetition by can be made of it */
+    struct bm_rd csr;   /* PKCS#10, DER, as the device has sent it */
+    struct bm_rd state; /* what this driver's last step has left; empty at first */
+};
+struct bm_upstream_got {
+    struct bm_buf room; /* what is decoded of the answer */
+    struct bm_rd certs[BM_UPSTREAM_CERTS_MAX];
+    size_t n;
+    struct bm_buf state; /* for the next step. It lies in the registry in clear: nothing secret belongs in it */
+    uint32_t wait_s;     /* before the next step or attempt, when the upstream CA has said; 0: as it comes */
+};
+
+/* One way to ask, a row of bm_upstream_drivers[]. All but start are pure. */
 struct bm_upstream_driver {
-    const char *name; /* as in --driver */
-    enum bm_rc (*task)(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_rd csr, struct bm_buf *ret_task,
+    const char *name;           /* as in --driver */
+    const char *url_form;       /* for who gets --url wrong */
+    bool plain_http;            /* http:// will do: its messages are protected themselves */
+    const char *const *options; /* names that --options may have, NULL-ended; NULL: none */
+    /* When it is taken in: is what this driver needs there? NULL: it needs nothing. */
+    enum bm_rc (*check)(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_error *e);
+    /* The state that the first step finds, made while the judged order is at hand. NULL: empty. */
+    enum bm_rc (*start)(struct bm_keeper *k, const struct bm_plan *p, const struct bm_order *o, struct bm_buf *ret_state,
+                        struct bm_error *e);
+    /* A step's request. It may be made more than once: a crash repeats the last step. */
+    enum bm_rc (*task)(const struct bm_upstream_job *j, struct bm_buf *ret_task, struct bm_error *e);
+    /* BM_OK: the certificates in the answer, in its order. BM_AGAIN: with a state, the next step; without, this step again, later. BM_DENIED,
+     * BM_MALFORMED and others: no, for good. */
+    enum bm_rc (*read)(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
                        struct bm_error *e);
-    /* The certificates in the answer, in its order; they borrow from `room`. BM_AGAIN: not yet. BM_DENIED, BM_MALFORMED and others: no, for good. */
-    enum bm_rc (*read)(const struct bm_task_answer *a, struct bm_buf *room, struct bm_rd *ret, size_t *ret_n, struct bm_error *e);
 };
 extern const struct bm_upstream_driver bm_upstream_est; /* upstream_est.c: RFC 7030 */
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name);
+/* The value that --options gives this name; "" when it gives none. */
+void bm_upstream_option(const struct bm_upstream *u, const char *name, char *ret, size_t size);
+/* Seconds that the answer's Retry-After asks for (RFC 9110 section 10.2.3), or 0. */
+uint32_t bm_upstream_retry_after(const struct bm_task_answer *a, int64_t now);
+/* The upstream's "no" in its own words, by its HTTP status: BM_AGAIN "upstream-waits" for 202, 408, 429 and 5xx, with ret->wait_s; else BM_DENIED
+ * "upstream-refused". */
+enum bm_rc bm_upstream_no(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
+                          struct bm_error *e);
 
 /* In place of signing: *p's orders are filled with what the upstream CA has given, or it is asked. BM_AGAIN "upstream-pending", BM_DENIED
  * "upstream-refused" and others. Only the errand is written. */

@@ -2,10 +2,12 @@
 
 #include "store/db.h"
 
-#define COLUMNS "SELECT ca_id, kek_id, driver, url, names, trust, client_cert, secret FROM upstream WHERE "
+#define COLUMNS "SELECT ca_id, kek_id, driver, url, options, names, trust, client_cert, secret FROM upstream WHERE "
 static const struct bm_sql put = {
-    "INSERT INTO upstream (ca_id, kek_id, driver, url, names, trust, client_cert, secret) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (ca_id) DO UPDATE SET kek_id = excluded.kek_id, driver = excluded.driver, url = excluded.url,"
+    "INSERT INTO upstream (ca_id, kek_id, driver, url, options, names, trust, client_cert, secret) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
+    "?)"
+    " ON CONFLICT (ca_id) DO UPDATE SET kek_id = excluded.kek_id, driver = excluded.driver, url = excluded.url, options = "
+    "excluded.options,"
     " names = excluded.names, trust = excluded.trust, client_cert = excluded.client_cert, secret = excluded.secret"
 };
 static const struct bm_sql get = { COLUMNS "ca_id = ?" };
@@ -23,7 +25,8 @@ enum bm_rc bm_upstream_put(struct bm_store *s, const struct bm_upstream *u, stru
 {
     return bm_db_run(s, &put,
                      BM_ARGS(bm_arg_int(u->ca_id), bm_arg_int(u->kek_id), bm_arg_text(u->driver), bm_arg_text(u->url),
-                             bm_arg_text(u->names), bm_arg_buf(&u->trust), bm_arg_buf(&u->client_cert), bm_arg_buf(&u->secret)),
+                             bm_arg_text(u->options), bm_arg_text(u->names), bm_arg_buf(&u->trust), bm_arg_buf(&u->client_cert),
+                             bm_arg_buf(&u->secret)),
                      e);
 }
 
@@ -41,6 +44,7 @@ static enum bm_rc one(struct bm_store *s, const struct bm_sql *sql, int64_t id, 
     u.kek_id = bm_col_int(&c);
     BM_COL_TEXT(&c, u.driver);
     BM_COL_TEXT(&c, u.url);
+    BM_COL_TEXT(&c, u.options);
     BM_COL_TEXT(&c, u.names);
     bm_col_buf(&c, &u.trust);
     bm_col_buf(&c, &u.client_cert);

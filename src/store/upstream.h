@@ -9,6 +9,7 @@ struct bm_upstream {
     int64_t kek_id;  /* what seals secret; 0: there is none */
     char driver[16]; /* keeper/upstream.h */
     char url[512];
+    char options[1024];  /* "name=value,name=value": what else the driver wants to know */
     char names[16];      /* "registry": only names the registry gives the device; "upstream": whatever the upstream CA writes */
     struct bm_buf trust; /* PEM: what its server's certificate must lead to */
     struct bm_buf client_cert; /* PEM, or empty */

@@ -7,7 +7,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct bm_rd certs[BM_UPSTREAM_CERTS_MAX];
-    struct bm_buf room = { .max = BM_TASK_ANSWER_MAX };
+    struct bm_upstream_got got = { .room = { .max = BM_TASK_ANSWER_MAX } };
+    struct bm_upstream_job job = { .now = 1795243853 };
     struct bm_task_answer a = { .status = 200, .body = { p, n } };
     size_t count = 0;
 
@@ -21,13 +22,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
             abort();
         bm_buf_done(&again);
     }
-    if (bm_upstream_est.read(&a, &room, certs, &count, NULL) == BM_OK) {
+    if (bm_upstream_est.read(&job, &a, &got, NULL) == BM_OK) {
         struct bm_cert c;
 
-        for (size_t i = 0; i < count; i++)
-            if (bm_cert_parse(certs[i], &c, NULL) == BM_OK && c.whole.n != certs[i].n)
+        for (size_t i = 0; i < got.n; i++)
+            if (bm_cert_parse(got.certs[i], &c, NULL) == BM_OK && c.whole.n != got.certs[i].n)
                 abort();
     }
-    bm_buf_done(&room);
+    bm_buf_done(&got.room);
     return 0;
 }

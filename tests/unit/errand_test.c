@@ -23,7 +23,7 @@ static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int6
 
 /* The answer's first text says what comes of it. */
 static enum bm_rc take(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
-                       struct bm_buf *result, struct bm_buf *payload, struct bm_error *e)
+                       struct bm_errand_outcome *ret, struct bm_error *e)
 {
     struct bm_rd word = a->n_texts != 0 ? a->texts[0] : bm_rd_str("");
 
@@ -33,13 +33,19 @@ static enum bm_rc take(struct bm_keeper *k, const struct bm_errand *x, const str
     n_done++;
     if (bm_rd_eq(word, bm_rd_str("later")))
         return bm_refuse(e, BM_AGAIN, "test-later", "come back");
+    if (bm_rd_eq(word, bm_rd_str("wait")))
+        ret->wait_s = 500;
+    if (bm_rd_eq(word, bm_rd_str("for ever")))
+        ret->wait_s = UINT32_MAX;
+    if (ret->wait_s != 0)
+        return bm_refuse(e, BM_AGAIN, "test-wait", "come back then");
     if (bm_rd_eq(word, bm_rd_str("step")))
-        bm_buf_str(payload, "second step");
+        bm_buf_str(&ret->payload, "second step");
     if (bm_rd_eq(word, bm_rd_str("step")))
         return BM_AGAIN;
     if (bm_rd_eq(word, bm_rd_str("bad")))
         return bm_refuse(e, BM_DENIED, "test-bad", "the answer is wrong");
-    bm_buf_put(result, word.p, word.n);
+    bm_buf_put(&ret->result, word.p, word.n);
     return BM_OK;
 }
 
@@ -251,6 +257,30 @@ static void a_step_has_its_own_payload_and_tries(void **state)
     state_is("d", BM_ERRAND_DONE, "");
 }
 
+/* Who asks for time gets it, but not more than a day: the errand would never be tried again. */
+static void the_other_side_says_when(void **state)
+{
+    static const struct {
+        const char *word;
+        int64_t wait;
+    } rows[] = { { "wait", 500 }, { "for ever", BM_ERRAND_WAIT_MAX_S } };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        BM_CLEANUP(bm_errand_row_done) struct bm_errand x = { 0 };
+
+        assert_ok(add(rows[i].word, "payload"));
+        assert_int_equal(ask(1), 1);
+        report_word(got[0], rows[i].word);
+        assert_ok(bm_errand_find(w.k, "plain", rows[i].word, &x, &err));
+        assert_int_equal(x.due_at, clock_now + rows[i].wait);
+        clock_now += 2000;
+        while (bm_errands_step(w.k, clock_now))
+            ;
+        w.k->errands.look_ms = 0;
+    }
+}
+
 static void no_task_no_errand(void **state)
 {
     (void)state;
@@ -391,6 +421,7 @@ int main(void)
         cmocka_unit_test(tried_again_and_given_up),
         cmocka_unit_test(each_end),
         cmocka_unit_test(a_step_has_its_own_payload_and_tries),
+        cmocka_unit_test(the_other_side_says_when),
         cmocka_unit_test(no_task_no_errand),
         cmocka_unit_test(expired_forgotten_and_taken_over),
         cmocka_unit_test(outlives_the_keeper),

@@ -239,11 +239,58 @@ static int end(void **state)
     return 0;
 }
 
+static void options(void **state)
+{
+    static const struct {
+        const char *options, *name, *value;
+    } rows[] = {
+        { "", "a", "" },         { "a=b", "a", "b" },   { "a=b,c=d", "c", "d" }, { "aa=b,a=c", "a", "c" },
+        { "a=b=c", "a", "b=c" }, { "a=,c=d", "a", "" }, { "a=b", "b", "" },      { "a=0123456789", "a", "01234567" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct bm_upstream u = { 0 };
+        char got[9];
+
+        snprintf(u.options, sizeof u.options, "%s", rows[i].options);
+        bm_upstream_option(&u, rows[i].name, got, sizeof got);
+        assert_string_equal(got, rows[i].value);
+    }
+}
+
+/* RFC 9110 section 10.2.3: seconds or a date; whatever else it is, the back-off decides. */
+static void retry_after(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t s;
+    } rows[] = {
+        { "", 0 },
+        { "120", 120 },
+        { "99999999999999999999", BM_ERRAND_WAIT_MAX_S },
+        { "-5", 0 },
+        { "12x", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 GMT", 90 },
+        { "Sun, 06 Nov 1994 08:48:07 GMT", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 CET", 0 },
+        { "Sun, 06 Nov 2094 08:49:37 GMT", 0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct bm_task_answer a = { .retry_after = bm_rd_str(rows[i].text) };
+
+        assert_int_equal(bm_upstream_retry_after(&a, 784111687), rows[i].s); /* 08:48:07 */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asked_once_and_given), cmocka_unit_test(each_answer),    cmocka_unit_test(quota),
-        cmocka_unit_test(key_rotation),         cmocka_unit_test(ours_it_is_not),
+        cmocka_unit_test(key_rotation),         cmocka_unit_test(ours_it_is_not), cmocka_unit_test(options),
+        cmocka_unit_test(retry_after),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
