@@ -4,7 +4,6 @@
 
 #include "base/text.h"
 
-#include <openssl/rand.h>
 #include <stdio.h>
 
 enum { HOSTS_LEN = BM_ACME_NAMES_MAX * 256 };
@@ -19,31 +18,10 @@ static void put_hosts(const struct bm_acme_work *w, struct bm_buf *ret)
 
 static enum bm_rc sign(struct bm_acme *a, const char *hosts, struct bm_rd spki, struct bm_credential *c, struct bm_error *e)
 {
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    struct bm_subject_words words = { .host = hosts };
-    struct bm_issue i = { .spki = spki, .words = &words, .now = a->now, .not_after_max = INT64_MAX };
     struct bm_issuer *by;
-    struct bm_cert made;
-    enum bm_rc rc = bm_profile_open(a->k, "tls-server", &profile, e);
+    enum bm_rc rc = bm_issuer_default(a->k, &by, e);
 
-    if (rc == BM_OK)
-        rc = bm_issuer_default(a->k, &by, e);
-    if (rc == BM_OK)
-        rc = bm_issuer_key(a->k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    i.profile = profile;
-    i.issuer_cert = &by->cert;
-    i.issuer_key = by->key;
-    c->ca_id = by->row.id;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
+    return rc == BM_OK ? bm_own_cert(a->k, by, "tls-server", spki, &(struct bm_subject_words){ .host = hosts }, a->now, c, e) : rc;
 }
 
 static enum bm_rc write_down(struct bm_acme *a, struct bm_credential *c, const char *hosts, struct bm_error *e)

@@ -267,24 +267,9 @@ static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struc
 }
 
 /* --- a CA whose key is in wrong hands ---------------------------------------------------------------------------------------------- */
-struct search {
-    int64_t parent_id;
-    char found[BM_NAME_LEN];
-};
-
-static enum bm_rc see_child(void *arg, const struct bm_ca *ca, struct bm_error *e)
-{
-    struct search *s = arg;
-
-    (void)e;
-    if (ca->parent_id == s->parent_id && strcmp(ca->state, "active") == 0)
-        memcpy(s->found, ca->name, sizeof s->found);
-    return BM_OK;
-}
-
 static enum bm_rc check_compromise(struct bm_keeper *k, const struct bm_ca *ca, struct bm_error *e)
 {
-    struct search s = { .parent_id = ca->id };
+    char child[BM_NAME_LEN];
     enum bm_rc rc;
 
     if (strcmp(ca->state, "active") != 0 && ca->reason == CA_COMPROMISE)
@@ -292,10 +277,10 @@ static enum bm_rc check_compromise(struct bm_keeper *k, const struct bm_ca *ca, 
     if (ca->parent_id == 0)
         return bm_fail(e, BM_USAGE,
                        "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", ca->name);
-    rc = bm_ca_each(k->store, see_child, &s, e);
-    if (rc == BM_OK && s.found[0] != '\0')
+    rc = bm_ca_active_child(k->store, ca->id, child, e);
+    if (rc == BM_OK && child[0] != '\0')
         return bm_refuse(e, BM_CONFLICT, "ca-has-children", "'%s' stands below '%s'; it is compromised as well: say so first",
-                         s.found, ca->name);
+                         child, ca->name);
     return rc;
 }
 

@@ -3,7 +3,6 @@
 #include "keeper/brski.h"
 
 #include <openssl/ec.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 
 struct bm_brski {
@@ -34,28 +33,11 @@ void bm_brski_drop(struct bm_keeper *k)
 static enum bm_rc certify(struct bm_keeper *k, enum bm_brski_role role, struct bm_issuer *by, const struct bm_key *key, int64_t now,
                           struct bm_credential *c, struct bm_error *e)
 {
-    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    char org[65] = "Birthmark";
-    struct bm_subject_words words = { .org = org, .service = roles[role].service };
-    struct bm_issue i = {
-        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
-    };
-    struct bm_rd o;
-    enum bm_rc rc = bm_profile_open(k, roles[role].profile, &profile, e);
+    char org[BM_ORG_LEN];
 
-    if (bm_name_find(by->cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < sizeof org)
-        snprintf(org, sizeof org, "%.*s", (int)o.n, (const char *)o.p);
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc == BM_OK && RAND_bytes(i.serial, sizeof i.serial) != 1)
-        rc = bm_fail(e, BM_BUG, "no random numbers");
-    if (rc != BM_OK)
-        return rc;
-    i.profile = profile;
-    i.issuer_key = by->key;
-    c->cert.max = BM_CERT_MAX;
-    return bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
+    bm_own_org(by, org);
+    return bm_own_cert(k, by, roles[role].profile, bm_key_spki(key),
+                       &(struct bm_subject_words){ .org = org, .service = roles[role].service }, now, c, e);
 }
 
 static enum bm_rc write_down(struct bm_keeper *k, struct bm_credential *c, enum bm_brski_role role, const char *ca, int64_t now,
@@ -84,10 +66,8 @@ static enum bm_rc new_signer(struct bm_keeper *k, enum bm_brski_role role, struc
         rc = certify(k, role, by, s->key, now, &c, e);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&c.cert), &s->cert, e); /* the bytes stay where they are */
-    if (rc == BM_OK) {
-        memcpy(c.serial, s->cert.serial.p, BM_SERIAL_LEN);
+    if (rc == BM_OK)
         rc = write_down(k, &c, role, by->row.name, now, e);
-    }
     if (rc != BM_OK) {
         signer_done(s);
         return bm_wrap(e, rc, "%s certificate", roles[role].service);

@@ -194,31 +194,16 @@ BM_ADMIN_HANDLER(bm_admin_ca_rotate)
 }
 
 /* --- retire ------------------------------------------------------------------------------------------------------------------------- */
-struct search {
-    int64_t parent_id;
-    char found[BM_NAME_LEN];
-};
-
-static enum bm_rc see_child(void *arg, const struct bm_ca *ca, struct bm_error *e)
-{
-    struct search *s = arg;
-
-    (void)e;
-    if (ca->parent_id == s->parent_id && strcmp(ca->state, "active") == 0)
-        memcpy(s->found, ca->name, sizeof s->found);
-    return BM_OK;
-}
-
 /* An expired, but revoked certificate is in no CRL any more; one that has not expired must stay in it. */
 static enum bm_rc check_left(struct bm_keeper *k, const struct bm_ca *ca, int64_t now, struct bm_error *e)
 {
-    struct search s = { .parent_id = ca->id };
+    char child[BM_NAME_LEN];
     struct bm_ca_left left;
     char last[24];
-    enum bm_rc rc = bm_ca_each(k->store, see_child, &s, e);
+    enum bm_rc rc = bm_ca_active_child(k->store, ca->id, child, e);
 
-    if (rc == BM_OK && s.found[0] != '\0')
-        return bm_refuse(e, BM_CONFLICT, "ca-has-children", "'%s' stands below '%s'; it retires first", s.found, ca->name);
+    if (rc == BM_OK && child[0] != '\0')
+        return bm_refuse(e, BM_CONFLICT, "ca-has-children", "'%s' stands below '%s'; it retires first", child, ca->name);
     if (rc == BM_OK)
         rc = bm_ca_left(k->store, ca->id, now, &left, e);
     if (rc == BM_OK && left.n != 0)

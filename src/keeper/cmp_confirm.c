@@ -1,10 +1,6 @@
 /* certConf: the device says whether it takes the certificate. RFC 9483 section 4.1.1, RFC 9810 section 5.3.18. And what becomes of one that
  * nobody has confirmed. */
 #include "keeper/cmp.h"
-
-#include "base/clock.h"
-#include "base/log.h"
-
 enum { CESSATION_OF_OPERATION = 5 }; /* RFC 5280 section 5.3.1 */
 
 static enum bm_rc find_transaction(struct bm_cmp_job *j, struct bm_cmp_row *ret, struct bm_error *e)
@@ -125,38 +121,19 @@ static enum bm_rc finish(struct bm_keeper *k, const struct bm_cmp_row *row, int6
     return row->for_good ? bm_cmp_row_set(k->store, row->id, BM_CMP_REFUSED, INT64_MAX, e) : bm_cmp_row_drop(k->store, row->id, e);
 }
 
-static enum bm_rc finish_due(struct bm_keeper *k, int64_t now, bool *ret_more, struct bm_error *e)
-{
-    int64_t began = bm_clock_steady_ms();
-    struct bm_cmp_row row;
-    enum bm_rc rc;
-
-    *ret_more = true;
-    do { /* one at least, however slow the machine */
-        rc = bm_cmp_row_due(k->store, now, &row, e);
-        if (rc == BM_OK)
-            rc = finish(k, &row, now, e);
-        else
-            *ret_more = false;
-    } while (rc == BM_OK && bm_clock_steady_ms() - began < BM_CHORE_MS);
-    return rc == BM_NOTFOUND ? BM_OK : rc;
-}
-
-/* A look costs no transaction. */
-bool bm_cmp_step(struct bm_keeper *k, int64_t now)
+static enum bm_rc look(struct bm_keeper *k, int64_t now, struct bm_error *e)
 {
     struct bm_cmp_row row;
-    struct bm_error e;
-    bool more = false;
-    enum bm_rc rc = bm_cmp_row_due(k->store, now, &row, &e);
 
-    if (rc == BM_NOTFOUND)
-        return false;
-    if (rc == BM_OK)
-        rc = bm_keeper_begin(k, &e);
-    if (rc == BM_OK)
-        rc = bm_keeper_settle(k, finish_due(k, now, &more, &e), &e);
-    if (rc != BM_OK && !bm_store_collided(k->store)) /* another host is at it too */
-        bm_log(BM_LOG_ERROR, "cmp", "cannot end the transactions that are over: %s", e.what);
-    return rc == BM_OK && more;
+    return bm_cmp_row_due(k->store, now, &row, e);
 }
+
+static enum bm_rc finish_one(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    struct bm_cmp_row row;
+    enum bm_rc rc = bm_cmp_row_due(k->store, now, &row, e);
+
+    return rc == BM_OK ? finish(k, &row, now, e) : rc;
+}
+
+const struct bm_chore bm_chore_cmp = { "cmp", "end the transactions that are over", look, finish_one };

@@ -3,7 +3,6 @@
 #include "keeper/revocation.h"
 
 #include <openssl/ec.h>
-#include <openssl/rand.h>
 
 const struct bm_delegate_kind bm_delegate_ocsp = { "ocsp-signing", "ocsp.certificate", "OCSP responder" };
 const struct bm_delegate_kind bm_delegate_cmp = { "cmp-signing", "cmp.certificate", "CMP signer" };
@@ -18,29 +17,9 @@ void bm_delegate_done(struct bm_delegate *d)
 static enum bm_rc certify(struct bm_keeper *k, const struct bm_authority *a, const char *profile_name, struct bm_issuer *by,
                           const struct bm_key *key, int64_t now, struct bm_credential *c, struct bm_error *e)
 {
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    struct bm_subject_words words = { .org = a->organisation[0] != '\0' ? a->organisation : "Birthmark", .service = a->name };
-    struct bm_issue i = {
-        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
-    };
-    struct bm_cert made;
-    enum bm_rc rc = bm_profile_open(k, profile_name, &profile, e);
+    const struct bm_subject_words words = { .org = a->organisation[0] != '\0' ? a->organisation : "Birthmark", .service = a->name };
 
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    i.profile = profile;
-    i.issuer_key = by->key;
-    c->cert.max = BM_CERT_MAX;
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
+    return bm_own_cert(k, by, profile_name, bm_key_spki(key), &words, now, c, e);
 }
 
 static enum bm_rc write_down(struct bm_keeper *k, struct bm_credential *c, const char *event, const char *ca, int64_t now,

@@ -156,6 +156,11 @@ BM_MUST_USE enum bm_rc bm_host_fetch_key(struct bm_keeper *k, const char *uri, s
 BM_MUST_USE enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct bm_error *e); /* tls_cert.c */
 BM_MUST_USE enum bm_rc bm_issuer_key(struct bm_keeper *k, struct bm_issuer *i, struct bm_error *e);
+/* own_cert.c: a certificate by this CA for a key of our own; sets ca_id, certificate, dates and serial number of *c, and writes no row */
+BM_MUST_USE enum bm_rc bm_own_cert(struct bm_keeper *k, struct bm_issuer *by, const char *profile_name, struct bm_rd spki,
+                                   const struct bm_subject_words *words, int64_t now, struct bm_credential *c, struct bm_error *e);
+enum { BM_ORG_LEN = 65 };
+void bm_own_org(const struct bm_issuer *by, char ret[BM_ORG_LEN]); /* the organisation in the CA's name, or ours */
 BM_MUST_USE enum bm_rc bm_line_get(struct bm_keeper *k, int64_t batch_id, struct bm_line **ret, struct bm_error *e);
 /* The issuing CA that a batch of this product uses now, and until when. */
 BM_MUST_USE enum bm_rc bm_line_ca(struct bm_keeper *k, const struct bm_batch *b, const struct bm_policy *p, int64_t *ret_ca,
@@ -351,9 +356,8 @@ BM_MUST_USE enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason,
 BM_MUST_USE enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out,
                                    struct bm_error *e); /* ocsp.c */
-/* cmp.c; and a step of what is left to do about transactions that are over, cmp_confirm.c */
+/* cmp.c */
 BM_MUST_USE enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
-bool bm_cmp_step(struct bm_keeper *k, int64_t now);
 /* cmp_secret.c: keeps the text of a code, sealed, as messages are protected with it. */
 BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, int64_t number, const char *text, int64_t now, struct bm_error *e);
 void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
@@ -366,9 +370,8 @@ void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transacti
 /* brski.c */
 BM_MUST_USE enum bm_rc bm_run_brski(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 void bm_brski_drop(struct bm_keeper *k); /* the keys: the transaction they were certified in is lost, or the keeper closes */
-/* acme.c, acme_chore.c: docs/acme.md */
+/* acme.c: docs/acme.md */
 BM_MUST_USE enum bm_rc bm_run_acme(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
-bool bm_acme_step(struct bm_keeper *k, int64_t now); /* a chore */
 /* Somebody has looked whether a challenge ("order-authorization-challenge", as in its address) is fulfilled. problem: NULL, it is. One that is
  * decided already, or gone, stays as it is. acme_validate.c */
 BM_MUST_USE enum bm_rc bm_acme_validated(struct bm_keeper *k, const char *challenge, const struct bm_error *problem, int64_t now,
@@ -376,6 +379,16 @@ BM_MUST_USE enum bm_rc bm_acme_validated(struct bm_keeper *k, const char *challe
 
 /* chores.c: one bounded piece of what there is to do without being asked; true when there is more. Not inside a transaction. */
 bool bm_chores_step(struct bm_keeper *k, int64_t now);
+/* Something that falls due row by row: one row of the list, each in its own file. */
+struct bm_chore {
+    const char *name, *what;                                                  /* for the log: cannot WHAT */
+    enum bm_rc (*look)(struct bm_keeper *k, int64_t now, struct bm_error *e); /* BM_NOTFOUND: nothing is due */
+    enum bm_rc (*next)(struct bm_keeper *k, int64_t now,
+                       struct bm_error *e); /* inside a transaction; BM_NOTFOUND: that was the last */
+};
+extern const struct bm_chore bm_chore_rental, bm_chore_cmp, bm_chore_acme;
+/* What is due of it, within BM_CHORE_MS, in a transaction of its own; true when there is more. */
+bool bm_chore_step(struct bm_keeper *k, const struct bm_chore *c, int64_t now);
 
 /* token.c: keys in PKCS#11 tokens */
 enum { BM_TOKEN_PATHS_LEN = 512 };

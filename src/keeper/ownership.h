@@ -44,7 +44,5 @@ BM_MUST_USE enum bm_rc bm_rental_finish(struct bm_keeper *k, const struct bm_ren
  * a rental and the moment that housekeeping takes the device back. */
 BM_MUST_USE enum bm_rc bm_rental_limit(struct bm_keeper *k, const struct bm_device *d, int64_t now, int64_t *ret,
                                        struct bm_error *e);
-/* Ends rentals that are due, within BM_CHORE_MS; true when there are more. In a transaction of its own. */
-bool bm_rentals_step(struct bm_keeper *k, int64_t now);
 
 #endif

@@ -1,10 +1,6 @@
 /* Owners for a while. A rental is a change of owner with a row beside it that ends it; housekeeping looks for rows that are due, so a rental
  * ends also when the server was down at that moment. */
 #include "keeper/ownership.h"
-
-#include "base/clock.h"
-#include "base/log.h"
-
 enum bm_rc bm_rental_begin(struct bm_keeper *k, struct bm_device *d, int64_t tenant_id, int64_t until, int64_t now,
                            int64_t *ret_revoked, struct bm_error *e)
 {
@@ -44,38 +40,20 @@ enum bm_rc bm_rental_limit(struct bm_keeper *k, const struct bm_device *d, int64
     return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
-static enum bm_rc finish_due(struct bm_keeper *k, int64_t now, bool *ret_more, struct bm_error *e)
-{
-    int64_t began = bm_clock_steady_ms(), revoked;
-    struct bm_rental r;
-    enum bm_rc rc;
-
-    *ret_more = true;
-    do { /* one at least, however slow the machine */
-        rc = bm_rental_due(k->store, now, &r, e);
-        if (rc == BM_OK)
-            rc = bm_rental_finish(k, &r, now, &revoked, e);
-        else
-            *ret_more = false;
-    } while (rc == BM_OK && bm_clock_steady_ms() - began < BM_CHORE_MS);
-    return rc == BM_NOTFOUND ? BM_OK : rc;
-}
-
-/* A look costs no transaction. */
-bool bm_rentals_step(struct bm_keeper *k, int64_t now)
+static enum bm_rc look(struct bm_keeper *k, int64_t now, struct bm_error *e)
 {
     struct bm_rental r;
-    struct bm_error e;
-    bool more = false;
-    enum bm_rc rc = bm_rental_due(k->store, now, &r, &e);
 
-    if (rc == BM_NOTFOUND)
-        return false;
-    if (rc == BM_OK)
-        rc = bm_keeper_begin(k, &e);
-    if (rc == BM_OK)
-        rc = bm_keeper_settle(k, finish_due(k, now, &more, &e), &e);
-    if (rc != BM_OK && !bm_store_collided(k->store)) /* another host is at it too */
-        bm_log(BM_LOG_ERROR, "rental", "cannot end the rentals that are over: %s", e.what);
-    return rc == BM_OK && more;
+    return bm_rental_due(k->store, now, &r, e);
 }
+
+static enum bm_rc finish_one(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    struct bm_rental r;
+    int64_t revoked;
+    enum bm_rc rc = bm_rental_due(k->store, now, &r, e);
+
+    return rc == BM_OK ? bm_rental_finish(k, &r, now, &revoked, e) : rc;
+}
+
+const struct bm_chore bm_chore_rental = { "rental", "end the rentals that are over", look, finish_one };

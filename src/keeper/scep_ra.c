@@ -2,7 +2,6 @@
  * revoked. The key stays the same, so that what a device sealed to an older certificate still opens. */
 #include "keeper/scep.h"
 
-#include <openssl/rand.h>
 #include <stdlib.h>
 
 #define RA_KEY_ALG "RSA:2048"
@@ -111,39 +110,6 @@ static enum bm_rc load(struct bm_keeper *k, struct bm_ra *ra, struct bm_error *e
     return rc == BM_OK ? bm_cert_parse(bm_buf_rd(&ra->der), &ra->cert, e) : rc;
 }
 
-static enum bm_rc issue(struct bm_keeper *k, struct bm_issuer *by, const struct bm_key *key, int64_t now, struct bm_credential *c,
-                        struct bm_error *e)
-{
-    static const uint8_t oid_o[] = { 0x55, 0x04, 0x0a };
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    char org[65] = "Birthmark";
-    struct bm_subject_words words = { .org = org, .service = by->row.name };
-    struct bm_issue i = {
-        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
-    };
-    struct bm_cert made;
-    struct bm_rd o;
-    enum bm_rc rc = bm_profile_open(k, "scep-ra", &profile, e);
-
-    if (bm_name_find(by->cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < sizeof org)
-        snprintf(org, sizeof org, "%.*s", (int)o.n, (const char *)o.p);
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    i.profile = profile;
-    i.issuer_key = by->key;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    c->cert.max = BM_CERT_MAX;
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
-}
-
 static enum bm_rc write_down(struct bm_keeper *k, struct bm_credential *c, const char *ca, int64_t now, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = json_pack("{s:s}", "ca", ca);
@@ -161,8 +127,12 @@ static enum bm_rc certify(struct bm_keeper *k, struct bm_issuer *by, struct bm_r
 {
     BM_CLEANUP(bm_credential_done)
     struct bm_credential c = { .ca_id = ra->ca_id, .state = "active", .protocol = "internal", .issued_at = now };
-    enum bm_rc rc = issue(k, by, ra->key, now, &c, e);
+    char org[BM_ORG_LEN];
+    enum bm_rc rc;
 
+    bm_own_org(by, org);
+    rc = bm_own_cert(k, by, "scep-ra", bm_key_spki(ra->key), &(struct bm_subject_words){ .org = org, .service = by->row.name }, now,
+                     &c, e);
     if (rc == BM_OK)
         rc = write_down(k, &c, by->row.name, now, e);
     if (rc != BM_OK)

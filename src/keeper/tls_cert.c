@@ -5,7 +5,6 @@
 #include "base/log.h"
 
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -58,33 +57,6 @@ enum bm_rc bm_issuer_default(struct bm_keeper *k, struct bm_issuer **ret, struct
     enum bm_rc rc = bm_line_ca(k, NULL, &any, &ca_id, &until, e);
 
     return rc == BM_OK ? bm_issuer_get(k, ca_id, ret, e) : rc;
-}
-
-static enum bm_rc issue(struct bm_keeper *k, struct bm_issuer *by, const struct bm_key *key, const char *hosts, int64_t now,
-                        struct bm_credential *c, struct bm_error *e)
-{
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    struct bm_subject_words words = { .host = hosts };
-    struct bm_issue i = {
-        .issuer_cert = &by->cert, .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX
-    };
-    struct bm_cert made;
-    enum bm_rc rc = bm_profile_open(k, "tls-server", &profile, e);
-
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    i.profile = profile;
-    i.issuer_key = by->key;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
 }
 
 static enum bm_rc store_issued(struct bm_keeper *k, struct bm_credential *c, struct bm_rd memo, int64_t now, struct bm_error *e)
@@ -164,8 +136,7 @@ enum bm_rc bm_tls_identity(struct bm_keeper *k, int64_t now, struct bm_buf *chai
     c.cert.max = BM_CERT_MAX;
     if (!still_good(k, bm_buf_rd(&memo), now, &c.cert)) {
         c.cert.n = 0;
-        c.ca_id = by->row.id;
-        rc = issue(k, by, key, hosts, now, &c, e);
+        rc = bm_own_cert(k, by, "tls-server", bm_key_spki(key), &(struct bm_subject_words){ .host = hosts }, now, &c, e);
         if (rc == BM_OK)
             rc = store_issued(k, &c, bm_buf_rd(&memo), now, e);
         if (rc != BM_OK)

@@ -6,7 +6,6 @@
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -97,32 +96,10 @@ static bool still_good(const struct bm_bundle *b, const json_t *certs, int64_t n
 /* --- making one ----------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc certify(struct bm_keeper *k, const struct bm_key *key, int64_t now, struct bm_credential *c, struct bm_error *e)
 {
-    BM_CLEANUP(bm_profile_freep) struct bm_profile *profile = NULL;
-    struct bm_subject_words words = { 0 };
-    struct bm_issue i = { .spki = bm_key_spki(key), .words = &words, .now = now, .not_after_max = INT64_MAX };
     struct bm_issuer *by;
-    struct bm_cert made;
-    enum bm_rc rc = bm_profile_open(k, "trust-signing", &profile, e);
+    enum bm_rc rc = bm_issuer_default(k, &by, e);
 
-    if (rc == BM_OK)
-        rc = bm_issuer_default(k, &by, e);
-    if (rc == BM_OK)
-        rc = bm_issuer_key(k, by, e);
-    if (rc != BM_OK)
-        return rc;
-    if (RAND_bytes(i.serial, sizeof i.serial) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    i.profile = profile;
-    i.issuer_key = by->key;
-    i.issuer_cert = &by->cert;
-    c->ca_id = by->row.id;
-    c->cert.max = BM_CERT_MAX;
-    rc = bm_cert_issue(&i, &c->cert, &c->not_before, &c->not_after, e);
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&c->cert), &made, e);
-    if (rc == BM_OK)
-        memcpy(c->serial, made.serial.p, BM_SERIAL_LEN);
-    return rc;
+    return rc == BM_OK ? bm_own_cert(k, by, "trust-signing", bm_key_spki(key), &(struct bm_subject_words){ 0 }, now, c, e) : rc;
 }
 
 static void digest_hex(struct bm_rd in, char ret[65])

@@ -373,9 +373,11 @@ static enum bm_rc put_all(struct bm_derw *w, const struct bm_cms_sign *s, struct
     bm_derw_end(w, each, BM_DER_SET);
     bm_derw_uint(w, bm_rd_eq(s->content_type, oid_data) ? 1 : 3); /* section 5.1 */
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
-    bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
-    bm_derw_tlv(w, BM_DER_OID, oid_signed);
-    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    if (!s->bare) {
+        bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
+        bm_derw_tlv(w, BM_DER_OID, oid_signed);
+        bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    }
     return w->bad ? bm_fail(e, BM_LIMIT, "the signed message is over %d bytes", BM_VOUCHER_REQUEST_MAX) : BM_OK;
 }
 

@@ -1,4 +1,4 @@
-/* CMS SignedData around a content, with one signer (RFC 5652 section 5): what vouchers are wrapped in. Strict DER. The certificates
+/* CMS SignedData around a content, with one signer (RFC 5652 section 5): what vouchers and generated keys are wrapped in. Strict DER. The certificates
  * beside the signature are not covered by it: they are hints, to be judged by what links them. Pure, any thread. */
 #ifndef BM_PKI_CMS_SIGNED_H
 #define BM_PKI_CMS_SIGNED_H
@@ -35,6 +35,7 @@ BM_MUST_USE enum bm_rc bm_cms_signed_chain(const struct bm_cms_signed *s, const 
 
 /* Writes one. certs: DER, the signer's own among them; content_type: contents of the OID. */
 struct bm_cms_sign {
+    bool bare; /* SignedData alone, as another message's content; else in a ContentInfo */
     struct bm_rd content_type, content;
     const struct bm_key *key;
     const struct bm_cert *cert;

@@ -1,5 +1,6 @@
 #include "pki/keypkg.h"
 
+#include "pki/cms_signed.h"
 #include "pki/impl.h"
 
 #include <openssl/cms.h>
@@ -42,82 +43,7 @@ enum bm_rc bm_keypkg_make(const char *alg, struct bm_buf *ret_pkcs8, struct bm_b
 }
 
 /* --- signed -------------------------------------------------------------------------------------------------------------------------- */
-static const struct bm_rd oid_key_package = BM_LIT(OID_KEY_PACKAGE), oid_content_type = BM_LIT(OID_CONTENT_TYPE),
-                          oid_message_digest = BM_LIT(OID_MESSAGE_DIGEST);
-static const struct bm_rd digest_oids[] = {
-    [BM_SHA256] = BM_LIT(OID_SHA256), [BM_SHA384] = BM_LIT(OID_SHA384), [BM_SHA512] = BM_LIT(OID_SHA512)
-};
-
-/* The hash that goes with the signature: RFC 5754 section 3, RFC 8419 section 2.3 (Ed25519), RFC 9882 section 3.3 (ML-DSA). */
-static enum bm_digest digest_for(const struct bm_key *k)
-{
-    static const struct {
-        const char *alg;
-        enum bm_digest d;
-    } rows[] = { { "P-256", BM_SHA256 }, { "RSA", BM_SHA256 }, { "P-384", BM_SHA384 } };
-
-    for (size_t i = 0; i < BM_COUNT(rows); i++)
-        if (strcmp(rows[i].alg, bm_key_alg(k)) == 0)
-            return rows[i].d;
-    return BM_SHA512;
-}
-
-static void digest_alg(struct bm_derw *w, enum bm_digest d)
-{
-    size_t mark = bm_derw_mark(w);
-
-    bm_derw_tlv(w, BM_DER_OID, digest_oids[d]);
-    bm_derw_end(w, mark, BM_DER_SEQUENCE);
-}
-
-/* Attribute with one value, of which all was written since mark. */
-static void attribute_end(struct bm_derw *w, size_t mark, struct bm_rd oid)
-{
-    bm_derw_end(w, mark, BM_DER_SET);
-    bm_derw_tlv(w, BM_DER_OID, oid);
-    bm_derw_end(w, mark, BM_DER_SEQUENCE);
-}
-
-/* The two that RFC 5652 section 5.3 demands, as they are signed: SET OF in DER order, which is that of their lengths. */
-static enum bm_rc signed_attributes(struct bm_derw *w, enum bm_digest d, struct bm_rd content, struct bm_error *e)
-{
-    uint8_t digest[BM_DIGEST_MAX];
-    size_t n = bm_digest_of(d, content, digest), mark = bm_derw_mark(w), each = mark;
-
-    if (n == 0)
-        return bm_fail(e, BM_BUG, "no digest");
-    bm_derw_tlv(w, BM_DER_OCTET_STRING, bm_rd_of(digest, n));
-    attribute_end(w, each, oid_message_digest);
-    each = bm_derw_mark(w);
-    bm_derw_tlv(w, BM_DER_OID, oid_key_package);
-    attribute_end(w, each, oid_content_type);
-    bm_derw_end(w, mark, BM_DER_SET);
-    return w->bad ? bm_fail(e, BM_LIMIT, "signed attributes do not fit") : BM_OK;
-}
-
-/* SignerInfo, section 5.3; attrs: the whole SET, in place of whose tag comes [0]. */
-static enum bm_rc signer_info(struct bm_derw *w, const struct bm_key *signer, const struct bm_cert *cert, struct bm_rd attrs,
-                              struct bm_error *e)
-{
-    uint8_t sig[BM_SIGNATURE_MAX];
-    size_t n = sizeof sig, mark = bm_derw_mark(w), sid;
-    enum bm_rc rc = bm_key_sign(signer, attrs, sig, &n, e);
-
-    if (rc != BM_OK)
-        return rc;
-    bm_derw_tlv(w, BM_DER_OCTET_STRING, bm_rd_of(sig, n));
-    bm_derw_put(w, bm_key_sig_alg(signer));
-    bm_derw_put(w, bm_rd_of(attrs.p + 1, attrs.n - 1));
-    bm_derw_byte(w, BM_DER_CTX_CONS(0));
-    digest_alg(w, digest_for(signer));
-    sid = bm_derw_mark(w);
-    bm_derw_tlv(w, BM_DER_INTEGER, cert->serial);
-    bm_derw_put(w, cert->issuer);
-    bm_derw_end(w, sid, BM_DER_SEQUENCE);
-    bm_derw_uint(w, 1);
-    bm_derw_end(w, mark, BM_DER_SEQUENCE);
-    return BM_OK;
-}
+static const struct bm_rd oid_key_package = BM_LIT(OID_KEY_PACKAGE);
 
 /* AsymmetricKeyPackage ::= SEQUENCE OF OneAsymmetricKey, RFC 5958 section 2. */
 static enum bm_rc wrap_key(struct bm_rd pkcs8, struct bm_buf *ret, struct bm_error *e)
@@ -131,53 +57,16 @@ static enum bm_rc wrap_key(struct bm_rd pkcs8, struct bm_buf *ret, struct bm_err
     return bm_buf_check(ret, e);
 }
 
-static enum bm_rc signed_data(struct bm_derw *w, struct bm_rd package, const struct bm_key *signer, const struct bm_cert *cert,
-                              struct bm_error *e)
-{
-    uint8_t room[256];
-    struct bm_derw attrs = bm_derw_of(room, sizeof room);
-    enum bm_digest d = digest_for(signer);
-    size_t mark = bm_derw_mark(w), each = mark;
-    enum bm_rc rc = signed_attributes(&attrs, d, package, e);
-
-    if (rc == BM_OK)
-        rc = signer_info(w, signer, cert, bm_derw_rd(&attrs), e);
-    if (rc != BM_OK)
-        return rc;
-    bm_derw_end(w, each, BM_DER_SET);
-    each = bm_derw_mark(w);
-    bm_derw_put(w, cert->whole);
-    bm_derw_end(w, each, BM_DER_CTX_CONS(0));
-    each = bm_derw_mark(w);
-    bm_derw_tlv(w, BM_DER_OCTET_STRING, package);
-    bm_derw_end(w, each, BM_DER_CTX_CONS(0));
-    bm_derw_tlv(w, BM_DER_OID, oid_key_package);
-    bm_derw_end(w, each, BM_DER_SEQUENCE);
-    each = bm_derw_mark(w);
-    digest_alg(w, d);
-    bm_derw_end(w, each, BM_DER_SET);
-    bm_derw_uint(w, 3); /* the content is no id-data */
-    bm_derw_end(w, mark, BM_DER_SEQUENCE);
-    return w->bad ? bm_fail(e, BM_LIMIT, "the signed key does not fit") : BM_OK;
-}
-
 enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_key *signer, const struct bm_cert *signer_cert, struct bm_buf *ret,
                           struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf package = { .max = BM_CERT_MAX }, room = { .max = 4 * BM_CERT_MAX };
-    uint8_t *p = bm_buf_room(&room, room.max);
-    struct bm_derw w;
+    BM_CLEANUP(bm_buf_done) struct bm_buf package = { .max = BM_CERT_MAX };
+    struct bm_cms_sign s = { .bare = true, .content_type = oid_key_package, .key = signer, .cert = signer_cert, .n_certs = 1 };
     enum bm_rc rc = wrap_key(pkcs8, &package, e);
 
-    if (p == NULL)
-        return bm_fail(e, BM_NOMEM, "no memory for a key");
-    w = bm_derw_of(p, room.max);
-    if (rc == BM_OK)
-        rc = signed_data(&w, bm_buf_rd(&package), signer, signer_cert, e);
-    if (rc != BM_OK)
-        return rc;
-    bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
-    return bm_buf_check(ret, e);
+    s.content = bm_buf_rd(&package);
+    s.certs[0] = signer_cert->whole;
+    return rc == BM_OK ? bm_cms_signed_write(&s, ret, e) : rc;
 }
 
 /* --- sealed -------------------------------------------------------------------------------------------------------------------------- */

@@ -27,22 +27,27 @@ enum bm_rc bm_crl_delta_prepare(const struct bm_request *q, struct bm_buf *paylo
     return crl_prepare(q, true, payload, e);
 }
 
-enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
-                         struct bm_error *e)
+enum bm_rc bm_dated_render(struct bm_rd answer, const char *content_type, struct bm_response *r, struct bm_error *e)
 {
     struct bm_crl_told t;
     enum bm_rc rc = bm_crl_told_parse(answer, &t, e);
 
-    (void)q, (void)v;
     if (rc != BM_OK)
         return rc;
     memcpy(r->etag, t.etag, sizeof r->etag);
     r->modified_at = t.this_update;
     r->max_age_s = t.max_age_s;
     r->status = t.der.n != 0 ? 200 : 304;
-    r->content_type = "application/pkix-crl"; /* RFC 2585 section 4.2 */
+    r->content_type = content_type;
     bm_buf_put(&r->body, t.der.p, t.der.n);
     return BM_OK;
+}
+
+enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                         struct bm_error *e)
+{
+    (void)q, (void)v;
+    return bm_dated_render(answer, "application/pkix-crl", r, e); /* RFC 2585 section 4.2 */
 }
 
 /* --- OCSP ----------------------------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,8 @@
 
 enum bm_rc bm_crl_full_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
 enum bm_rc bm_crl_delta_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);
+/* A signed thing that changes seldom, with its tag and its dates, or 304. */
+enum bm_rc bm_dated_render(struct bm_rd answer, const char *content_type, struct bm_response *r, struct bm_error *e);
 enum bm_rc bm_crl_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                          struct bm_error *e);
 

@@ -1,6 +1,7 @@
 #include "protocol/trust.h"
 
 #include "base/text.h"
+#include "protocol/revocation.h"
 
 enum bm_rc bm_trust_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
 {
@@ -17,17 +18,6 @@ enum bm_rc bm_trust_prepare(const struct bm_request *q, struct bm_buf *payload, 
 enum bm_rc bm_trust_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                            struct bm_error *e)
 {
-    struct bm_crl_told t;
-    enum bm_rc rc = bm_crl_told_parse(answer, &t, e);
-
     (void)q, (void)v;
-    if (rc != BM_OK)
-        return rc;
-    memcpy(r->etag, t.etag, sizeof r->etag);
-    r->modified_at = t.this_update;
-    r->max_age_s = t.max_age_s;
-    r->status = t.der.n != 0 ? 200 : 304;
-    r->content_type = "application/jose"; /* RFC 7515 section 9.2.1 */
-    bm_buf_put(&r->body, t.der.p, t.der.n);
-    return BM_OK;
+    return bm_dated_render(answer, "application/jose", r, e); /* RFC 7515 section 9.2.1 */
 }

@@ -230,18 +230,10 @@ static void on_keeper_gone(void *arg)
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {
     struct bm_courier *c = arg;
-    struct bm_worker_order order;
-    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
 
     (void)what;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n == (ssize_t)sizeof order && order.act == BM_WORKER_SETTINGS) {
-        bm_log_init(c->setup->name, order.settings.log_level);
-        return;
-    }
-    c->status = n == (ssize_t)sizeof order ? 0 : 1;
-    event_base_loopbreak(c->base);
+    if (bm_control_ended(fd, c->setup->name, &c->status))
+        event_base_loopbreak(c->base);
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
@@ -283,7 +275,6 @@ static enum bm_rc make_events(struct bm_courier *c, struct bm_error *e)
 static enum bm_rc start(struct bm_courier *c, struct bm_error *e)
 {
     const struct bm_link_events events = { on_changed, on_keeper_gone, c };
-    static const char ready = BM_WORKER_READY;
     enum bm_rc rc = bm_networks_parse(c->setup->validation_networks, &c->networks, e);
 
     if (rc == BM_OK)
@@ -301,9 +292,7 @@ static enum bm_rc start(struct bm_courier *c, struct bm_error *e)
     if (rc != BM_OK)
         return rc;
     ask(c);
-    return send(c->setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1
-               ? BM_OK
-               : bm_fail(e, BM_IO, "the supervisor does not listen");
+    return bm_control_ready(c->setup->control_fd, e);
 }
 
 static void drop_event(struct event *ev)

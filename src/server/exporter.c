@@ -234,18 +234,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {
     struct exporter *x = arg;
-    struct bm_worker_order order;
-    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
 
     (void)what;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n == (ssize_t)sizeof order && order.act == BM_WORKER_SETTINGS) {
-        bm_log_init(x->setup->name, order.settings.log_level);
-        return;
-    }
-    x->status = n == (ssize_t)sizeof order ? 0 : 1;
-    event_base_loopbreak(x->base);
+    if (bm_control_ended(fd, x->setup->name, &x->status))
+        event_base_loopbreak(x->base);
 }
 
 /* --- start and end ------------------------------------------------------------------------------------------------------------- */
@@ -253,7 +245,6 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 static enum bm_rc start(struct exporter *x, struct bm_error *e)
 {
     const struct timeval sweep = { .tv_usec = SWEEP_MS * 1000 };
-    static const char ready = BM_WORKER_READY;
     bool ok;
 
     x->base = event_base_new();
@@ -270,9 +261,7 @@ static enum bm_rc start(struct exporter *x, struct bm_error *e)
         return bm_fail(e, BM_NOMEM, "event loop: out of memory");
     if (bm_confine(x->setup->confine, BM_ROLE_WORKER, NULL, 0, e) != BM_OK) /* nothing has been read from anybody yet */
         return e->rc;
-    return send(x->setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1
-               ? BM_OK
-               : bm_fail(e, BM_IO, "the supervisor does not listen");
+    return bm_control_ready(x->setup->control_fd, e);
 }
 
 static void finish(struct exporter *x)

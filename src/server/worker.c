@@ -240,14 +240,14 @@ static void ask_view(struct worker *w);
 
 static void serving(struct worker *w)
 {
-    static const char ready = BM_WORKER_READY;
+    struct bm_error e;
 
     w->has_served = true;
     bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)w->view->version);
     if (!w->accepting && has_room(w))
         accept_on(w, true);
-    if (send(w->setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
-        bm_log(BM_LOG_DEBUG, "control", "the supervisor does not listen");
+    if (bm_control_ready(w->setup->control_fd, &e) != BM_OK)
+        bm_log(BM_LOG_DEBUG, "control", "%s", e.what);
 }
 
 /* The very first handshake may be one that has to have a staple (RFC 7633); later ones have the one before until the next is there. */

@@ -4,6 +4,7 @@
 #define BM_SERVER_WORKER_H
 
 #include "base/confine.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "server/listen.h"
 
@@ -21,6 +22,11 @@ struct bm_worker_order {
     struct bm_worker_settings settings; /* with BM_WORKER_SETTINGS; these also ask the keeper for a new view */
 };
 #define BM_WORKER_READY 'R'
+
+/* control.c: for all of them ... */
+BM_MUST_USE enum bm_rc bm_control_ready(int fd, struct bm_error *e);
+/* ... and for one that has nothing to drain: takes an order; true when the process is to end, with this status. */
+bool bm_control_ended(int fd, const char *name, int *ret_status);
 
 struct bm_worker_setup {
     const char *name;               /* "worker-1" */

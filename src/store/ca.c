@@ -6,6 +6,8 @@ static const struct bm_sql put = { "INSERT INTO ca (parent_id, name, key_uri, st
 static const struct bm_sql get = { "SELECT " COLUMNS " FROM ca WHERE name = ?" };
 static const struct bm_sql by_id = { "SELECT " COLUMNS " FROM ca WHERE id = ?" };
 static const struct bm_sql each = { "SELECT " COLUMNS " FROM ca ORDER BY id" };
+static const struct bm_sql active_child = { "SELECT " COLUMNS
+                                            " FROM ca WHERE parent_id = ? AND state = 'active' ORDER BY id LIMIT 1" };
 static const struct bm_sql set_revoked = { "UPDATE ca SET state = 'revoked', reason = ?, revoked_at = ? WHERE id = ?" };
 
 void bm_ca_done(struct bm_ca *c)
@@ -52,6 +54,15 @@ static enum bm_rc one(struct bm_store *s, const struct bm_sql *sql, struct bm_ar
     *ret = a;
     a = (struct bm_ca){ 0 };
     return BM_OK;
+}
+
+enum bm_rc bm_ca_active_child(struct bm_store *s, int64_t id, char ret[BM_NAME_LEN], struct bm_error *e)
+{
+    BM_CLEANUP(bm_ca_done) struct bm_ca child = { 0 };
+    enum bm_rc rc = one(s, &active_child, BM_ARGS(bm_arg_int(id)), &child, e);
+
+    memcpy(ret, child.name, BM_NAME_LEN);
+    return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
 enum bm_rc bm_ca_get(struct bm_store *s, const char *name, struct bm_ca *ret, struct bm_error *e)

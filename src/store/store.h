@@ -155,6 +155,8 @@ BM_MUST_USE enum bm_rc bm_ca_get(struct bm_store *s, const char *name, struct bm
 BM_MUST_USE enum bm_rc bm_ca_by_id(struct bm_store *s, int64_t id, struct bm_ca *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_ca_set_revoked(struct bm_store *s, int64_t id, int reason, int64_t at, struct bm_error *e);
 typedef enum bm_rc bm_ca_fn(void *arg, const struct bm_ca *c, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_ca_active_child(struct bm_store *s, int64_t id, char ret[BM_NAME_LEN],
+                                          struct bm_error *e);                                      /* ret: "" if none */
 BM_MUST_USE enum bm_rc bm_ca_each(struct bm_store *s, bm_ca_fn *fn, void *arg, struct bm_error *e); /* by id: parents first */
 
 /* A root's old and new key, each certified by the other: RFC 9810 section 4.4. */

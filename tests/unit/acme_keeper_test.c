@@ -131,8 +131,8 @@ static void orders_are_swept_up(void **state)
         (void)order(1, "invalid", 1000, 5999);
     keep = order(1, "pending", 9000, 9999);
     assert_ok(bm_keeper_settle(w.k, BM_OK, &err));
-    assert_false(bm_acme_step(w.k, 4999));
-    while (bm_acme_step(w.k, 6000)) /* a hundred at a time */
+    assert_false(bm_chore_step(w.k, &bm_chore_acme, 4999));
+    while (bm_chore_step(w.k, &bm_chore_acme, 6000)) /* a hundred at a time */
         n++;
     assert_int_equal(n, 2);
     assert_int_equal(bm_acme_order_due(w.k->store, 6000, &n, &err), BM_NOTFOUND);

@@ -124,10 +124,10 @@ static void unconfirmed(void **state)
         got = OSSL_CMP_exec_IR_ses(c);
         if (got == NULL)
             fail_msg("no certificate: '%s'", end.code);
-        assert_false(bm_cmp_step(w.k, later - 2));
+        assert_false(bm_chore_step(w.k, &bm_chore_cmp, later - 2));
         assert_string_equal(state_of(&w, got), "active");
         assert_true(any_due(&w, later));
-        assert_false(bm_cmp_step(w.k, later));
+        assert_false(bm_chore_step(w.k, &bm_chore_cmp, later));
         assert_string_equal(state_of(&w, got), want[i]);
         assert_false(any_due(&w, later));
         history_holds(&w);
@@ -155,7 +155,7 @@ static void confirmed(void **state)
     got = OSSL_CMP_exec_IR_ses(c);
     assert_non_null(got);
     assert_string_equal(end.code, "");
-    (void)bm_cmp_step(w.k, bm_clock_s() + 3 * BM_CMP_CLOCK_S);
+    (void)bm_chore_step(w.k, &bm_chore_cmp, bm_clock_s() + 3 * BM_CMP_CLOCK_S);
     assert_string_equal(state_of(&w, got), "active");
     OSSL_CMP_CTX_free(c);
     dev_done(&d);

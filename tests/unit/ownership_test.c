@@ -317,7 +317,7 @@ static void rental(void **state)
     admin_ok(&w, "{\"op\":\"device.extend\",\"udid\":\"%s\",\"until\":\"4d\"}", d.hex);
     second = enrol_as(&w, &d, d.op.key, "", BM_OK);
     assert_in_range(second, now + 4 * 86400 - 1, now + 4 * 86400 + 60);
-    assert_false(bm_rentals_step(w.k, bm_clock_s()));
+    assert_false(bm_chore_step(w.k, &bm_chore_rental, bm_clock_s()));
     owner_is(&d, "buyer");
     set_end(&d, bm_clock_s());
     enrol_as(&w, &d, d.op.key, "", BM_AGAIN); /* between the end and the return nobody gets anything */
