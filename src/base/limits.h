@@ -47,15 +47,16 @@ enum {
     BM_HEAD_EVERY_MS = 1000,     /* a changed log gets a signed head this often */
 
     /* PKI */
-    BM_KEY_SEALED_MAX = 24 * 1024, /* a private key made for a device, with what is signed and encrypted around it */
-    BM_CSR_MAX = 16 * 1024,        /* one PKCS#10 request */
-    BM_CERT_MAX = 16 * 1024,       /* one certificate */
-    BM_NAME_DER_MAX = 1024,        /* subject or issuer, DER */
-    BM_EXTENSIONS_MAX = 4 * 1024,  /* all extensions of a certificate we write */
-    BM_SPKI_MAX = 8 * 1024,        /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
-    BM_SIGNATURE_MAX = 5 * 1024,   /* ML-DSA-87 has 4.6 kB */
-    BM_CSRATTRS_MAX = 1024,        /* what EST csrattrs says for one label */
-    BM_SERVICES_MAX = 16,          /* services of one product, and so CSRs in one Onboard answer */
+    BM_KEY_SEALED_MAX = 24 * 1024,    /* a private key made for a device, with what is signed and encrypted around it */
+    BM_CSR_MAX = 16 * 1024,           /* one PKCS#10 request */
+    BM_CHALLENGE_PASSWORD_MAX = 4096, /* in one: RFC 2985 has 255, device management puts signed tokens there */
+    BM_CERT_MAX = 16 * 1024,          /* one certificate */
+    BM_NAME_DER_MAX = 1024,           /* subject or issuer, DER */
+    BM_EXTENSIONS_MAX = 4 * 1024,     /* all extensions of a certificate we write */
+    BM_SPKI_MAX = 8 * 1024,           /* SubjectPublicKeyInfo; ML-DSA-87 has 2.6 kB, RSA-4096 0.6 kB */
+    BM_SIGNATURE_MAX = 5 * 1024,      /* ML-DSA-87 has 4.6 kB */
+    BM_CSRATTRS_MAX = 1024,           /* what EST csrattrs says for one label */
+    BM_SERVICES_MAX = 16,             /* services of one product, and so CSRs in one Onboard answer */
 
     /* revocation */
     BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want parts (docs/revocation.md), or OCSP */
@@ -79,6 +80,11 @@ enum {
     BM_SCEP_NONCE_MAX = 64,             /* RFC 8894 section 3.2.1.5 has 16 */
     BM_SCEP_CLOCK_S = 24 * 3600,        /* how far a message's signingTime may be off */
     BM_SCEP_TRANSACTION_S = 90 * 86400, /* how long a transaction is remembered */
+    BM_SCEP_COUNTED_S = 60,             /* messages are counted this long */
+    BM_SCEP_STRANGERS_ADDRESS = 300,    /* of strangers at one address (IPv6: its /64), in that time */
+    BM_SCEP_STRANGERS_SECOND = 100,     /* of all strangers, each second */
+    BM_SCEP_KNOWN_KEY = 120,            /* of one known key, in that time: what it signed can be sent again by anybody */
+    BM_SCEP_HOOKS_OPEN = 256,           /* questions to one batch's hook that are not answered yet */
     /* vouchers (BRSKI) */
     BM_CMS_CERTS_MAX = 8,                /* certificates beside a signature */
     BM_CMS_CHAIN_MAX = 5,                /* of those, one above the other */

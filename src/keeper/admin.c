@@ -59,6 +59,7 @@ const struct bm_admin_op bm_admin_ops[] = {
       BM_REACH_SELF },
     { "batch.create", WRITE, bm_admin_batch_create, "name product quota | ca maker", ROLE(OPERATOR) },
     { "batch.set", WRITE, bm_admin_batch_set, "name | quota state ca maker", ROLE(OPERATOR) },
+    { "batch.hook", WRITE, bm_admin_batch_hook, "name url | trust" },
     { "batch.compromise", WRITE, bm_admin_batch_compromise, "name | reason", ROLE(OPERATOR) },
     { "batch.list", READ, bm_admin_batch_list, "| product after limit", LINE, BM_REACH_LIST },
     { "batch.show", READ, bm_admin_batch_show, "name", LINE, BM_REACH_BATCH },

@@ -26,6 +26,7 @@
  *                   udid, certificate, code -> {"granted": true, "certificate": {...}, "quota_left" ...} or {"granted": false, "code", "what"}
  *   batch.create    name product quota [ca maker]             batch.set name [quota state ca maker]; state: open closed; maker: contract
  *                                                             manufacturer; batch.list [product]; batch.show name
+ *   batch.hook      name url [trust]                          who vouches for challenges in SCEP; url "": nobody; trust: PEM -> {"secret": base64, shown this once}
  *   batch.compromise name [reason]                            closes it; a job marks all its devices -> {"job": id}
  *   device.list     [state batch product full after limit]    device.show udid -> row, "credentials": [...]
  *   device.allocate udid batch                                registered -> allocated

@@ -24,6 +24,8 @@ static const int window_s[BM_GUESSES] = {
     [BM_GUESS_TOKEN] = BM_API_WRONG_TOKENS_S,
     [BM_GUESS_MAC] = BM_MAC_WRONG_WINDOW_S,
     [BM_GUESS_ACME_ORDER] = 60,
+    [BM_GUESS_SCEP_ADDRESS] = BM_SCEP_COUNTED_S,
+    [BM_GUESS_SCEP_KEY] = BM_SCEP_COUNTED_S,
 };
 
 /* Keyed, so that nobody can choose names that fall into one set. */

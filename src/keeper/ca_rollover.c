@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 /* --- links ------------------------------------------------------------------------------------------------------------------------ */
-static int64_t root_of(struct bm_keeper *k, const struct bm_issuer *i)
+int64_t bm_ca_root_of(struct bm_keeper *k, const struct bm_issuer *i)
 {
     int64_t id = i->row.id, up = i->row.parent_id;
 
@@ -40,7 +40,7 @@ static enum bm_rc tell_link(void *arg, const struct bm_ca_link *l, struct bm_err
 
 enum bm_rc bm_ca_links_pem(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, struct bm_buf *pem, struct bm_error *e)
 {
-    struct telling t = { .root_id = root_of(k, i), .now = now, .pem = pem };
+    struct telling t = { .root_id = bm_ca_root_of(k, i), .now = now, .pem = pem };
 
     return t.root_id != 0 ? bm_ca_link_each(k->store, tell_link, &t, e) : BM_OK;
 }

@@ -117,8 +117,7 @@ static enum bm_rc key_of_requests(const struct bm_enrol *c, struct bm_rd *ret, s
 }
 
 /* What will be registered if all goes well; not yet in the registry, so id 0. Nothing vouches for hardware, so it counts as software. */
-static enum bm_rc newcomer(const struct bm_code_row *code, struct bm_rd spki, int64_t now, struct bm_device *ret,
-                           struct bm_error *e)
+static enum bm_rc newcomer(int64_t batch_id, struct bm_rd spki, int64_t now, struct bm_device *ret, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
     struct bm_spki parsed;
@@ -128,7 +127,7 @@ static enum bm_rc newcomer(const struct bm_code_row *code, struct bm_rd spki, in
         rc = bm_spki_open(&parsed, &key, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "the device's key");
-    *ret = (struct bm_device){ .batch_id = code->batch_id, .created_at = now, .rot = "software", .spki.max = BM_SPKI_MAX };
+    *ret = (struct bm_device){ .batch_id = batch_id, .created_at = now, .rot = "software", .spki.max = BM_SPKI_MAX };
     snprintf(ret->state, sizeof ret->state, "%s", bm_state_name(BM_ALLOCATED));
     bm_udid_of(spki, ret->udid);
     bm_buf_put(&ret->spki, spki.p, spki.n);
@@ -142,11 +141,11 @@ static enum bm_rc by_shown_key(struct bm_keeper *k, const struct bm_enrol *c, in
     struct bm_rd spki;
     enum bm_rc rc = bm_evidence_shown(k, BM_CMD_ENROL, c, now, ret, &spki, e);
 
-    return rc == BM_NOTFOUND ? newcomer(&ret->code, spki, now, &ret->device, e) : rc;
+    return rc == BM_NOTFOUND ? newcomer(ret->code.batch_id, spki, now, &ret->device, e) : rc;
 }
 
-static enum bm_rc by_request_key(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
-                                 struct bm_error *e)
+static enum bm_rc by_request_key(struct bm_keeper *k, int64_t batch_id, const struct bm_enrol *c, int64_t now,
+                                 struct bm_proven *ret, struct bm_error *e)
 {
     uint8_t udid[BM_UDID_LEN];
     struct bm_rd spki;
@@ -156,22 +155,38 @@ static enum bm_rc by_request_key(struct bm_keeper *k, const struct bm_enrol *c, 
         return rc;
     bm_udid_of(spki, udid);
     rc = bm_device_get(k->store, udid, &ret->device, e);
-    return rc == BM_NOTFOUND ? newcomer(&ret->code, spki, now, &ret->device, e) : rc;
+    return rc == BM_NOTFOUND ? newcomer(batch_id, spki, now, &ret->device, e) : rc;
 }
 
-static enum bm_rc join_batch(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_proven *ret, struct bm_error *e)
+static enum bm_rc check_open(struct bm_keeper *k, int64_t batch_id, struct bm_error *e)
 {
-    const struct bm_evidence *v = &c->evidence;
     struct bm_line *l;
-    enum bm_rc rc = bm_line_get(k, ret->code.batch_id, &l, e);
+    enum bm_rc rc = bm_line_get(k, batch_id, &l, e);
 
     if (rc == BM_OK && !l->policy.self_registration)
         return bm_refuse(e, BM_DENIED, "self-registration-off",
                          "product '%s' takes only devices that a manifest lists; its policy can allow self-registration",
                          l->product.name);
+    return rc;
+}
+
+static enum bm_rc join_batch(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_proven *ret, struct bm_error *e)
+{
+    const struct bm_evidence *v = &c->evidence;
+    enum bm_rc rc = check_open(k, ret->code.batch_id, e);
+
     if (rc != BM_OK)
         return rc;
-    return v->cert.n != 0 || v->spki.n != 0 ? by_shown_key(k, c, now, ret, e) : by_request_key(k, c, now, ret, e);
+    return v->cert.n != 0 || v->spki.n != 0 ? by_shown_key(k, c, now, ret, e)
+                                            : by_request_key(k, ret->code.batch_id, c, now, ret, e);
+}
+
+enum bm_rc bm_code_join(struct bm_keeper *k, int64_t batch_id, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                        struct bm_error *e)
+{
+    enum bm_rc rc = check_open(k, batch_id, e);
+
+    return rc == BM_OK ? by_request_key(k, batch_id, c, now, ret, e) : rc;
 }
 
 /* --- all together ------------------------------------------------------------------------------------------------------------------ */
@@ -200,7 +215,9 @@ bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN])
 {
     struct bm_rd spki;
 
-    if (c->evidence.kind != BM_EVIDENCE_CODE || key_of_requests(c, &spki, NULL) != BM_OK)
+    bool by_request = c->evidence.kind == BM_EVIDENCE_CODE || c->evidence.kind == BM_EVIDENCE_HOOK;
+
+    if (!by_request || key_of_requests(c, &spki, NULL) != BM_OK)
         return false;
     bm_udid_of(spki, ret);
     return true;

@@ -1,4 +1,5 @@
 /* The main job: a proven device gets its certificates. What it gets, or why not, is worked out before the first row is written (enrol_plan.c). */
+#include "keeper/scep_hook.h"
 #include "keeper/upstream.h"
 
 #include "base/text.h"
@@ -133,10 +134,12 @@ enum bm_rc bm_run_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t n
         rc = bm_plan_enrol(k, c, now, &p, e);
     if (rc == BM_OK)
         rc = bm_code_spend(k, c, &p.who, now, e);
+    if (rc == BM_OK)
+        rc = bm_hook_spend(k, c, &p, now, e);
     if (rc != BM_OK)
         return rc;
     rc = write_orders(k, c, &p, now, e);
-    if (rc != BM_OK && p.who.code.id != 0) /* the code's use is written, so the transaction must go */
+    if (rc != BM_OK && (p.who.code.id != 0 || p.hook_errand != 0)) /* its use is written, so the transaction must go */
         rc = bm_wrap(e, BM_IO, "enrolling with a code");
     if (rc == BM_OK)
         answer(&p, now, out);

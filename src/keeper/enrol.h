@@ -22,6 +22,7 @@ struct bm_plan {
     struct bm_proven who; /* set by the caller: whom the evidence proves, or whom a dry run is about */
     struct bm_line *line; /* lent by the cache */
     int64_t not_after_max;
+    int64_t hook_errand; /* a hook's yes that it rests on; 0: on none */
     size_t n;
     struct bm_order orders[BM_SERVICES_MAX];
 };

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "factory/manifest.h"
 #include "keeper/ownership.h"
+#include "keeper/scep_hook.h"
 #include "keeper/upstream.h"
 
 #include <openssl/rand.h>
@@ -288,6 +289,8 @@ enum bm_rc bm_plan_enrol(struct bm_keeper *k, const struct bm_enrol *c, int64_t 
         rc = check_policy(c, &p->who, p->line, now, e);
     if (rc == BM_OK)
         rc = take_orders(k, c, now, p, e);
+    if (rc == BM_OK)
+        rc = bm_hook_check(k, c, now, p, e);
     if (rc == BM_OK)
         rc = approve_orders(k, c, now, p, e);
     if (rc == BM_OK && bm_ca_is_upstream(&p->line->issuer->row))

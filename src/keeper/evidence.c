@@ -1,6 +1,6 @@
 /* Who is this? One judge for every protocol. What counts is possession of a key that the registry knows; certificates add only what their
  * issuer is trusted for. Nothing a worker says is taken on its word: a TLS handshake is proven by its messages (handshake.c). */
-#include "keeper/internal.h"
+#include "keeper/scep_hook.h"
 
 #include "base/text.h"
 
@@ -212,8 +212,8 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     struct presented p;
     enum bm_rc rc;
 
-    if (c->evidence.kind == BM_EVIDENCE_CODE) {
-        rc = bm_code_judge(k, op, c, now, ret, e);
+    if (c->evidence.kind == BM_EVIDENCE_CODE || c->evidence.kind == BM_EVIDENCE_HOOK) {
+        rc = (c->evidence.kind == BM_EVIDENCE_CODE ? bm_code_judge : bm_hook_judge)(k, op, c, now, ret, e);
         return rc == BM_OK ? check_claim(c, ret, e) : rc;
     }
     if (c->evidence.kind == BM_EVIDENCE_MAC)

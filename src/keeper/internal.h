@@ -44,12 +44,22 @@ struct bm_line {
 
 struct bm_revocation; /* revocation.h: CRLs and OCSP answers kept ready */
 /* What strangers may guess at, each counted for itself. */
-enum bm_guess { BM_GUESS_CODE_ADDRESS, BM_GUESS_CODE_TARGET, BM_GUESS_TOKEN, BM_GUESS_MAC, BM_GUESS_ACME_ORDER, BM_GUESSES };
+enum bm_guess {
+    BM_GUESS_CODE_ADDRESS,
+    BM_GUESS_CODE_TARGET,
+    BM_GUESS_TOKEN,
+    BM_GUESS_MAC,
+    BM_GUESS_ACME_ORDER,
+    BM_GUESS_SCEP_ADDRESS,
+    BM_GUESS_SCEP_KEY,
+    BM_GUESSES
+};
 struct bm_attempts;
-struct bm_brski;   /* brski.h: keys that sign vouchers */
-struct bm_secrets; /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
-struct bm_ra;      /* scep.h: the key and certificate that speak SCEP for a CA */
-struct bm_import;  /* admin_manifest.c: an import between two of its blocks */
+struct bm_brski;     /* brski.h: keys that sign vouchers */
+struct bm_secrets;   /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
+struct bm_ra;        /* scep.h: the key and certificate that speak SCEP for a CA */
+struct bm_scep_next; /* scep_next.c */
+struct bm_import;    /* admin_manifest.c: an import between two of its blocks */
 #define BM_IMPORTS_MAX 8
 
 #define BM_CACHE_SLOTS 256   /* issuers and lines each, by id; a slot has one line, and any number of issuers */
@@ -105,6 +115,7 @@ struct bm_keeper {
     struct bm_attempts *attempts[BM_GUESSES]; /* attempts.c */
     struct bm_secrets *secrets;
     struct bm_ra *ras[BM_CACHE_SLOTS];
+    struct bm_scep_next *scep_next;
     struct bm_brski *brski;
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     bool told;             /* about a refusal that has been written down before, and is not again */
@@ -120,6 +131,7 @@ struct bm_keeper {
     struct bm_errands errands;
     int64_t clock_high; /* the latest time seen, Unix seconds */
     int64_t refusal_second, refusal_tokens;
+    int64_t scep_second, scep_tokens; /* scep_admit.c */
     uint64_t view_version;
     bool in_server;               /* chores are done by its loop */
     bool view_changed;            /* workers are to be told */
@@ -217,6 +229,9 @@ BM_MUST_USE enum bm_rc bm_code_make(const char *purpose, char ret_text[BM_CODE_T
 BM_MUST_USE enum bm_rc bm_code_read_digest(const char *purpose, struct bm_rd text, uint8_t ret[32], struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_code_judge(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
                                      struct bm_error *e);
+/* Whom the key of the requests stands for, as a newcomer to this batch if nobody knows it; where its product lets devices register themselves. */
+BM_MUST_USE enum bm_rc bm_code_join(struct bm_keeper *k, int64_t batch_id, const struct bm_enrol *c, int64_t now,
+                                    struct bm_proven *ret, struct bm_error *e);
 bool bm_code_udid(const struct bm_enrol *c, uint8_t ret[BM_UDID_LEN]); /* of a newcomer, for the record */
 /* Before the first credential is written; afterwards only the disk may fail. */
 BM_MUST_USE enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct bm_proven *who, int64_t now,
@@ -465,6 +480,7 @@ BM_ADMIN_HANDLER(bm_admin_product_list);
 BM_ADMIN_HANDLER(bm_admin_product_show);
 BM_ADMIN_HANDLER(bm_admin_batch_create);
 BM_ADMIN_HANDLER(bm_admin_batch_set);
+BM_ADMIN_HANDLER(bm_admin_batch_hook);
 BM_ADMIN_HANDLER(bm_admin_batch_list);
 BM_ADMIN_HANDLER(bm_admin_batch_show);
 BM_ADMIN_HANDLER(bm_admin_device_list);
@@ -546,7 +562,9 @@ BM_MUST_USE enum bm_rc bm_ca_key(struct bm_keeper *k, const struct bm_ca_spec *s
 BM_MUST_USE enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e); /* of a new one */
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);
-/* ca_rollover.c: this CA's root as certified by others, for those who know only an older or a newer one. Appends nothing when it never had
+/* ca_rollover.c: the root above this CA, 0 when it cannot be found; */
+int64_t bm_ca_root_of(struct bm_keeper *k, const struct bm_issuer *i);
+/* this CA's root as certified by others, for those who know only an older or a newer one. Appends nothing when it never had
  * another key. */
 BM_MUST_USE enum bm_rc bm_ca_links_pem(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, struct bm_buf *pem,
                                        struct bm_error *e);

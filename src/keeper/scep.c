@@ -1,6 +1,7 @@
 /* SCEP, RFC 8894: what a worker hands on as it came is read, judged and answered here, so that no worker can put another request into a device's
  * message, or read a code in one. docs/scep.md. */
 #include "keeper/scep.h"
+#include "keeper/scep_hook.h"
 
 #include "base/text.h"
 #include "pki/ber.h"
@@ -13,14 +14,14 @@ enum { FAIL_TEXT_MAX = 320 };
 /* --- which CA, which service ------------------------------------------------------------------------------------------------------------ */
 struct place {
     int64_t ca_id;
-    struct bm_rd service;
+    struct bm_rd service, batch;
 };
 
 static enum bm_rc unknown_label(struct bm_rd label, struct bm_error *e)
 {
     char safe[80];
 
-    return bm_refuse(e, BM_NOTFOUND, "unknown-label", "there is no CA and no service '%s' here",
+    return bm_refuse(e, BM_NOTFOUND, "unknown-label", "there is no CA, no service and no batch with a hook '%s' here",
                      bm_text_escape(label, safe, sizeof safe));
 }
 
@@ -55,7 +56,28 @@ static enum bm_rc take_service(struct bm_keeper *k, struct bm_rd text, struct pl
     return rc;
 }
 
-/* "", "CA", "SERVICE" or "CA/SERVICE". */
+/* A batch with a hook, docs/scep.md. Its RA is that of the CA which signs, unless that one is elsewhere. */
+static enum bm_rc take_batch(struct bm_keeper *k, struct bm_rd text, struct place *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_hook_done) struct bm_hook h = { 0 };
+    struct bm_batch b;
+    struct bm_line *l;
+    char name[BM_NAME_LEN];
+    enum bm_rc rc = name_of(text, name) ? bm_batch_get(k->store, name, &b, e) : BM_NOTFOUND;
+
+    if (rc == BM_OK)
+        rc = bm_hook_get(k, b.id, &h, e);
+    if (rc == BM_OK)
+        rc = bm_line_get(k, b.id, &l, e);
+    if (rc != BM_OK)
+        return rc;
+    ret->batch = text;
+    if (!bm_ca_is_upstream(&l->issuer->row))
+        ret->ca_id = l->issuer->row.id;
+    return BM_OK;
+}
+
+/* "", "CA", "SERVICE", "CA/SERVICE" or "BATCH". */
 static enum bm_rc find_place(struct bm_keeper *k, struct bm_rd label, struct place *ret, struct bm_error *e)
 {
     const uint8_t *slash = label.n != 0 ? memchr(label.p, '/', label.n) : NULL;
@@ -72,6 +94,8 @@ static enum bm_rc find_place(struct bm_keeper *k, struct bm_rd label, struct pla
     rc = take_ca(k, first, ret, e);
     if (rc == BM_NOTFOUND && slash == NULL)
         rc = take_service(k, first, ret, e);
+    if (rc == BM_NOTFOUND && slash == NULL)
+        rc = take_batch(k, first, ret, e);
     if (rc == BM_OK && slash != NULL)
         rc = take_service(k, rest, ret, e);
     return rc == BM_NOTFOUND ? unknown_label(label, e) : rc;
@@ -79,7 +103,7 @@ static enum bm_rc find_place(struct bm_keeper *k, struct bm_rd label, struct pla
 
 /* --- what needs no message ---------------------------------------------------------------------------------------------------------------- */
 /* RFC 8894 section 3.5.2. SHA-384 is not of its list: a client in the field encrypts with AES only where it sees that word. */
-static const char capabilities[] = "AES\nPOSTPKIOperation\nRenewal\nSHA-256\nSHA-384\nSHA-512\nSCEPStandard\n";
+#define CAPABILITIES "AES\nPOSTPKIOperation\nRenewal\nSHA-256\nSHA-384\nSHA-512\nSCEPStandard\n"
 
 static enum bm_rc tell(struct bm_buf *out, enum bm_scep_form form, const char *code, struct bm_rd body, struct bm_error *e)
 {
@@ -97,7 +121,10 @@ static enum bm_rc get_ca_caps(struct bm_keeper *k, const struct bm_message *m, i
     enum bm_rc rc = find_place(k, m->label, &p, e);
 
     (void)now;
-    return rc == BM_OK ? tell(out, BM_SCEP_TEXT, "", bm_rd_str(capabilities), e) : rc;
+    if (rc != BM_OK)
+        return rc;
+    /* said only while there is one: some clients take a 404 for the end of everything */
+    return tell(out, BM_SCEP_TEXT, "", bm_rd_str(bm_scep_has_next(k, p.ca_id) ? CAPABILITIES "GetNextCACert\n" : CAPABILITIES), e);
 }
 
 /* Section 4.2: the RA's certificate, then the CA's and those above it. */
@@ -126,8 +153,13 @@ static enum bm_rc get_ca_cert(struct bm_keeper *k, const struct bm_message *m, i
 static enum bm_rc get_next_ca_cert(struct bm_keeper *k, const struct bm_message *m, int64_t now, struct bm_buf *out,
                                    struct bm_error *e)
 {
-    (void)k, (void)m, (void)now, (void)out;
-    return bm_refuse(e, BM_NOTFOUND, "scep-no-next-ca", "no CA here has a successor that is announced over SCEP");
+    struct bm_rd der;
+    struct place p;
+    enum bm_rc rc = find_place(k, m->label, &p, e);
+
+    if (rc == BM_OK)
+        rc = bm_scep_next(k, p.ca_id, now, &der, e);
+    return rc == BM_OK ? tell(out, BM_SCEP_NEXT_CA, "", der, e) : rc;
 }
 
 /* --- one message: read, checked, opened --------------------------------------------------------------------------------------------------- */
@@ -353,11 +385,14 @@ static enum bm_rc succeed(struct bm_scep_case *c, enum bm_scep_status status, st
 static enum bm_rc run_case(struct bm_scep_case *c, struct bm_buf *out, struct bm_error *e)
 {
     struct bm_error why = { 0 };
-    enum bm_rc rc = bm_scep_case_read(c, c->in->body, e);
+    enum bm_rc rc = bm_scep_case_read(c, c->in->body, e), admitted;
 
     if (rc != BM_OK)
         return rc;
     rc = bm_scep_case_check(c, &why);
+    admitted = bm_scep_admit(c, rc == BM_OK, e);
+    if (admitted != BM_OK)
+        return admitted;
     if (rc == BM_OK)
         rc = bm_scep_case_open(c, &why);
     if (rc == BM_OK)
@@ -382,6 +417,7 @@ static enum bm_rc pki_operation(struct bm_keeper *k, const struct bm_message *m,
         return rc;
     c.ca_id = p.ca_id;
     c.service = p.service;
+    c.batch = p.batch;
     memcpy(c.enrol.correlation, m->correlation, sizeof c.enrol.correlation);
     memcpy(c.enrol.peer, m->peer, sizeof c.enrol.peer);
     return run_case(&c, out, e);

@@ -3,6 +3,7 @@
 #define BM_KEEPER_SCEP_H
 
 #include "keeper/internal.h"
+#include "keeper/upstream.h"
 #include "pki/scep.h"
 
 /* Who speaks SCEP for a CA. The CA's own key may be one that decrypts nothing, and shall not anyway, so this is an RA of its own (RFC 8894 section
@@ -27,6 +28,7 @@ struct bm_scep_case {
     int64_t now;
     bool kept;            /* it came some time ago, and was kept until an approval */
     struct bm_rd service; /* from the path, or empty */
+    struct bm_rd batch;   /* from the path: one whose hook vouches for challenges; or empty */
     int64_t ca_id;        /* whose RA it was sent to; before that is known, that of its path */
     struct bm_buf der;    /* of the message */
     struct bm_scep_message m;
@@ -51,12 +53,19 @@ BM_MUST_USE enum bm_rc bm_scep_case_read(struct bm_scep_case *c, struct bm_rd bo
 BM_MUST_USE enum bm_rc bm_scep_case_check(struct bm_scep_case *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_scep_case_open(struct bm_scep_case *c, struct bm_error *e);
 
+/* scep_admit.c: may this message cost private RSA operations? is_signed: its signature is right. BM_AGAIN "scep-busy". */
+BM_MUST_USE enum bm_rc bm_scep_admit(struct bm_scep_case *c, bool is_signed, struct bm_error *e);
 /* scep_request.c: PKCSReq and RenewalReq; with what `reply` is then. BM_AGAIN "approval-pending". */
 BM_MUST_USE enum bm_rc bm_scep_request(struct bm_scep_case *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_scep_poll(struct bm_scep_case *c, struct bm_error *e);
 /* scep_get.c */
 BM_MUST_USE enum bm_rc bm_scep_get_cert(struct bm_scep_case *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_scep_get_crl(struct bm_scep_case *c, struct bm_error *e);
+/* scep_next.c: what comes after this CA, as RFC 8894 section 4.7 wants it told: a SignedData by the CA itself, lent until the next is asked for.
+ * BM_NOTFOUND "scep-no-next-ca". */
+BM_MUST_USE enum bm_rc bm_scep_next(struct bm_keeper *k, int64_t ca_id, int64_t now, struct bm_rd *ret, struct bm_error *e);
+bool bm_scep_has_next(struct bm_keeper *k, int64_t ca_id);
+void bm_scep_next_drop(struct bm_keeper *k);
 /* The signer's key as evidence. */
 void bm_scep_show_key(struct bm_scep_case *c);
 

@@ -25,6 +25,7 @@ void bm_ra_drop(struct bm_keeper *k)
 {
     for (size_t i = 0; i < BM_COUNT(k->ras); i++)
         ra_free(BM_MOVE(k->ras[i]));
+    bm_scep_next_drop(k);
 }
 
 static const char *meta_of(const char *what, int64_t ca_id, char ret[META_LEN])

@@ -159,11 +159,25 @@ static enum bm_rc take_code(struct bm_scep_case *c, const struct bm_csr *csr, st
     return BM_OK;
 }
 
+/* Whether it is a good one, device management says. The request itself shows the key. */
+static void take_challenge(struct bm_scep_case *c)
+{
+    struct bm_enrol *q = &c->enrol;
+
+    q->evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_HOOK, .challenge = bm_rd_of(c->digest, sizeof c->digest) };
+    q->claimed_batch = c->batch;
+}
+
 static enum bm_rc take_evidence(struct bm_scep_case *c, const struct bm_csr *csr, struct bm_error *e)
 {
-    if (c->self_signed && csr->challenge_password.n != 0)
+    bool challenged = c->self_signed && csr->challenge_password.n != 0;
+
+    if (challenged && c->batch.n == 0)
         return take_code(c, csr, e);
-    bm_scep_show_key(c);
+    if (challenged)
+        take_challenge(c);
+    else
+        bm_scep_show_key(c);
     return BM_OK;
 }
 
@@ -242,9 +256,13 @@ static enum bm_rc no_transaction(struct bm_error *e)
 static enum bm_rc ask_again(struct bm_scep_case *poll, const struct bm_scep_row *row, struct bm_rd subject, struct bm_error *e)
 {
     BM_CLEANUP(bm_scep_case_done)
-    struct bm_scep_case c = {
-        .k = poll->k, .in = poll->in, .now = poll->now, .kept = true, .ca_id = poll->ca_id, .service = poll->service
-    };
+    struct bm_scep_case c = { .k = poll->k,
+                              .in = poll->in,
+                              .now = poll->now,
+                              .kept = true,
+                              .ca_id = poll->ca_id,
+                              .service = poll->service,
+                              .batch = poll->batch };
     enum bm_rc rc;
 
     c.enrol = poll->enrol;

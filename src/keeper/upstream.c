@@ -248,7 +248,8 @@ static enum bm_rc check_room(struct bm_keeper *k, const struct bm_plan *p, struc
         rc = bm_errand_in_batch(k->store, BM_UPSTREAM_ERRAND, b->id, p->who.device.id, &of_batch, &unknown, e);
     if (rc != BM_OK)
         return rc;
-    if (of_device >= BM_UPSTREAM_PER_DEVICE || (p->who.device.id == 0 && unknown >= p->who.code.uses - p->who.code.used))
+    if (of_device >= BM_UPSTREAM_PER_DEVICE ||
+        (p->who.code.id != 0 && p->who.device.id == 0 && unknown >= p->who.code.uses - p->who.code.used))
         return bm_refuse(e, BM_AGAIN, "upstream-limit",
                          "too many requests of this device, or with this code, wait for the upstream CA");
     if (bm_plan_is_first(&p->who.device) && of_batch + unknown >= b->quota - b->used)

@@ -506,5 +506,5 @@ enum bm_rc bm_ocsp_told_parse(struct bm_rd in, struct bm_ocsp_told *ret, struct 
 
 bool bm_refusal_waits(const char *code)
 {
-    return strcmp(code, "approval-pending") == 0 || strcmp(code, "upstream-pending") == 0;
+    return strcmp(code, "approval-pending") == 0 || strcmp(code, "upstream-pending") == 0 || strcmp(code, "scep-hook-pending") == 0;
 }

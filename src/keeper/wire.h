@@ -35,6 +35,8 @@ enum bm_evidence_kind {
     BM_EVIDENCE_TLS = 1,       /* client certificate, and the TLS handshake that proves it: pki/handshake.h */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
     BM_EVIDENCE_MAC = 3, /* challenge with a MAC in place of the signature: no key, no certificate, claimed_udid names the device */
+    BM_EVIDENCE_HOOK =
+        5, /* never on the wire: a batch's hook is to say (scep_hook.h); `challenge` is what the request is kept under */
     BM_EVIDENCE_CODE = 4, /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
 struct bm_evidence {
@@ -197,7 +199,7 @@ void bm_acme_told_write(struct bm_buf *out, const struct bm_acme_told *t);
 BM_MUST_USE enum bm_rc bm_acme_told_parse(struct bm_rd in, struct bm_acme_told *ret, struct bm_error *e);
 
 /* What a SCEP operation answers, and in which media type. */
-enum bm_scep_form { BM_SCEP_TEXT, BM_SCEP_MESSAGE, BM_SCEP_CERTS, BM_SCEP_FORMS };
+enum bm_scep_form { BM_SCEP_TEXT, BM_SCEP_MESSAGE, BM_SCEP_CERTS, BM_SCEP_NEXT_CA, BM_SCEP_FORMS };
 struct bm_scep_told {
     enum bm_scep_form form;
     char code[32]; /* of the refusal in it; "" */

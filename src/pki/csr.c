@@ -1,6 +1,6 @@
 #include "pki/impl.h"
 
-enum { CSR_ATTRIBUTES_MAX = 16, CHALLENGE_PASSWORD_MAX = 255, KEY_ID_MAX = 64 };
+enum { CSR_ATTRIBUTES_MAX = 16, CHALLENGE_PASSWORD_MAX = BM_CHALLENGE_PASSWORD_MAX, KEY_ID_MAX = 64 };
 
 static const struct bm_rd oid_extension_request = BM_LIT(OID_EXTENSION_REQUEST);
 static const struct bm_rd oid_challenge_password = BM_LIT(OID_CHALLENGE_PASSWORD);

@@ -70,6 +70,7 @@ const struct bm_api_route bm_api_routes[] = {
     WRITE(POST, "batches", NULL, "batch.create", "Add a batch: a production order with a quota"),
     READ("batches/*", "name", "batch.show", "Show a batch"),
     WRITE(POST, "batches/*/compromise", "name", "batch.compromise", "Close a batch and mark all its devices as compromised"),
+    WRITE(POST, "batches/*/hook", "name", "batch.hook", "Say who vouches for SCEP challenges; the answer shows the secret, this once"),
     WRITE(PATCH, "batches/*", "name", "batch.set", "Change a batch; what is not named stays"),
 
     READ("devices", NULL, "device.list", "List devices"),

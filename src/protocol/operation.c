@@ -169,6 +169,7 @@ static const struct {
     { "code-mistyped", 401 },
     { "authorization-scheme", 401 },
     { "too-many-attempts", 429 },
+    { "scep-busy", 429 },
     { "quota-exceeded", 403 },
     { "unsupported-media-type", 415 },
     { "not-implemented", 501 },

@@ -97,6 +97,7 @@ enum bm_rc bm_scep_render(const struct bm_request *q, const struct bm_view *v, s
         [BM_SCEP_TEXT] = "text/plain",
         [BM_SCEP_MESSAGE] = "application/x-pki-message",
         [BM_SCEP_CERTS] = "application/x-x509-ca-ra-cert",
+        [BM_SCEP_NEXT_CA] = "application/x-x509-next-ca-cert",
     };
     struct bm_scep_told t;
     enum bm_rc rc = bm_scep_told_parse(answer, &t, e);

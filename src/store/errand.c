@@ -26,6 +26,9 @@ static const struct bm_sql open = { "SELECT count(*) FROM errand WHERE state IN 
 static const struct bm_sql open_of = {
     "SELECT count(*) FROM errand WHERE device_id = ? AND kind = ? AND state IN ('queued', 'running')"
 };
+static const struct bm_sql open_in = {
+    "SELECT count(*) FROM errand WHERE batch_id = ? AND kind = ? AND state IN ('queued', 'running')"
+};
 static const struct bm_sql in_batch = { "SELECT count(DISTINCT device_id) FROM errand WHERE batch_id = ? AND kind = ? AND "
                                         "device_id <> ? AND state IN ('queued', 'running', 'done')" };
 static const struct bm_sql in_batch_unknown = {
@@ -160,6 +163,11 @@ enum bm_rc bm_errand_open(struct bm_store *s, int64_t *ret, struct bm_error *e)
 enum bm_rc bm_errand_open_of(struct bm_store *s, const char *kind, int64_t device_id, int64_t *ret, struct bm_error *e)
 {
     return number(s, &open_of, BM_ARGS(bm_arg_int(device_id), bm_arg_text(kind)), ret, e);
+}
+
+enum bm_rc bm_errand_open_in(struct bm_store *s, const char *kind, int64_t batch_id, int64_t *ret, struct bm_error *e)
+{
+    return number(s, &open_in, BM_ARGS(bm_arg_int(batch_id), bm_arg_text(kind)), ret, e);
 }
 
 enum bm_rc bm_errand_in_batch(struct bm_store *s, const char *kind, int64_t batch_id, int64_t but_device_id, int64_t *ret_devices,

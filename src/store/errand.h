@@ -47,6 +47,7 @@ BM_MUST_USE enum bm_rc bm_errand_forget(struct bm_store *s, int64_t now, int64_t
 BM_MUST_USE enum bm_rc bm_errand_open(struct bm_store *s, int64_t *ret, struct bm_error *e);
 /* Unfinished ones about this device, and of this kind. */
 BM_MUST_USE enum bm_rc bm_errand_open_of(struct bm_store *s, const char *kind, int64_t device_id, int64_t *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_errand_open_in(struct bm_store *s, const char *kind, int64_t batch_id, int64_t *ret, struct bm_error *e);
 /* How many devices of this batch have one of this kind that has not failed, the one named left out; and how many more there are about none that is
  * known yet. */
 BM_MUST_USE enum bm_rc bm_errand_in_batch(struct bm_store *s, const char *kind, int64_t batch_id, int64_t but_device_id,

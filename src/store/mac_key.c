@@ -18,6 +18,7 @@ static const struct bm_sql root = { COLUMNS "name = ? AND device_id IS NULL" };
 static const struct bm_sql roots = { COLUMNS "device_id IS NULL AND org_id IS NOT NULL ORDER BY name" };
 static const struct bm_sql of_kek = { COLUMNS "kek_id = ? ORDER BY id LIMIT 1" };
 static const struct bm_sql reseal = { "UPDATE mac_key SET kek_id = ?, sealed = ? WHERE id = ?" };
+static const struct bm_sql drop = { "DELETE FROM mac_key WHERE id = ?" };
 static const struct bm_sql count = { "SELECT count(*) FROM mac_key WHERE kek_id = ?" };
 
 enum bm_rc bm_mac_key_put(struct bm_store *s, struct bm_mac_key *m, struct bm_error *e)
@@ -82,6 +83,11 @@ enum bm_rc bm_mac_key_next(struct bm_store *s, int64_t kek_id, struct bm_mac_key
 enum bm_rc bm_mac_key_reseal(struct bm_store *s, int64_t id, int64_t kek_id, const struct bm_buf *sealed, struct bm_error *e)
 {
     return bm_db_update(s, &reseal, BM_ARGS(bm_arg_int(kek_id), bm_arg_buf(sealed), bm_arg_int(id)), "secret key", e);
+}
+
+enum bm_rc bm_mac_key_drop(struct bm_store *s, int64_t id, struct bm_error *e)
+{
+    return bm_db_run(s, &drop, BM_ARGS(bm_arg_int(id)), e);
 }
 
 enum bm_rc bm_mac_key_count(struct bm_store *s, int64_t kek_id, int64_t *ret, struct bm_error *e)

@@ -38,6 +38,7 @@ BM_MUST_USE enum bm_rc bm_mac_root(struct bm_store *s, const char *name, struct 
 BM_MUST_USE enum bm_rc bm_mac_key_next(struct bm_store *s, int64_t kek_id, struct bm_mac_key *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_key_reseal(struct bm_store *s, int64_t id, int64_t kek_id, const struct bm_buf *sealed,
                                          struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_mac_key_drop(struct bm_store *s, int64_t id, struct bm_error *e); /* one that nothing refers to */
 BM_MUST_USE enum bm_rc bm_mac_key_count(struct bm_store *s, int64_t kek_id, int64_t *ret,
                                         struct bm_error *e); /* counts them: slow */
 /* Those of organisations: what a protocol keeps here has none. */

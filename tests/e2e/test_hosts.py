@@ -11,10 +11,13 @@ import time
 
 import pytest
 
+import scep
 import test_onboard as onboard
 import test_symmetric as symmetric
-from kit import Device, assert_refused, est_enrol, wait_for
+from kit import Device, assert_refused, est_enrol, free_port, wait_for
 from postgres import Postgres
+from scep import PENDING, Scep
+from test_scep_hook import Hook, Phone
 
 
 @pytest.fixture(scope="module")
@@ -459,3 +462,36 @@ def test_two_hosts_never_make_a_key_each(new_server, postgres):
     symmetric.register(b, chip, name="m-b")
     got = onboard.post(a, onboard.Cbor, "enrol", symmetric.proven(a, onboard.ENROL, chip, onboard.ask()))
     assert got.status == 200, got.told
+
+
+def test_scep(new_server, postgres, tmp_path):
+    """SCEP on PostgreSQL and over two hosts: one RA for both, whichever made its key; what is asked at one is asked of device management once,
+    and fetched at the other; a lost answer is the same certificate there; what comes next is told alike."""
+    hosts = Hosts(new_server, postgres.database(), names=())
+    a = hosts.a
+    hook = Hook(tmp_path)
+    a.run("product", "set", "sensor", "--self-registration", "yes")
+    a.run("batch", "hook", "reel-1", "--url", hook.url, "--trust", hook.ca)
+    ports = [free_port(), free_port()]
+    for s, port in ((a, ports[0]), (hosts.join("second"), ports[1])):
+        s.stop()
+        s.start("--listen-http", f"127.0.0.1:{port}")
+    here, there = (Scep(port, "/scep/reel-1") for port in ports)
+    ra = there.chain()[0]
+    assert here.chain()[0] == ra
+    phone, listed = Phone(), Device("RSA-2048")
+    assert phone.asks(here, ra).status == PENDING
+    cert = phone.hears(there, ra).cert(phone.key, phone.cert)
+    assert phone.asks(here, ra).cert(phone.key, phone.cert) == cert and len(hook.asked) == 1
+    renewed = there.send(scep.message(scep.envelope(scep.csr(phone.key, cert.subject), ra), phone.key, cert, scep.RENEWAL_REQ, "r"), ra)
+    assert renewed.status == scep.SUCCESS
+    a.register(listed, name="listed")
+    own = scep.message(scep.envelope(scep.csr(listed.key), ra), listed.key, listed.cert, transaction="mine")
+    mine = here.send(own, ra).cert(listed.key, listed.cert)
+    assert there.send(own, ra).cert(listed.key, listed.cert) == mine
+    get = scep.message(scep.envelope(scep.issuer_and_serial(mine), ra), listed.key, listed.cert, scep.GET_CERT, "g")
+    assert there.send(get, ra).cert(listed.key, listed.cert) == mine
+    a.run("ca", "rotate", "issuing", "--at", "1h")
+    assert here.get("GetNextCACert").status == there.get("GetNextCACert").status == 200
+    assert len(a.ask("cert", "list", "--limit", 100)["rows"]) >= 3
+    hook.server.shutdown()

@@ -214,3 +214,24 @@ def test_only_the_right_one_got_a_certificate(server, world):
     """After all that was refused above."""
     rows = server.ask("cert", "list", "--limit", 1000)["rows"]
     assert [row["udid"] for row in rows if row["protocol"] == "scep"] == [world.d.udid]
+
+
+def test_strangers_share(server, client, world):
+    """What strangers at one address can make us compute has an end, which an honest device there does not notice; what a device has signed, and
+    somebody else sends again and again, has one too. Last, as it counts for all that comes from here."""
+    raw = pkcs_req(world, key=world.unknown.key, cert=world.unknown.cert)
+    for i in range(310):
+        answer = client.post(raw)
+        if answer.status != 200:
+            break
+    assert (answer.status, answer.code) == (429, "scep-busy") and "Retry-After" in answer.headers, (i, answer)
+    assert 100 <= i <= 300
+    d, again = world.other, None
+    assert client.send(scep.message(scep.envelope(scep.csr(d.key), world.ra), d.key, d.cert, transaction="here"), world.ra).status == "0"
+    raw = scep.message(scep.envelope(scep.csr(d.key), world.ra), d.key, d.cert, transaction="again")
+    for i in range(125):
+        again = client.post(raw)
+        if again.status != 200:
+            break
+    assert (again.status, again.code) == (429, "scep-busy") and i >= 100
+    assert client.post(pkcs_req(world)).status == 200, "another device is not held up by that"

@@ -1,6 +1,6 @@
 /* targets: bm_ber_to_der bm_scep_message_parse bm_scep_envelope_parse bm_scep_self_made bm_scep_issuer_and_subject bm_scep_issuer_and_serial
- * bm_scep_same_name bm_scep_query bm_scep_told_parse */
-#include "keeper/wire.h"
+ * bm_scep_same_name bm_scep_query bm_scep_told_parse bm_hook_answer */
+#include "keeper/scep_hook.h"
 #include "pki/ber.h"
 #include "pki/der.h"
 #include "pki/scep.h"
@@ -97,6 +97,18 @@ static void as_told(struct bm_rd in)
     must(bm_rd_eq(bm_buf_rd(&again), in));
 }
 
+static void as_answer(struct bm_rd in)
+{
+    char reason[BM_HOOK_REASON_LEN];
+    bool allow;
+
+    if (bm_hook_answer(in, &allow, reason, NULL) != BM_OK)
+        return;
+    must(memmem(in.p, in.n, allow ? "true" : "false", allow ? 4 : 5) != NULL && strlen(reason) < sizeof reason);
+    for (const char *p = reason; *p != '\0'; p++)
+        must(*p >= ' ' && *p < 0x7f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct bm_rd in = bm_rd_of(p, n);
@@ -107,5 +119,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     as_envelope(in);
     as_names(in);
     as_ber(in);
+    as_answer(in);
     return 0;
 }
