@@ -123,7 +123,7 @@ static void first_answers_count(void **state)
 static void orders_are_swept_up(void **state)
 {
     BM_CLEANUP(bm_acme_order_done) struct bm_acme_order o = { 0 };
-    int64_t keep, n = 0, open;
+    int64_t keep, due, open;
 
     (void)state;
     assert_ok(bm_keeper_begin(w.k, &err));
@@ -132,10 +132,9 @@ static void orders_are_swept_up(void **state)
     keep = order(1, "pending", 9000, 9999);
     assert_ok(bm_keeper_settle(w.k, BM_OK, &err));
     assert_false(bm_chore_step(w.k, &bm_chore_acme, 4999));
-    while (bm_chore_step(w.k, &bm_chore_acme, 6000)) /* a hundred at a time */
-        n++;
-    assert_int_equal(n, 2);
-    assert_int_equal(bm_acme_order_due(w.k->store, 6000, &n, &err), BM_NOTFOUND);
+    while (bm_chore_step(w.k, &bm_chore_acme, 6000))
+        ;
+    assert_int_equal(bm_acme_order_due(w.k->store, 6000, &due, &err), BM_NOTFOUND);
     assert_ok(bm_acme_order_by_id(w.k->store, keep, &o, &err));
     assert_ok(bm_acme_order_open(w.k->store, 1, 10, &open, &err));
     assert_int_equal(open, 1);
