@@ -129,6 +129,7 @@ enum {
     BM_ACME_ORDER_LIFE_S = 7 * 86400,   /* from newOrder to finalize */
     BM_ACME_ORDER_KEPT_S = 86400,       /* and then its end can still be read */
     BM_ACME_CERT_KEPT_S = 366 * 86400,  /* how long a certificate can be fetched by its order's address */
+    BM_ACME_ALTERNATES_MAX = 4,         /* other chains of one certificate that are told of */
     BM_ACME_RETRY_S = 5,                /* Retry-After where something is under way */
     BM_ACME_RENEWAL_S = 6 * 3600,       /* the same of renewalInfo */
 

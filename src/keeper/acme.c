@@ -182,6 +182,8 @@ static enum bm_rc put_answer(struct bm_acme *a, const struct bm_error *why, stru
         .body = text != NULL ? bm_rd_str(text) : bm_buf_rd(&a->chain),
     };
 
+    for (; t.n_alternates < a->n_alternates; t.n_alternates++)
+        t.alternates[t.n_alternates] = bm_rd_str(a->alternates[t.n_alternates]);
     bm_challenge_make(a->k, a->now, raw);
     bm_base64url(&nonce, bm_rd_of(raw, sizeof raw));
     t.nonce = bm_buf_rd(&nonce);

@@ -28,6 +28,8 @@ struct bm_acme {
     json_t *reply;
     struct bm_buf chain; /* PEM, in place of reply */
     char location[BM_ACME_URL_MAX], up[BM_ACME_URL_MAX], next[BM_ACME_URL_MAX];
+    char alternates[BM_ACME_ALTERNATES_MAX][BM_ACME_URL_MAX];
+    size_t n_alternates;
     uint32_t retry_after_s;
 };
 
@@ -92,6 +94,17 @@ struct bm_acme_identifier bm_acme_identifier_of(const struct bm_acme_work *w, in
 /* The order as its answer. */
 void bm_acme_tell_order(struct bm_acme *a, const struct bm_acme_work *w, int status);
 
+/* acme_renewal.c: the certificate that RFC 9773 section 4.1 names so. BM_MALFORMED, BM_NOTFOUND. */
+BM_MUST_USE enum bm_rc bm_acme_find_named(struct bm_acme *a, struct bm_rd name, struct bm_credential *ret, struct bm_cert *ret_cert,
+                                          struct bm_error *e);
+/* acme_replaces.c: may the order under way replace what its payload says it does (RFC 9773 section 5)? ret: the order that certificate came from;
+ * its doc is NULL where nothing is to be replaced. "acme-replaces"; "acme-replaced": another has done it. */
+BM_MUST_USE enum bm_rc bm_acme_replaces_check(struct bm_acme *a, struct bm_acme_work *w, struct bm_acme_work *ret,
+                                              struct bm_error *e);
+/* Once w is written: it is the one. BM_IO. */
+BM_MUST_USE enum bm_rc bm_acme_replaces_mark(struct bm_acme *a, const struct bm_acme_work *w, struct bm_acme_work *before,
+                                             struct bm_error *e);
+
 /* acme_challenge.c: a challenge has come out well, or not; its authorization and order follow. why: NULL, it is valid. */
 void bm_acme_settle(struct bm_acme_work *w, int64_t i, int64_t c, const struct bm_error *why, const char *correlation, int64_t now);
 
@@ -102,8 +115,9 @@ BM_MUST_USE enum bm_rc bm_acme_attest(struct bm_acme *a, struct bm_acme_work *w,
  * A refusal has left nothing behind. */
 BM_MUST_USE enum bm_rc bm_acme_issue(struct bm_acme *a, struct bm_acme_work *w, struct bm_error *e);
 
-/* acme_issue_names.c: for names and addresses, by the key that asks; sets w->row.credential_id. */
-BM_MUST_USE enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, struct bm_rd spki, struct bm_error *e);
+/* acme_issue_names.c: for names and addresses, by the key that asks; sets w->row.credential_id. b: the account's binding, which says by which CA. */
+BM_MUST_USE enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, const struct bm_acme_eab *b,
+                                           struct bm_rd spki, struct bm_error *e);
 
 /* acme_validate.c: sends somebody to look; the challenge is then processing. The order is the caller's to save. */
 BM_MUST_USE enum bm_rc bm_acme_validate(struct bm_acme *a, const struct bm_acme_work *w, int64_t i, int64_t c, struct bm_error *e);

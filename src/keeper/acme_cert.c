@@ -1,4 +1,4 @@
-/* Certificates: fetched (RFC 8555 section 7.4.2), revoked (section 7.6), and when to renew them (RFC 9773). */
+/* Certificates: fetched (RFC 8555 section 7.4.2) and revoked (section 7.6). */
 #include "keeper/acme.h"
 
 #include "base/text.h"
@@ -7,36 +7,91 @@
 #include <stdio.h>
 
 /* --- fetching ------------------------------------------------------------------------------------------------------------------------- */
-/* The root stays at home: clients have it, or do not trust it. */
-static enum bm_rc put_chain(struct bm_acme *a, const struct bm_credential *c, struct bm_error *e)
+/* The root stays at home: clients have it, or do not trust it. A CA that is its own root is all there is. */
+static void put_chain(struct bm_acme *a, const struct bm_credential *c, const struct bm_issuer *by, struct bm_rd link)
 {
-    struct bm_issuer *by;
-    enum bm_rc rc = bm_issuer_get(a->k, c->ca_id, &by, e);
-
-    if (rc != BM_OK)
-        return rc;
     bm_pem_write(&a->chain, "CERTIFICATE", bm_buf_rd(&c->cert));
-    for (size_t i = 0; i < by->n_chain && (i + 1 < by->n_chain || by->n_chain == 1); i++)
+    for (size_t i = 0; i < by->n_chain && (i + 1 < by->n_chain || (by->n_chain == 1 && link.n == 0)); i++)
         bm_pem_write(&a->chain, "CERTIFICATE", bm_buf_rd(&by->chain[i]));
-    return bm_buf_check(&a->chain, e);
+    if (link.n != 0)
+        bm_pem_write(&a->chain, "CERTIFICATE", link);
+}
+
+/* Section 7.4.2: where the root has another one's signature too (a successor's or a predecessor's), there is a chain that ends there. */
+struct chains {
+    struct bm_acme *a;
+    const struct bm_credential *c;
+    const struct bm_issuer *by;
+    int64_t order_id, wanted; /* number of the link, 0: none */
+};
+
+static void tell_alternate(struct bm_acme *a, const struct chains *x, int64_t link_id)
+{
+    char *to = a->n_alternates < BM_ACME_ALTERNATES_MAX ? a->alternates[a->n_alternates++] : NULL;
+
+    if (to != NULL && link_id != 0)
+        bm_acme_url(a, to, "cert/%lld-%lld", (long long)x->order_id, (long long)link_id);
+    else if (to != NULL)
+        bm_acme_url(a, to, "cert/%lld", (long long)x->order_id);
+}
+
+static enum bm_rc see_link(void *arg, const struct bm_ca_link *l, struct bm_error *e)
+{
+    struct chains *x = arg;
+
+    (void)e;
+    if (l->id == x->wanted)
+        put_chain(x->a, x->c, x->by, bm_buf_rd(&l->cert));
+    else
+        tell_alternate(x->a, x, l->id);
+    return BM_OK;
+}
+
+static enum bm_rc put_chains(struct chains *x, struct bm_error *e)
+{
+    struct bm_acme *a = x->a;
+    enum bm_rc rc;
+
+    if (x->wanted == 0)
+        put_chain(a, x->c, x->by, bm_rd_of(NULL, 0));
+    else
+        tell_alternate(a, x, 0);
+    rc = bm_ca_links(a->k, x->by, a->now, see_link, x, e);
+    if (rc == BM_OK && a->chain.n == 0) /* a link that has run out, or never was one of this root */
+        rc = bm_acme_not_found(e);
+    return rc == BM_OK ? bm_buf_check(&a->chain, e) : rc;
+}
+
+/* "order", or "order-link" for an alternate chain. */
+static enum bm_rc read_label(struct bm_rd label, int64_t ret[2], struct bm_error *e)
+{
+    bool alternate = label.n != 0 && memchr(label.p, '-', label.n) != NULL;
+    enum bm_rc rc = bm_acme_numbers(label, ret, alternate ? 2 : 1, e);
+
+    if (!alternate)
+        ret[1] = 0;
+    return rc == BM_OK && alternate && ret[1] == 0 ? bm_acme_not_found(e) : rc;
 }
 
 enum bm_rc bm_acme_certificate(struct bm_acme *a, struct bm_error *e)
 {
     BM_CLEANUP(bm_acme_work_done) struct bm_acme_work w = { 0 };
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
-    int64_t id;
-    enum bm_rc rc = bm_acme_numbers(a->ask->label, &id, 1, e);
+    struct bm_issuer *by = NULL;
+    int64_t at[2] = { 0 };
+    enum bm_rc rc = read_label(a->ask->label, at, e);
 
     if (rc == BM_OK)
         rc = bm_acme_no_payload(a, e);
     if (rc == BM_OK)
-        rc = bm_acme_work_load(a, id, &w, e);
+        rc = bm_acme_work_load(a, at[0], &w, e);
     if (rc == BM_OK && w.row.credential_id == 0)
         rc = bm_acme_not_found(e);
     if (rc == BM_OK)
         rc = bm_credential_by_id(a->k->store, w.row.credential_id, &c, e);
-    return rc == BM_OK ? put_chain(a, &c, e) : rc;
+    if (rc == BM_OK)
+        rc = bm_issuer_get(a->k, c.ca_id, &by, e);
+    return rc == BM_OK ? put_chains(&(struct chains){ a, &c, by, at[0], at[1] }, e) : rc;
 }
 
 /* --- revoking --------------------------------------------------------------------------------------------------------------------------- */
@@ -125,63 +180,4 @@ enum bm_rc bm_acme_revoke(struct bm_acme *a, struct bm_error *e)
     if (rc == BM_OK && strcmp(c.state, "active") != 0)
         rc = bm_refuse(e, BM_DENIED, "acme-revoked", "this certificate has been revoked before");
     return rc == BM_OK ? revoke(a, &c, reason, e) : rc;
-}
-
-/* --- when to renew: RFC 9773 -------------------------------------------------------------------------------------------------------------- */
-/* base64url of the authority key identifier, a period, base64url of the serial number (section 4.1) */
-static enum bm_rc find_named(struct bm_acme *a, struct bm_rd name, struct bm_credential *ret, struct bm_cert *ret_cert,
-                             struct bm_error *e)
-{
-    BM_CLEANUP(bm_buf_done) struct bm_buf akid = { .max = 64 }, serial = { .max = 32 };
-    const uint8_t *dot = name.n != 0 ? memchr(name.p, '.', name.n) : NULL;
-    size_t n = dot != NULL ? (size_t)(dot - name.p) : 0;
-    enum bm_rc rc;
-
-    if (dot == NULL || bm_unbase64url(bm_rd_of(name.p, n), &akid, NULL) != BM_OK ||
-        bm_unbase64url(bm_rd_of(dot + 1, name.n - n - 1), &serial, NULL) != BM_OK || akid.n == 0)
-        return bm_refuse(e, BM_MALFORMED, "acme-payload",
-                         "a certificate's name is <key identifier>.<serial number>, each as base64url");
-    rc = serial.n == BM_SERIAL_LEN ? bm_credential_get(a->k->store, serial.p, ret, e) : BM_NOTFOUND;
-    if (rc == BM_OK)
-        rc = bm_cert_parse(bm_buf_rd(&ret->cert), ret_cert, e);
-    if (rc == BM_OK && !bm_rd_eq(ret_cert->akid, bm_buf_rd(&akid)))
-        rc = BM_NOTFOUND;
-    return rc == BM_NOTFOUND ? bm_acme_not_found(e) : rc;
-}
-
-static enum bm_rc policy_of(struct bm_acme *a, const struct bm_credential *c, struct bm_policy *ret, struct bm_error *e)
-{
-    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    struct bm_line *l;
-    enum bm_rc rc = bm_policy_parse(bm_rd_of(NULL, 0), ret, e);
-
-    if (rc == BM_OK && c->device_id != 0)
-        rc = bm_device_by_id(a->k->store, c->device_id, &d, e);
-    if (rc == BM_OK && d.batch_id != 0 && (rc = bm_line_get(a->k, d.batch_id, &l, e)) == BM_OK)
-        *ret = l->policy;
-    return rc;
-}
-
-/* From the moment that every other door would tell, for a twentieth of the life; of a revoked one, the past. */
-enum bm_rc bm_acme_renewal_info(struct bm_acme *a, struct bm_error *e)
-{
-    BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
-    struct bm_policy policy;
-    struct bm_cert cert;
-    int64_t start, end;
-    enum bm_rc rc = find_named(a, a->ask->label, &c, &cert, e);
-
-    if (rc == BM_OK)
-        rc = policy_of(a, &c, &policy, e);
-    if (rc != BM_OK)
-        return rc;
-    start = bm_renew_after(&policy, c.issued_at, c.not_after);
-    end = start < INT64_MAX ? start + (c.not_after - c.not_before) / 20 : start;
-    if (strcmp(c.state, "active") != 0) {
-        start = c.not_before;
-        end = c.not_before + 1;
-    }
-    a->retry_after_s = BM_ACME_RENEWAL_S;
-    a->reply = json_pack("{s:{s:o, s:o}}", "suggestedWindow", "start", bm_acme_time(start), "end", bm_acme_time(end));
-    return a->reply != NULL ? BM_OK : bm_fail(e, BM_NOMEM, "no memory for an answer");
 }

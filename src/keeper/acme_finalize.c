@@ -164,7 +164,7 @@ static enum bm_rc issue_names(struct bm_acme *a, struct bm_acme_work *w, struct 
         rc = bm_acme_identifier_check(&id, &eab, &is_for, e);
     }
     if (rc == BM_OK)
-        rc = bm_acme_issue_names(a, w, spki, e);
+        rc = bm_acme_issue_names(a, w, &eab, spki, e);
     return rc == BM_OK ? finish(a, w, e) : rc;
 }
 

@@ -16,10 +16,41 @@ static void put_hosts(const struct bm_acme_work *w, struct bm_buf *ret)
     bm_buf_put(ret, "", 1);
 }
 
-static enum bm_rc sign(struct bm_acme *a, const char *hosts, struct bm_rd spki, struct bm_credential *c, struct bm_error *e)
+static enum bm_rc issuer_of_product(struct bm_acme *a, int64_t product_id, struct bm_issuer **ret, struct bm_error *e)
+{
+    struct bm_product p;
+    struct bm_policy policy;
+    int64_t ca_id, until;
+    enum bm_rc rc = bm_product_by_id(a->k->store, product_id, &p, e);
+
+    if (rc == BM_OK)
+        rc = bm_policy_parse(bm_rd_str(p.policy), &policy, e);
+    if (rc == BM_OK)
+        rc = bm_line_ca(a->k, NULL, &policy, &ca_id, &until, e);
+    return rc == BM_OK ? bm_issuer_get(a->k, ca_id, ret, e) : rc;
+}
+
+/* The CA that devices of the binding's batch or product get theirs from; of an organisation's, the default one. */
+static enum bm_rc issuer_of(struct bm_acme *a, const struct bm_acme_eab *b, struct bm_issuer **ret, struct bm_error *e)
+{
+    struct bm_line *l = NULL;
+    enum bm_rc rc;
+
+    if (b->product_id != 0)
+        return issuer_of_product(a, b->product_id, ret, e);
+    if (b->batch_id == 0)
+        return bm_issuer_default(a->k, ret, e);
+    rc = bm_line_get(a->k, b->batch_id, &l, e);
+    if (rc == BM_OK)
+        *ret = l->issuer;
+    return rc;
+}
+
+static enum bm_rc sign(struct bm_acme *a, const struct bm_acme_eab *b, const char *hosts, struct bm_rd spki,
+                       struct bm_credential *c, struct bm_error *e)
 {
     struct bm_issuer *by;
-    enum bm_rc rc = bm_issuer_default(a->k, &by, e);
+    enum bm_rc rc = issuer_of(a, b, &by, e);
 
     return rc == BM_OK ? bm_own_cert(a->k, by, "tls-server", spki, &(struct bm_subject_words){ .host = hosts }, a->now, c, e) : rc;
 }
@@ -42,7 +73,8 @@ static enum bm_rc write_down(struct bm_acme *a, struct bm_credential *c, const c
     return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "writing the certificate");
 }
 
-enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, struct bm_rd spki, struct bm_error *e)
+enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, const struct bm_acme_eab *b, struct bm_rd spki,
+                               struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf hosts = { .max = HOSTS_LEN };
     BM_CLEANUP(bm_credential_done)
@@ -53,7 +85,7 @@ enum bm_rc bm_acme_issue_names(struct bm_acme *a, struct bm_acme_work *w, struct
     rc = bm_buf_check(&hosts, e);
     memcpy(c.correlation, a->ask->correlation, sizeof c.correlation);
     if (rc == BM_OK)
-        rc = sign(a, (const char *)hosts.p, spki, &c, e);
+        rc = sign(a, b, (const char *)hosts.p, spki, &c, e);
     if (rc == BM_OK)
         rc = write_down(a, &c, (const char *)hosts.p, e);
     if (rc == BM_OK)

@@ -1,6 +1,7 @@
 /* Orders: RFC 8555 sections 7.1.3 and 7.4. The document of an order's row:
  *
  *   {"ids": [{"type", "value"}], "service": name or "", "error": problem or absent,
+ *    "replaces": certificate's name or absent, "replaced": number of the order that replaces this one's certificate, or absent,
  *    "authz": [{"status", "chal": [{"type", "token", "status", "at", "error"}]}],      one for each of ids, in their order
  *    "who": {"udid", "certs": [base64url], "spki": base64url, "key": hex}, "csr": base64url}    what attestation has shown; the key that asks */
 #include "keeper/acme.h"
@@ -108,6 +109,8 @@ void bm_acme_tell_order(struct bm_acme *a, const struct bm_acme_work *w, int sta
                   json_object_get(w->doc, "ids"), "authorizations", authorization_urls(a, w), "finalize", url);
     if (service != NULL && service[0] != '\0')
         json_object_set_new(a->reply, "profile", json_string(service));
+    if (json_object_get(w->doc, "replaces") != NULL) /* RFC 9773 section 5 */
+        json_object_set(a->reply, "replaces", json_object_get(w->doc, "replaces"));
     if (json_object_get(w->doc, "error") != NULL)
         json_object_set(a->reply, "error", json_object_get(w->doc, "error"));
     if (bm_acme_work_is(w, "valid"))
@@ -118,7 +121,7 @@ void bm_acme_tell_order(struct bm_acme *a, const struct bm_acme_work *w, int sta
 
 /* --- a new one ------------------------------------------------------------------------------------------------------------------------ */
 struct ordering {
-    struct bm_acme_work work;
+    struct bm_acme_work work, before; /* before: whose certificate it replaces */
     struct bm_acme_eab eab;
     int is_for;
 };
@@ -126,6 +129,7 @@ struct ordering {
 static void ordering_done(struct ordering *o)
 {
     bm_acme_work_done(&o->work);
+    bm_acme_work_done(&o->before);
 }
 
 static enum bm_rc add_challenge(json_t *list, const char *type, struct bm_error *e)
@@ -258,6 +262,8 @@ static enum bm_rc check_order(struct bm_acme *a, struct ordering *o, struct bm_e
         rc = add_identifiers(o, json_object_get(in, "identifiers"), e);
     if (rc == BM_OK)
         rc = take_service(a, o->work.doc, e);
+    if (rc == BM_OK)
+        rc = bm_acme_replaces_check(a, &o->work, &o->before, e);
     return rc == BM_OK ? check_room(a, e) : rc;
 }
 
@@ -277,6 +283,8 @@ enum bm_rc bm_acme_new_order(struct bm_acme *a, struct bm_error *e)
     row->drop_at = row->expires_at + BM_ACME_ORDER_KEPT_S;
     bm_acme_work_status(&o.work, "pending");
     rc = bm_acme_work_save(a->k, &o.work, e);
+    if (rc == BM_OK)
+        rc = bm_acme_replaces_mark(a, &o.work, &o.before, e);
     if (rc == BM_OK)
         bm_acme_tell_order(a, &o.work, 201);
     return rc;

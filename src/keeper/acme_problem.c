@@ -45,6 +45,8 @@ static const struct problem {
     { "outbound-url", "connection", 400 },
     { "outbound-too-long", "connection", 400 },
     { "acme-orders", "rateLimited", 429 },
+    { "acme-replaces", "malformed", 400 },
+    { "acme-replaced", "alreadyReplaced", 409 },
     { "acme-order-state", "orderNotReady", 403 },
     { "acme-csr", "badCSR", 400 },
     { "key-algorithm", "badCSR", 400 },

@@ -24,25 +24,40 @@ int64_t bm_ca_root_of(struct bm_keeper *k, const struct bm_issuer *i)
 
 struct telling {
     int64_t root_id, now;
-    struct bm_buf *pem;
+    bm_ca_link_fn *fn;
+    void *arg;
 };
 
 static enum bm_rc tell_link(void *arg, const struct bm_ca_link *l, struct bm_error *e)
 {
     struct telling *t = arg;
     struct bm_cert cert;
-    enum bm_rc rc = l->ca_id == t->root_id ? bm_cert_parse(bm_buf_rd(&l->cert), &cert, e) : BM_OK;
+    enum bm_rc rc;
 
-    if (rc == BM_OK && l->ca_id == t->root_id && cert.not_after > t->now)
-        bm_pem_write(t->pem, "CERTIFICATE", bm_buf_rd(&l->cert));
-    return rc;
+    if (l->ca_id != t->root_id)
+        return BM_OK;
+    rc = bm_cert_parse(bm_buf_rd(&l->cert), &cert, e);
+    return rc == BM_OK && cert.not_after > t->now ? t->fn(t->arg, l, e) : rc;
+}
+
+enum bm_rc bm_ca_links(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, bm_ca_link_fn *fn, void *arg,
+                       struct bm_error *e)
+{
+    struct telling t = { .root_id = bm_ca_root_of(k, i), .now = now, .fn = fn, .arg = arg };
+
+    return t.root_id != 0 ? bm_ca_link_each(k->store, tell_link, &t, e) : BM_OK;
+}
+
+static enum bm_rc put_link(void *arg, const struct bm_ca_link *l, struct bm_error *e)
+{
+    (void)e;
+    bm_pem_write(arg, "CERTIFICATE", bm_buf_rd(&l->cert));
+    return BM_OK;
 }
 
 enum bm_rc bm_ca_links_pem(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, struct bm_buf *pem, struct bm_error *e)
 {
-    struct telling t = { .root_id = bm_ca_root_of(k, i), .now = now, .pem = pem };
-
-    return t.root_id != 0 ? bm_ca_link_each(k->store, tell_link, &t, e) : BM_OK;
+    return bm_ca_links(k, i, now, put_link, pem, e);
 }
 
 /* The key of `ca`, signed by `by`, no longer than either lives. */

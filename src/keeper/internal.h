@@ -564,8 +564,10 @@ BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *
                                   struct bm_error *e);
 /* ca_rollover.c: the root above this CA, 0 when it cannot be found; */
 int64_t bm_ca_root_of(struct bm_keeper *k, const struct bm_issuer *i);
-/* this CA's root as certified by others, for those who know only an older or a newer one. Appends nothing when it never had
- * another key. */
+/* this CA's root as certified by others, for those who know only an older or a newer one; what has run out is left out. Appends nothing when it
+ * never had another key. */
+BM_MUST_USE enum bm_rc bm_ca_links(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, bm_ca_link_fn *fn, void *arg,
+                                   struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_ca_links_pem(struct bm_keeper *k, const struct bm_issuer *i, int64_t now, struct bm_buf *pem,
                                        struct bm_error *e);
 

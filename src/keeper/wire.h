@@ -193,6 +193,8 @@ struct bm_acme_told {
     struct bm_rd nonce;    /* Replay-Nonce, or empty */
     struct bm_rd location; /* or empty */
     struct bm_rd up, next; /* targets of Link fields, or empty */
+    size_t n_alternates;
+    struct bm_rd alternates[BM_ACME_ALTERNATES_MAX]; /* the same, other chains of this certificate */
     struct bm_rd body;
 };
 void bm_acme_told_write(struct bm_buf *out, const struct bm_acme_told *t);

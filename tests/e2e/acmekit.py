@@ -172,9 +172,17 @@ class Acme:
         return self.fetch(answer.json), answer.json
 
     def fetch(self, order):
-        answer = self.ok(order["certificate"])
+        return self.chain(order["certificate"])[0]
+
+    def chain(self, url):
+        """The certificates, and where the alternate chains are (RFC 8555 section 7.4.2)."""
+        answer = self.ok(url)
         assert answer.headers["Content-Type"] == "application/pem-certificate-chain"
-        return x509.load_pem_x509_certificates(answer.body)
+        return x509.load_pem_x509_certificates(answer.body), links(answer, "alternate")
+
+
+def links(answer, rel):
+    return [field[1:field.index(">")] for field in answer.headers.get_all("Link") if field.endswith(f'rel="{rel}"')]
 
 
 def alg_name(key):

@@ -337,6 +337,101 @@ def test_renewal_information(server, account):
     assert_problem(account.http("GET", account.path(url) + "AA"), 404, "malformed")
 
 
+def test_an_order_replaces_a_certificate(account, server):
+    """RFC 9773 section 5: told back in the order, and once only, unless the order that was to replace it has come to nothing."""
+    d = device(server)
+    chain, _ = account.enrol(d)
+    name = cert_id(chain[0])
+    first = account.order_device(d, replaces=name)
+    assert first["replaces"] == name and account.ok(first["url"]).json["replaces"] == name
+    payload = {"identifiers": [{"type": "permanent-identifier", "value": d.udid}], "replaces": name}
+    assert_problem(account.post(account.directory["newOrder"], payload), 409, "alreadyReplaced", "acme-replaced")
+    account.ok(first["authorizations"][0], {"status": "deactivated"})
+    renewed, order = account.enrol(d, replaces=name)
+    assert order["replaces"] == name and renewed[0] != chain[0]
+    assert_problem(account.post(account.directory["newOrder"], payload), 409, "alreadyReplaced", "acme-replaced")
+    account.enrol(d, replaces=cert_id(renewed[0]))  # the successor has not been replaced yet
+
+
+# --- chains --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_alternate_chains(server, account):
+    """RFC 8555 section 7.4.2: a root with another one's signature gives a chain of its own, which leads who trusts only the other root to the
+    certificate; each chain tells where the others are."""
+    d = device(server)
+    _, order = account.enrol(d)
+    url = order["certificate"]
+    plain, alternates = account.chain(url)
+    assert alternates == []
+    told = server.ask("ca", "rollover", "root", "root-2")
+    new, link = (x509.load_pem_x509_certificate(told[n].encode()) for n in ("certificate", "old_with_new"))
+    same, (alternate,) = account.chain(url)
+    longer, back = account.chain(alternate)
+    assert same == plain and longer == [*plain, link] and back == [url]
+    for cert, issuer in zip(longer, [*longer[1:], new]):
+        cert.verify_directly_issued_by(issuer)
+    number = alternate.rsplit("-", 1)[1]
+    for label in (f"-{int(number) + 1}", f"-{number}-1", "-0", "-", "-x"):  # NewWithOld is the other root's; no link at all
+        assert_problem(account.post(url + label), 404, "malformed", "acme-not-found")
+    other = Acme(server)
+    other.register(eab(server))
+    assert_problem(other.post(alternate), 404, "malformed", "acme-not-found")
+    # what stands under the new root has NewWithOld
+    server.run("ca", "create", "issuing-2", "--parent", "root-2")
+    server.run("product", "create", "late", "--org", "oem", "--ca", "issuing-2")
+    server.run("batch", "create", "late-1", "--product", "late", "--quota", 10)
+    third = Acme(server)
+    third.register(eab(server, "--batch", "late-1"))
+    _, order = third.enrol(device(server, batch="late-1"))
+    _, (alternate,) = third.chain(order["certificate"])
+    assert third.chain(alternate)[0][-1] == x509.load_pem_x509_certificate(told["new_with_old"].encode())
+
+
+# --- what it costs -------------------------------------------------------------------------------------------------------------------------------
+
+
+def commits(server):
+    """How often the registry has gone to disk since its write-ahead log was begun: frames that end a transaction hold the size of the database
+    (SQLite file format, section 4.1); those of before have another salt."""
+    raw = (server.data / "registry.db-wal").read_bytes()
+    size, salt = int.from_bytes(raw[8:12], "big"), raw[16:24]
+    frames = [raw[at:at + 16] for at in range(32, len(raw) - size - 23, 24 + size)]
+    return salt, sum(f[8:16] == salt and f[4:8] != bytes(4) for f in frames)
+
+
+def test_a_step_goes_to_disk_once(server):
+    """Nonces and accounts cost no writing of their own: a step that changes something is one commit, one that only asks is none."""
+    a = Acme(server)
+    binding, d, cost = eab(server), device(server), {}
+
+    def step(name, act):
+        salt, before = commits(server)
+        got = act()
+        salt_2, after = commits(server)
+        if salt == salt_2:  # the log was not begun anew in between
+            cost.setdefault(name, []).append(after - before)
+        return got
+
+    step("account", lambda: a.register(binding))
+    for _ in range(4):  # the log's head is signed once a second, which is a commit of its own: counted is the cheapest
+        step("nonce", lambda: a.http("HEAD", "/acme/new-nonce"))
+        step("refused nonce", lambda: a.post(a.kid, None, nonce=b64u(b"x" * 48)))
+        order = step("order", lambda: a.order_device(d))
+        step("authorization", lambda: a.ok(order["authorizations"][0]))
+        url = a.challenge(order)
+        obj = b64u(statement(d, a.authorization(url["token"])))
+        assert step("challenge", lambda: a.post(url["url"], {"attObj": obj})).status == 200
+        step("poll", lambda: a.ok(order["url"]))
+        csr = make_csr(KEYS["P-256"](), "x")
+        done = step("finalize", lambda: a.finalize(order, csr)).json
+        step("certificate", lambda: a.fetch(done))
+    writes = {"account": 1, "order": 1, "challenge": 1, "finalize": 1}
+    assert {name: min(n) for name, n in cost.items() if name != "account"} == {
+        name: writes.get(name, 0) for name in cost if name != "account"}
+    assert cost.get("account", [1])[0] <= 2  # only once, so the head may be among it
+
+
 # --- clients by others ---------------------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import ssl
 import stat
 import struct
 import subprocess
+import sys
 import threading
 import types
 
@@ -75,6 +76,7 @@ def server(shared_servers, names, ports):
     (s.data / "birthmark.conf").write_text(
         f"dns_servers = 127.0.0.1:{names.port}\nvalidation_networks = 127.0.0.0/8\n"
         f"acme_http_port = {ports['http']}\nacme_tls_port = {ports['tls']}\n")
+    s.run("ca", "rollover", "root", "root-2")  # so that there are alternate chains
     s.start()
     return s
 
@@ -192,6 +194,62 @@ class Lookup:
         return [value] if fqdn.rstrip(".").lower() == name else otherwise
 
 
+def served(folder, port):
+    """python's web server with this folder, for clients that put their answers into files."""
+    words = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kit.wait_for("the web server", lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    return process
+
+
+def test_dehydrated(server, binding, ports, tmp_path):
+    """dehydrated: a shell script around curl and openssl. A new account, a certificate of two names, another chain of it, a revocation."""
+    answers = tmp_path / ".well-known/acme-challenge"
+    answers.mkdir(parents=True)
+    root = tls_subject(server.anchors())
+    (tmp_path / "config").write_text(f'''CA="{server.url}/acme/directory"
+CURL_OPTS="--cacert {server.anchors()}"
+EAB_KID={binding["kid"]}
+EAB_HMAC_KEY={binding["hmac_key"]}
+BASEDIR="{tmp_path}"
+WELLKNOWN="{answers}"
+KEY_ALGO=prime256v1
+''')
+    words = ["dehydrated", "--config", tmp_path / "config"]
+    web = served(tmp_path, ports["http"])
+    try:
+        run([*words, "--register", "--accept-terms"], {})
+        run([*words, "--cron", "-d", "d.gw.test", "-d", "e.gw.test"], {})
+        made = tmp_path / "certs/d.gw.test"
+        leaf, *chain = x509.load_pem_x509_certificates((made / "fullchain.pem").read_bytes())
+        assert names_of(leaf) == ["d.gw.test", "e.gw.test"] and len(chain) == 1
+        leaf.verify_directly_issued_by(chain[0])
+        run([*words, "--cron", "--force", "-d", "d.gw.test", "-d", "e.gw.test", "--preferred-chain", root], {})
+        again, *chain = x509.load_pem_x509_certificates((made / "fullchain.pem").read_bytes())
+        assert again != leaf and len(chain) == 2  # the link between the roots, whose issuer goes by that name
+        run([*words, "--revoke", made / "cert.pem"], {})
+    finally:
+        web.kill()
+        web.wait()
+    assert server.ask("cert", "show", f"{again.serial_number:032x}")["state"] == "revoked"
+
+
+def tls_subject(path):
+    return x509.load_pem_x509_certificate(path.read_bytes()).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
+
+
+def test_go(server, binding, ports, go_tool):
+    """golang.org/x/crypto/acme, which Caddy and others stand on: an account with a binding, http-01, the alternate chains, a new account key,
+    revocation by the certificate's key, the account's end."""
+    words = [go_tool("acmeclient"), "-directory", f"{server.url}/acme/directory", "-roots", server.anchors(), "-kid", binding["kid"], "-hmac",
+             binding["hmac_key"], "-listen", f"127.0.0.1:{ports['http']}", "-domain", "go.gw.test"]
+    plain, other = (x509.load_pem_x509_certificates(part.encode()) for part in run(words, {}).stdout.strip().split("\n\n"))
+    assert names_of(plain[0]) == ["go.gw.test"] and other[:-1] == plain
+    other[-2].verify_directly_issued_by(other[-1])
+    assert server.ask("cert", "show", f"{plain[0].serial_number:032x}")["state"] == "revoked"
+    assert "deactivated" in {row["status"] for row in server.ask("acme-account", "list", "--kid", binding["kid"])["rows"]}
+
+
 # --- the three challenges, right and wrong ---------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +277,31 @@ def test_names_and_addresses(server, account, web):
     row = server.ask("cert", "show", f"{cert.serial_number:032x}")
     assert row["udid"] is None and row["protocol"] == "acme"
     server.run("log", "verify")
+
+
+@pytest.mark.parametrize("scope", [("--product", "gateway"), ("--batch", "gateway-1"), ("--batch", "gateway-2")])
+def test_by_another_ca(server, web, gateways, scope):
+    """Certificates for names come from the CA of the binding's product or batch."""
+    a = Acme(server)
+    a.register(server.ask("eab", "create", *scope, "--names", "*.gw.test"))
+    order = a.order(("dns", "own.gw.test"))
+    assert answer_http(a, web, order)["status"] == "valid"
+    alt = x509.SubjectAlternativeName([x509.DNSName("own.gw.test")])
+    leaf, issuer = a.fetch(a.finalize(order, make_csr(KEYS["P-256"](), "own.gw.test", extensions=[alt])).json)
+    assert issuer.subject == gateways[scope[1]].subject
+    leaf.verify_directly_issued_by(issuer)
+
+
+@pytest.fixture(scope="module")
+def gateways(server):
+    cas = {}
+    for name in ("fleet", "reel"):
+        server.run("ca", "create", name, "--parent", "root")
+        cas[name] = x509.load_pem_x509_certificate(server.ask("ca", "show", name)["certificate"].encode())
+    server.run("product", "create", "gateway", "--org", "oem", "--ca", "fleet")
+    server.run("batch", "create", "gateway-1", "--product", "gateway", "--quota", 1)
+    server.run("batch", "create", "gateway-2", "--product", "gateway", "--quota", 1, "--ca", "reel")
+    return {"gateway": cas["fleet"], "gateway-1": cas["fleet"], "gateway-2": cas["reel"]}
 
 
 def test_wildcards(account):

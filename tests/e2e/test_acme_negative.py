@@ -311,6 +311,26 @@ def test_orders(account, payload, kind, code):
     assert_problem(account.post(account.directory["newOrder"], payload), 400, kind, code)
 
 
+def test_what_an_order_may_replace(server, account, binding):
+    """RFC 9773 section 5: a certificate of this account, with an identifier of the order; strangers learn nothing."""
+    d, other = device(server), device(server)
+    chain, _ = account.enrol(d)
+    name = acmekit.cert_id(chain[0])
+    akid, serial = name.split(".")
+    stranger = Acme(server)
+    stranger.register(binding)
+    rows = [
+        ("no text", account, d, 7), ("nothing", account, d, ""), ("no name", account, d, "AAAA"), ("padding", account, d, name + "="),
+        ("another serial number", account, d, akid + "." + b64u(b"\x40" + b"x" * 15)), ("another key", account, d, "AAAA." + serial),
+        ("another device", account, other, name), ("another account's", stranger, d, name),
+    ]
+    for what, who, of, replaces in rows:
+        payload = {"identifiers": [{"type": "permanent-identifier", "value": of.udid}], "replaces": replaces}
+        told = assert_problem(who.post(who.directory["newOrder"], payload), 400, "malformed", "acme-replaces")
+        assert "replaces" in told["detail"], what
+    assert account.order_device(d, replaces=name)["status"] == "pending"  # none of it was taken for a replacement
+
+
 def test_fetching_takes_no_payload(server, account):
     """Section 6.3: order and certificate are fetched with an empty payload, not with an empty object."""
     _, done = account.enrol(device(server))

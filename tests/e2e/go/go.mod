@@ -6,6 +6,7 @@ require (
 	github.com/globalsign/est v1.0.6
 	github.com/transparency-dev/merkle v0.0.2
 	github.com/zmap/zlint/v3 v3.6.1
+	golang.org/x/crypto v0.17.0
 )
 
 require (
@@ -22,7 +23,6 @@ require (
 	github.com/weppos/publicsuffix-go v0.30.0 // indirect
 	github.com/zmap/zcrypto v0.0.0-20230310154051-c8b263fd8300 // indirect
 	go.mozilla.org/pkcs7 v0.0.0-20200128120323-432b2356ecb1 // indirect
-	golang.org/x/crypto v0.17.0 // indirect
 	golang.org/x/net v0.17.0 // indirect
 	golang.org/x/sys v0.15.0 // indirect
 	golang.org/x/term v0.15.0 // indirect
