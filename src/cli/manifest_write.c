@@ -442,12 +442,13 @@ enum bm_rc bm_cli_manifest_make(struct bm_cli *c, struct bm_error *e)
 }
 
 /* --- export ------------------------------------------------------------------------------------------------------------------ */
-static bool has_secret(const json_t *row)
+/* One whose key the registry has not, or shall not tell. */
+static bool has_no_key(const json_t *row)
 {
     const char *rot = json_string_value(json_object_get(row, "rot"));
     const struct bm_rot_kind *kind = rot != NULL ? bm_rot_kind_find(bm_rd_str(rot)) : NULL;
 
-    return kind != NULL && kind->symmetric;
+    return kind != NULL && (kind->symmetric || kind->attested);
 }
 
 static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error *e)
@@ -458,7 +459,7 @@ static enum bm_rc add_rows(struct making *m, const json_t *rows, struct bm_error
     json_array_foreach (rows, i, row) {
         enum bm_rc rc;
 
-        if (has_secret(row)) { /* it stays where it is, sealed: whoever imports this list could not check the device */
+        if (has_no_key(row)) { /* it stays where it is, sealed: whoever imports this list could not check the device */
             m->bad++;
             continue;
         }

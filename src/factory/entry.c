@@ -27,7 +27,7 @@ enum bm_rc bm_entry_check(struct bm_keycheck *keys, const char *issuer, const st
 
     if (m->ident.n != 0 || m->mac[0] != '\0')
         return bm_entry_check_symmetric(issuer, m, e);
-    if (kind == NULL || kind->symmetric)
+    if (kind == NULL || kind->symmetric || kind->attested)
         return bm_refuse(e, BM_MALFORMED, "entry-rot", "no such kind of root of trust for a device with a key pair: \"%s\"",
                          bm_text_escape(bm_rd_str(m->rot), rot, sizeof rot));
     rc = bm_keycheck(keys, m->spki, e);

@@ -32,7 +32,9 @@ struct bm_rot_kind {
     const char *title; /* "Microchip ATECC608 secure element" */
     bool hardware;     /* the key cannot be read out by software */
     bool symmetric;    /* a secret key that the registry has too, and no key pair: docs/symmetric.md */
+    bool attested;     /* no key that stays: its maker vouches for each new one. docs/acme.md, format "apple" */
 };
+#define BM_ROT_APPLE "apple-enclave"
 /* A row without a name ends the table. */
 extern const struct bm_rot_kind bm_rot_kinds[];
 const struct bm_rot_kind *bm_rot_kind_find(struct bm_rd name); /* NULL: no such kind */
@@ -46,9 +48,9 @@ struct bm_manifest_entry {
     char rot[BM_ROT_LEN];    /* of bm_rot_kinds */
     struct bm_rd birth_cert; /* DER, or empty */
     struct bm_rd attributes; /* JSON object, at most BM_MANIFEST_ATTRIBUTES_MAX bytes, or empty */
-    /* in place of spki and birth_cert where the kind of root of trust is symmetric; udid is then bm_udid_symmetric()'s: */
+    /* in place of spki and birth_cert where the kind of root of trust is symmetric or attested; udid is then bm_udid_symmetric()'s: */
     struct bm_rd ident;              /* the chip's identifier, 1 to BM_MAC_IDENT_MAX bytes */
-    char mac[BM_MAC_NAME_LEN];       /* of bm_mac_algs */
+    char mac[BM_MAC_NAME_LEN];       /* of bm_mac_algs; it and what follows: symmetric only */
     struct bm_rd sealed;             /* JWE in compact form with its key, well formed; or empty, and */
     char root[BM_MANIFEST_NAME_LEN]; /* the root key it comes from */
     size_t line;                     /* in its file, from 1; in a JSON array the number of the element, from 1 */

@@ -1,5 +1,5 @@
-/* Entries of devices without a key pair: an identifier, and the secret key sealed for the registry or the name of the root key it comes from.
- * Everything here is public; what is sealed stays sealed. */
+/* Entries of devices without a key pair: an identifier, and the secret key sealed for the registry or the name of the root key it comes from; or an
+ * identifier alone, where the maker vouches for each key. Everything here is public; what is sealed stays sealed. */
 #include "factory/impl.h"
 
 #include "base/text.h"
@@ -25,23 +25,31 @@ static enum bm_rc key_check(const struct bm_manifest_entry *m, struct bm_error *
     return BM_OK;
 }
 
+static enum bm_rc no_key_check(const struct bm_manifest_entry *m, struct bm_error *e)
+{
+    if (m->mac[0] == '\0' && m->sealed.n == 0 && m->root[0] == '\0')
+        return BM_OK;
+    return bm_refuse(e, BM_MALFORMED, "entry-secret",
+                     "a device that its maker vouches for has no secret key: neither \"mac\", \"sealed\" nor \"root\"");
+}
+
 enum bm_rc bm_entry_check_symmetric(const char *issuer, const struct bm_manifest_entry *m, struct bm_error *e)
 {
     const struct bm_rot_kind *kind = bm_rot_kind_find(bm_rd_str(m->rot));
     uint8_t udid[32];
 
-    if (kind == NULL || !kind->symmetric)
-        return bm_refuse(e, BM_MALFORMED, "entry-rot", "\"rot\" must be a kind of root of trust with a secret key");
+    if (kind == NULL || (!kind->symmetric && !kind->attested))
+        return bm_refuse(e, BM_MALFORMED, "entry-rot", "\"rot\" must be a kind of root of trust without a key pair that stays");
     if (m->ident.n == 0 || m->ident.n > BM_MAC_IDENT_MAX)
         return bm_refuse(e, BM_MALFORMED, "entry-id", "\"id\" must have 1 to %d bytes", BM_MAC_IDENT_MAX);
     if (m->birth_cert.n != 0 || m->spki.n != 0)
-        return bm_refuse(e, BM_MALFORMED, "entry-format", "a device with a secret key has no \"key\" and no \"birth\"");
-    if (bm_mac_find(bm_rd_str(m->mac)) == NULL)
+        return bm_refuse(e, BM_MALFORMED, "entry-format", "a device with an \"id\" has no \"key\" and no \"birth\"");
+    if (kind->symmetric && bm_mac_find(bm_rd_str(m->mac)) == NULL)
         return bm_refuse(e, BM_MALFORMED, "entry-mac", "\"mac\" must be a kind of MAC that is known here");
     bm_udid_symmetric(bm_rd_str(issuer), bm_rd_str(m->rot), m->ident, udid);
     if (memcmp(m->udid, udid, sizeof udid) != 0)
         return bm_refuse(e, BM_MALFORMED, "entry-udid", "\"udid\" is not that of issuer, \"rot\" and \"id\"");
-    return key_check(m, e);
+    return kind->symmetric ? key_check(m, e) : no_key_check(m, e);
 }
 
 static const char *hex_of(const uint8_t udid[32], char ret[65])
@@ -89,9 +97,10 @@ enum bm_rc bm_entry_take_symmetric(const json_t *j, struct bm_manifest_reader *r
         return bm_refuse(e, BM_MALFORMED, "entry-udid", "\"udid\" must be 64 lower-case hex digits");
     if (!bm_json_text(j, "id", &id))
         return bm_refuse(e, BM_MALFORMED, "entry-format", "\"id\" must be a text");
-    if (!bm_json_text(j, "mac", &mac) || !bm_text_copy(mac, m->mac, sizeof m->mac))
+    if (json_object_get(j, "mac") != NULL &&
+        (!bm_json_text(j, "mac", &mac) || mac.n == 0 || !bm_text_copy(mac, m->mac, sizeof m->mac)))
         return bm_refuse(e, BM_MALFORMED, "entry-mac", "\"mac\" must be a kind of MAC");
-    *found += 1; /* id and mac, where others have key */
+    *found += json_object_get(j, "mac") != NULL; /* id and mac, where others have key */
     rc = take_ident(id, r, m, e);
     if (rc == BM_OK && json_object_get(j, "sealed") != NULL)
         rc = take_sealed(j, r, m, e);
@@ -108,6 +117,10 @@ void bm_entry_write_symmetric(const struct bm_manifest_entry *m, struct bm_buf *
 {
     bm_buf_str(out, "\"id\":\"");
     bm_base64url(out, m->ident);
+    if (m->mac[0] == '\0') {
+        bm_buf_str(out, "\"");
+        return;
+    }
     bm_buf_printf(out, "\",\"mac\":\"%s\",", m->mac);
     if (m->root[0] != '\0') {
         bm_buf_printf(out, "\"root\":\"%s\"", m->root);

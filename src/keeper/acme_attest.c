@@ -16,7 +16,7 @@ static enum bm_rc read_object(struct bm_acme *a, struct bm_buf *raw, struct bm_a
 
 static void fill_evidence(const struct bm_attest *x, const struct bm_attested *got, struct bm_evidence *ret)
 {
-    *ret = (struct bm_evidence){ .proven = true };
+    *ret = (struct bm_evidence){ .proven = true, .kind = got->by_maker ? BM_EVIDENCE_ATTESTED : BM_EVIDENCE_NONE };
     if (x->n_x5c == 0) {
         ret->spki = got->signer;
         return;
@@ -46,8 +46,8 @@ static enum bm_rc remember(struct bm_acme_work *w, const struct bm_device *d, co
     }
     text.n = 0;
     bm_base64url(&text, v->spki);
-    who = json_pack("{s:s, s:s, s:o, s:s%}", "udid", udid, "key", key, "certs", certs, "spki", text.n != 0 ? (char *)text.p : "",
-                    text.n);
+    who = json_pack("{s:s, s:s, s:o, s:b, s:s%}", "udid", udid, "key", key, "certs", certs, "attested", got->by_maker, "spki",
+                    text.n != 0 ? (char *)text.p : "", text.n);
     return who != NULL && json_object_set_new(w->doc, "who", who) == 0 ? bm_buf_check(&text, e)
                                                                        : bm_fail(e, BM_NOMEM, "no memory for an order");
 }
@@ -64,12 +64,24 @@ static enum bm_rc check_same(const struct bm_acme_work *w, const struct bm_devic
     return BM_OK;
 }
 
-static enum bm_rc check_identifier(const struct bm_acme_work *w, int64_t i, const struct bm_proven *who, struct bm_rd cert,
-                                   struct bm_error *e)
+/* Serial number or UDID, as the maker's certificate has it. */
+static bool maker_says(const struct bm_acme_identifier *id, struct bm_rd cert)
+{
+    struct bm_cert leaf;
+    struct bm_apple says;
+
+    return strcmp(id->type, "permanent-identifier") == 0 && bm_cert_parse(cert, &leaf, NULL) == BM_OK &&
+           bm_apple_read(&leaf, &says, NULL) == BM_OK &&
+           (bm_rd_eq(says.serial, bm_rd_str(id->value)) || bm_rd_eq(says.udid, bm_rd_str(id->value)));
+}
+
+static enum bm_rc check_identifier(const struct bm_acme_work *w, int64_t i, const struct bm_proven *who,
+                                   const struct bm_evidence *v, struct bm_error *e)
 {
     struct bm_acme_identifier id = bm_acme_identifier_of(w, i);
 
-    if (bm_acme_identifier_is(&id, &who->device, cert, who->birth_certificate))
+    if (bm_acme_identifier_is(&id, &who->device, v->cert, who->birth_certificate) ||
+        (v->kind == BM_EVIDENCE_ATTESTED && maker_says(&id, v->cert)))
         return BM_OK;
     return bm_refuse(e, BM_DENIED, "acme-attestation", "attestation: the device that signed is not the %s that was ordered for",
                      id.type);
@@ -84,10 +96,14 @@ static enum bm_rc judge(struct bm_acme *a, struct bm_acme_work *w, int64_t i, co
     enum bm_rc rc;
 
     fill_evidence(x, got, &c.evidence);
-    a->has_udid = bm_evidence_udid(a->k, &c, a->udid);
+    a->has_udid = !got->by_maker && bm_evidence_udid(a->k, &c, a->udid);
     rc = bm_evidence_judge(a->k, BM_CMD_ENROL, &c, a->now, &who, e);
+    if (rc == BM_OK && got->by_maker) { /* whose it is, no key tells */
+        memcpy(a->udid, who.device.udid, sizeof a->udid);
+        a->has_udid = true;
+    }
     if (rc == BM_OK)
-        rc = check_identifier(w, i, &who, c.evidence.cert, e);
+        rc = check_identifier(w, i, &who, &c.evidence, e);
     if (rc == BM_OK)
         rc = check_same(w, &who.device, e);
     if (rc == BM_OK)

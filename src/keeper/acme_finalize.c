@@ -81,6 +81,7 @@ static bool fill_evidence(const json_t *who, struct asking *q)
             v->chain[v->n_chain++] = bm_buf_rd(&q->certs[i]);
     }
     v->spki = bm_buf_rd(&q->spki);
+    v->kind = json_is_true(json_object_get(who, "attested")) ? BM_EVIDENCE_ATTESTED : BM_EVIDENCE_NONE;
     v->proven = true;
     return true;
 }

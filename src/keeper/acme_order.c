@@ -3,7 +3,7 @@
  *   {"ids": [{"type", "value"}], "service": name or "", "error": problem or absent,
  *    "replaces": certificate's name or absent, "replaced": number of the order that replaces this one's certificate, or absent,
  *    "authz": [{"status", "chal": [{"type", "token", "status", "at", "error"}]}],      one for each of ids, in their order
- *    "who": {"udid", "certs": [base64url], "spki": base64url, "key": hex}, "csr": base64url}    what attestation has shown; the key that asks */
+ *    "who": {"udid", "certs": [base64url], "spki": base64url, "key": hex, "attested": true or false}, "csr": base64url}    what attestation has shown; the key that asks */
 #include "keeper/acme.h"
 
 #include "base/text.h"

@@ -355,7 +355,7 @@ static enum bm_rc take_secret(struct taking *t, const struct bm_manifest_entry *
                                         .root = m->root,
                                         .dry = t->dry };
 
-    return m->ident.n == 0 ? BM_OK : bm_mac_take(t->k, &given, t->now, ret, e);
+    return m->mac[0] == '\0' ? BM_OK : bm_mac_take(t->k, &given, t->now, ret, e);
 }
 
 static enum bm_rc put_device(struct taking *t, struct bm_device *d, struct bm_mac_key *secret, struct bm_error *e)

@@ -116,6 +116,17 @@ static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
     return BM_OK;
 }
 
+static bool is_purpose(const char *word)
+{
+    static const char *const purposes[] = { BM_TRUST_MANIFEST, BM_TRUST_BIRTH, BM_TRUST_ATTESTATION, BM_TRUST_REGISTRAR,
+                                            BM_TRUST_MASA };
+
+    for (size_t i = 0; word != NULL && i < BM_COUNT(purposes); i++)
+        if (strcmp(word, purposes[i]) == 0)
+            return true;
+    return false;
+}
+
 BM_ADMIN_HANDLER(bm_admin_org_trust)
 {
     struct trusting t = { .k = k };
@@ -124,9 +135,8 @@ BM_ADMIN_HANDLER(bm_admin_org_trust)
     struct bm_org o;
     enum bm_rc rc = bm_arg_name(in, "org", &org, e);
 
-    if (rc == BM_OK && (purpose == NULL || (strcmp(purpose, BM_TRUST_MANIFEST) != 0 && strcmp(purpose, BM_TRUST_BIRTH) != 0 &&
-                                            strcmp(purpose, BM_TRUST_REGISTRAR) != 0 && strcmp(purpose, BM_TRUST_MASA) != 0)))
-        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest, birth, registrar or masa");
+    if (rc == BM_OK && !is_purpose(purpose))
+        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest, birth, attestation, registrar or masa");
     if (rc == BM_OK)
         rc = bm_org_get(k->store, org, &o, e);
     if (rc == BM_OK)

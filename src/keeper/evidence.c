@@ -76,7 +76,7 @@ static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const 
 /* A certificate that is not self-issued and not one of ours must come from a chip maker we trust for it. */
 struct anchor_search {
     const struct bm_cert *top;
-    int64_t now;
+    int64_t now, org_id;
     bool found;
 };
 
@@ -89,27 +89,28 @@ static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_erro
     if (s->found || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
         return BM_OK;
     s->found = bm_rd_eq(s->top->whole, anchor.whole) || bm_cert_check_link(s->top, &anchor, s->now, NULL) == BM_OK;
+    s->org_id = t->org_id;
     return BM_OK;
 }
 
-static enum bm_rc check_birth_chain(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_cert *leaf, int64_t now,
-                                    struct bm_error *e)
+enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const struct bm_evidence *v, const struct bm_cert *leaf,
+                             int64_t now, int64_t *ret_org, struct bm_error *e)
 {
     struct bm_cert link[1 + BM_TLS_CLIENT_CERTS_MAX];
     enum bm_rc rc = BM_OK;
 
     link[0] = *leaf;
-    for (size_t i = 0; i <= c->evidence.n_chain; i++) {
+    for (size_t i = 0; i <= v->n_chain; i++) {
         struct anchor_search s = { .top = &link[i], .now = now };
 
-        rc = bm_trust_each(k->store, BM_TRUST_BIRTH, try_anchor, &s, e);
+        rc = bm_trust_each(k->store, purpose, try_anchor, &s, e);
+        *ret_org = s.org_id;
         if (rc != BM_OK || s.found)
             return rc;
-        if (i == c->evidence.n_chain)
+        if (i == v->n_chain)
             break;
-        if (bm_cert_parse(c->evidence.chain[i], &link[i + 1], e) != BM_OK ||
-            bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
-            return bm_wrap(e, BM_DENIED, "birth certificate chain");
+        if (bm_cert_parse(v->chain[i], &link[i + 1], e) != BM_OK || bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
+            return bm_wrap(e, BM_DENIED, "%s certificate chain", purpose);
     }
     return bm_refuse(
         e, BM_DENIED, "untrusted-birth-certificate",
@@ -159,6 +160,7 @@ static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const 
                            struct bm_proven *ret, struct bm_error *e)
 {
     bool self_issued = p->cert.whole.n == 0 || bm_rd_eq(p->cert.issuer, p->cert.subject);
+    int64_t org_id;
     enum bm_rc rc;
 
     if (!self_issued) {
@@ -171,7 +173,7 @@ static enum bm_rc identify(struct bm_keeper *k, const struct bm_enrol *c, const 
         return refuse_stranger(k, c, p, e);
     if (rc != BM_OK || self_issued)
         return rc;
-    rc = check_birth_chain(k, c, &p->cert, now, e);
+    rc = bm_evidence_chain(k, BM_TRUST_BIRTH, &c->evidence, &p->cert, now, &org_id, e);
     ret->birth_certificate = rc == BM_OK;
     return rc;
 }
@@ -218,6 +220,10 @@ enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const struct bm_en
     }
     if (c->evidence.kind == BM_EVIDENCE_MAC)
         return bm_evidence_mac(k, op, c, now, ret, e);
+    if (c->evidence.kind == BM_EVIDENCE_ATTESTED) {
+        rc = bm_evidence_attested(k, c, now, ret, e);
+        return rc == BM_OK ? check_claim(c, ret, e) : rc;
+    }
     rc = present(&c->evidence, &p, e);
     if (rc == BM_OK && c->evidence.kind == BM_EVIDENCE_NONE && !c->evidence.proven)
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "show who you are: a TLS client certificate or a signed challenge");

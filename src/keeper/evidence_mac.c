@@ -71,7 +71,7 @@ static enum bm_rc find(struct bm_keeper *k, const struct bm_enrol *c, struct bm_
     if (rc == BM_OK)
         rc = bm_mac_key_of(k->store, who->device.id, &ret->key, e);
     if (rc == BM_NOTFOUND)
-        return bm_fail(e, rc, "the device of this UDID has a key pair: it signs, and makes no MAC");
+        return bm_fail(e, rc, "the device of this UDID has a key pair, or a maker that vouches for its keys: it makes no MAC");
     if (rc == BM_OK && (ret->alg = bm_mac_find(bm_rd_str(ret->key.alg))) == NULL)
         return bm_fail(e, BM_NOTFOUND, "its kind of MAC, '%s', is not known to this program", ret->key.alg);
     return rc;

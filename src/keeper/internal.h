@@ -215,6 +215,12 @@ BM_MUST_USE enum bm_rc bm_evidence_judge(struct bm_keeper *k, uint8_t op, const 
 /* Whose key it shows: a signed challenge or a TLS client certificate. BM_NOTFOUND: a key nobody has registered, *ret_spki. */
 BM_MUST_USE enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
                                          struct bm_proven *ret, struct bm_rd *ret_spki, struct bm_error *e);
+/* From a certificate to one that an organisation is trusted for; which organisation. BM_DENIED "untrusted-birth-certificate". */
+BM_MUST_USE enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const struct bm_evidence *v,
+                                         const struct bm_cert *leaf, int64_t now, int64_t *ret_org, struct bm_error *e);
+/* evidence_attested.c: a device whose maker vouches for each of its keys */
+BM_MUST_USE enum bm_rc bm_evidence_attested(struct bm_keeper *k, const struct bm_enrol *c, int64_t now, struct bm_proven *ret,
+                                            struct bm_error *e);
 /* evidence_mac.c: the same for a MAC with a secret key */
 BM_MUST_USE enum bm_rc bm_evidence_mac(struct bm_keeper *k, uint8_t op, const struct bm_enrol *c, int64_t now,
                                        struct bm_proven *ret, struct bm_error *e);

@@ -37,6 +37,7 @@ enum bm_evidence_kind {
     BM_EVIDENCE_MAC = 3, /* challenge with a MAC in place of the signature: no key, no certificate, claimed_udid names the device */
     BM_EVIDENCE_HOOK =
         5, /* never on the wire: a batch's hook is to say (scep_hook.h); `challenge` is what the request is kept under */
+    BM_EVIDENCE_ATTESTED = 6, /* never on the wire: its maker's certificate over a key that is new each time: evidence_attested.c */
     BM_EVIDENCE_CODE = 4, /* one-time code, docs/codes.md; a key may come with it as above: with a challenge, or else from TLS */
 };
 struct bm_evidence {

@@ -130,10 +130,42 @@ static enum bm_rc tpm(const struct bm_attest *a, struct bm_rd key_authorization,
     return rc == BM_OK ? bm_tpm_certified(a, ret->signer, key_authorization, &ret->attested, e) : rc;
 }
 
+static bool is_digest_of(struct bm_rd freshness, struct bm_rd text)
+{
+    uint8_t digest[32];
+
+    bm_udid_of(text, digest); /* SHA-256 all the same */
+    return bm_rd_eq(freshness, bm_rd_of(digest, sizeof digest));
+}
+
+/* Managed Device Attestation: the certificate is over the key that the request will be for, and fresh by SHA-256 of the challenge's token; of the
+ * whole key authorization is as good. The key signs nothing here, which the request makes up for. */
+static enum bm_rc apple(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret, struct bm_error *e)
+{
+    const uint8_t *dot = memchr(key_authorization.p, '.', key_authorization.n);
+    struct bm_rd token = bm_rd_of(key_authorization.p, dot != NULL ? (size_t)(dot - key_authorization.p) : key_authorization.n);
+    struct bm_cert cert = { 0 };
+    struct bm_apple says = { 0 };
+    enum bm_rc rc = signer_of_cert(a, &ret->signer, &cert, e);
+
+    if (rc == BM_OK && cert.ca)
+        return bm_attest_bad(e, "the attestation certificate is a CA's");
+    if (rc == BM_OK)
+        rc = bm_apple_read(&cert, &says, e);
+    if (rc != BM_OK)
+        return rc;
+    if (!is_digest_of(says.freshness, token) && !is_digest_of(says.freshness, key_authorization))
+        return bm_attest_bad(e, "the certificate's freshness code is missing, or is not of this challenge");
+    ret->by_maker = true;
+    ret->attested.max = BM_SPKI_MAX;
+    bm_buf_put(&ret->attested, cert.spki.p, cert.spki.n);
+    return bm_buf_check(&ret->attested, e);
+}
+
 static const struct {
     const char *fmt;
     format_fn *verify;
-} formats[] = { { "birthmark", birthmark }, { "packed", packed }, { "tpm", tpm } };
+} formats[] = { { "birthmark", birthmark }, { "packed", packed }, { "tpm", tpm }, { "apple", apple } };
 
 enum bm_rc bm_attest_verify(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret, struct bm_error *e)
 {
@@ -142,6 +174,6 @@ enum bm_rc bm_attest_verify(const struct bm_attest *a, struct bm_rd key_authoriz
     for (size_t i = 0; i < BM_COUNT(formats); i++)
         if (strcmp(formats[i].fmt, a->fmt) == 0)
             return formats[i].verify(a, key_authorization, ret, e);
-    return bm_attest_bad(e, "format '%.60s' is not taken; birthmark, packed and tpm are",
+    return bm_attest_bad(e, "format '%.60s' is not taken; apple, birthmark, packed and tpm are",
                          bm_text_escape(bm_rd_str(a->fmt), safe, sizeof safe));
 }

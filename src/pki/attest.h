@@ -3,7 +3,7 @@
 #ifndef BM_PKI_ATTEST_H
 #define BM_PKI_ATTEST_H
 
-#include "pki/key.h"
+#include "pki/cert.h"
 
 enum {
     BM_ATTEST_MAX = 32 * 1024, /* one object */
@@ -30,12 +30,18 @@ BM_MUST_USE enum bm_rc bm_attest_parse(struct bm_rd cbor, struct bm_attest *ret,
 struct bm_attested {
     struct bm_rd signer; /* borrows from the object */
     struct bm_buf attested;
+    bool by_maker; /* the certificate speaks for a key that is new each time; the registry knows the device by a name in it */
 };
 void bm_attested_done(struct bm_attested *a);
 /* BM_DENIED or BM_MALFORMED, code "acme-attestation". Formats: docs/acme.md. */
 BM_MUST_USE enum bm_rc bm_attest_verify(const struct bm_attest *a, struct bm_rd key_authorization, struct bm_attested *ret,
                                         struct bm_error *e);
 
+/* apple.c: what such a certificate says; borrows. What is not there is empty. BM_DENIED "acme-attestation". */
+struct bm_apple {
+    struct bm_rd serial, udid, freshness;
+};
+BM_MUST_USE enum bm_rc bm_apple_read(const struct bm_cert *cert, struct bm_apple *ret, struct bm_error *e);
 /* tpm.c: TPM2_Certify by the key of `signer`. Appends the certified key's SubjectPublicKeyInfo. */
 BM_MUST_USE enum bm_rc bm_tpm_certified(const struct bm_attest *a, struct bm_rd signer, struct bm_rd key_authorization,
                                         struct bm_buf *ret_spki, struct bm_error *e);

@@ -20,6 +20,7 @@ struct bm_cert {
     uint8_t key_usage;             /* enum bm_key_usage, or'ed */
     struct bm_rd eku;              /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
     struct bm_rd masa_url;         /* RFC 8995 section 2.3.2: contents of the IA5String, or empty */
+    struct bm_rd extensions;       /* contents of the field: bm_cert_extension() */
     bool unknown_critical;         /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
 };
 /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
@@ -35,6 +36,9 @@ enum bm_key_usage {
 /* Strict DER, v3 (v1 for the self-made certificates of simple tools), every extension well-formed and at most once. Checks no
  * signature and no date. BM_MALFORMED, BM_LIMIT (over BM_CERT_MAX). */
 BM_MUST_USE enum bm_rc bm_cert_parse(struct bm_rd der, struct bm_cert *ret, struct bm_error *e);
+
+/* Contents of the extnValue of one that the struct has no member for; false: it is not there. */
+bool bm_cert_extension(const struct bm_cert *c, struct bm_rd oid, struct bm_rd *ret);
 
 /* Sixteen bytes by which a certificate is found: its serial number, as ours are of that length; of another's, which may be shorter or longer (RFC
  * 5280 section 4.1.2.2), the last sixteen bytes with zeros before them. */

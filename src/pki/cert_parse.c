@@ -183,6 +183,20 @@ static enum bm_rc extensions_read(struct bm_rd list, struct bm_cert *c, struct b
     return BM_OK;
 }
 
+bool bm_cert_extension(const struct bm_cert *c, struct bm_rd oid, struct bm_rd *ret)
+{
+    struct bm_rd list = c->extensions;
+    struct bm_ext x;
+
+    while (list.n != 0 && bm_ext_next(&list, &x)) {
+        if (bm_rd_eq(x.oid, oid)) {
+            *ret = x.value;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* version [0] EXPLICIT, absent for v1. Sets *ret_v3. */
 static bool version_read(struct bm_rd *tbs, bool *ret_v3)
 {
@@ -247,6 +261,7 @@ static enum bm_rc tbs_read(struct bm_cert *c, struct bm_error *e)
     if (!v3 || !bm_der_take(&tbs, BM_DER_CTX_CONS(3), &box) || tbs.n != 0 || !bm_der_only(box, BM_DER_SEQUENCE, &list) ||
         list.n == 0)
         return bm_fail(e, BM_MALFORMED, "certificate: what follows the public key is no extensions field");
+    c->extensions = list;
     return extensions_read(list, c, e);
 }
 

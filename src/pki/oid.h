@@ -101,6 +101,10 @@
 #define OID_DOMAIN_COMPONENT "\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19"
 #define OID_EMAIL "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01"
 #define OID_HARDWARE_MODULE_NAME "\x2b\x06\x01\x05\x05\x07\x08\x04" /* RFC 4108 section 5 */
+/* 1.2.840.113635.100.8: Apple Platform Security, "Managed Device Attestation" */
+#define OID_APPLE_SERIAL "\x2a\x86\x48\x86\xf7\x63\x64\x08\x09\x01"
+#define OID_APPLE_UDID "\x2a\x86\x48\x86\xf7\x63\x64\x08\x09\x02"
+#define OID_APPLE_FRESHNESS "\x2a\x86\x48\x86\xf7\x63\x64\x08\x0b\x01"
 #define OID_PERMANENT_IDENTIFIER "\x2b\x06\x01\x05\x05\x07\x08\x03" /* RFC 4043 section 2 */
 
 /* PKCS#9 and CMS */

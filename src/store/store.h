@@ -123,10 +123,11 @@ BM_MUST_USE enum bm_rc bm_org_put(struct bm_store *s, struct bm_org *o, struct b
 BM_MUST_USE enum bm_rc bm_org_get(struct bm_store *s, const char *name, struct bm_org *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_org *ret, struct bm_error *e);
 
-#define BM_TRUST_MANIFEST "manifest"   /* may sign manifests */
-#define BM_TRUST_BIRTH "birth"         /* anchors birth certificates */
-#define BM_TRUST_MASA "masa"           /* anchors the TLS server of its MASA */
-#define BM_TRUST_REGISTRAR "registrar" /* of its network: who may ask for vouchers for its devices */
+#define BM_TRUST_MANIFEST "manifest"       /* may sign manifests */
+#define BM_TRUST_BIRTH "birth"             /* anchors birth certificates */
+#define BM_TRUST_MASA "masa"               /* anchors the TLS server of its MASA */
+#define BM_TRUST_REGISTRAR "registrar"     /* of its network: who may ask for vouchers for its devices */
+#define BM_TRUST_ATTESTATION "attestation" /* anchors certificates that vouch for keys of its attested devices */
 struct bm_trust {
     int64_t id, org_id;
     char purpose[16];

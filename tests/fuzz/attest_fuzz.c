@@ -1,4 +1,4 @@
-/* targets: bm_attest_parse bm_attest_verify bm_tpm_certified bm_cbor_load */
+/* targets: bm_attest_parse bm_attest_verify bm_tpm_certified bm_apple_read bm_cbor_load */
 #include "pki/attest.h"
 
 #include <stdlib.h>

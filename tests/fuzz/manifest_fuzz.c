@@ -30,8 +30,12 @@ static enum bm_rc on_entry(void *arg, const struct bm_manifest_entry *m, struct 
     uint8_t udid[32];
 
     ((struct listener *)arg)->entries++;
-    bm_udid_of(m->spki, udid);
-    must(memcmp(udid, m->udid, 32) == 0 && bm_spki_parse(m->spki, &k, e) == BM_OK && bm_rot_kind_find(bm_rd_str(m->rot)) != NULL);
+    if (m->ident.n != 0)
+        bm_udid_symmetric(bm_rd_str(fixture_header().issuer), bm_rd_str(m->rot), m->ident, udid);
+    else
+        bm_udid_of(m->spki, udid);
+    must(memcmp(udid, m->udid, 32) == 0 && bm_rot_kind_find(bm_rd_str(m->rot)) != NULL);
+    must(m->ident.n != 0 || bm_spki_parse(m->spki, &k, e) == BM_OK);
     must(m->attributes.n <= BM_MANIFEST_ATTRIBUTES_MAX);
     must(bm_entry_write(m, &line, e) == BM_OK && line.n != 0 && line.p[line.n - 1] == '\n');
     return BM_OK;
