@@ -18,35 +18,6 @@ void bm_bundle_done(struct bm_bundle *b)
     *b = (struct bm_bundle){ 0 };
 }
 
-/* --- what it says --------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc add(json_t *list, const char *use, struct bm_rd der, struct bm_error *e)
-{
-    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 2 * BM_CERT_MAX };
-
-    bm_base64(&text, der, 0);
-    if (bm_buf_check(&text, e) != BM_OK ||
-        json_array_append_new(list, json_pack("{s:s, s:s%}", "use", use, "der", (const char *)text.p, text.n)) != 0)
-        return bm_fail(e, BM_NOMEM, "no memory for a trust bundle");
-    return BM_OK;
-}
-
-static enum bm_rc add_ca(void *arg, const struct bm_ca *c, struct bm_error *e)
-{
-    if (strcmp(c->state, "active") != 0)
-        return BM_OK;
-    return add(arg, c->parent_id == 0 ? "root" : "intermediate", bm_buf_rd(&c->cert), e);
-}
-
-static enum bm_rc certificates(struct bm_keeper *k, json_t **ret, struct bm_error *e)
-{
-    BM_CLEANUP(bm_keeper_jsonp) json_t *list = json_array();
-    enum bm_rc rc = list != NULL ? bm_ca_each(k->store, add_ca, list, e) : bm_fail(e, BM_NOMEM, "no memory");
-
-    if (rc == BM_OK)
-        *ret = BM_MOVE(list);
-    return rc;
-}
-
 /* --- what was said last --------------------------------------------------------------------------------------------------------------- */
 static void meta_key(const char *service, char ret[META_KEY_LEN])
 {
@@ -194,9 +165,9 @@ enum bm_rc bm_bundle_fresh(struct bm_keeper *k, struct bm_rd service, int64_t no
     if (rc == BM_NOTFOUND)
         return bm_refuse(e, rc, "unknown-service", "there is no service '%s' here", bm_text_escape(service, safe, sizeof safe));
     if (rc == BM_OK)
-        rc = certificates(k, &certs, e);
-    if (rc == BM_OK)
         rc = last(k, name, &b, e);
+    if (rc == BM_OK)
+        rc = bm_bundle_cas(k, &s, json_object_get(b.payload, "certificates"), now, &certs, e);
     if (rc == BM_OK && !still_good(&b, certs, now))
         rc = make(k, name, &b, certs, now, e);
     if (rc != BM_OK)

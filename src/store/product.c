@@ -175,6 +175,9 @@ static const struct bm_sql batch_set = {
 #define BATCH_COLUMNS "id, product_id, ca_id, name, state, quota, " BM_BATCH_USED("batch") ", created_at, maker_id"
 static const struct bm_sql batch_get = { "SELECT " BATCH_COLUMNS " FROM batch WHERE name = ?" };
 static const struct bm_sql batch_by_id = { "SELECT " BATCH_COLUMNS " FROM batch WHERE id = ?" };
+static const struct bm_sql batch_cas = {
+    "SELECT DISTINCT ca_id FROM batch WHERE product_id = ? AND ca_id IS NOT NULL ORDER BY ca_id"
+};
 /* quota - ? and not used + ?: never over the end of the integers. */
 static const struct bm_sql batch_use = { "UPDATE batch SET used = used + ? WHERE id = ? AND used <= quota - ?" };
 
@@ -224,6 +227,22 @@ enum bm_rc bm_batch_get(struct bm_store *s, const char *name, struct bm_batch *r
 enum bm_rc bm_batch_by_id(struct bm_store *s, int64_t id, struct bm_batch *ret, struct bm_error *e)
 {
     return batch_one(s, &batch_by_id, BM_ARGS(bm_arg_int(id)), ret, e);
+}
+
+enum bm_rc bm_batch_cas(struct bm_store *s, int64_t product_id, bm_id_fn *fn, void *arg, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    enum bm_rc rc = bm_query_start(s, &batch_cas, BM_ARGS(bm_arg_int(product_id)), &q, e);
+
+    while (rc == BM_OK && (rc = bm_query_next(&q, e)) == BM_OK) {
+        struct bm_cols c = bm_query_cols(&q);
+        int64_t id = bm_col_int(&c);
+
+        rc = bm_cols_check(&c, "CA of a batch", e);
+        if (rc == BM_OK)
+            rc = fn(arg, id, e);
+    }
+    return rc == BM_NOTFOUND ? BM_OK : rc;
 }
 
 static enum bm_rc use(struct bm_store *s, int64_t id, int64_t n, struct bm_error *e)

@@ -212,6 +212,9 @@ struct bm_batch {
 BM_MUST_USE enum bm_rc bm_batch_put(struct bm_store *s, struct bm_batch *b, struct bm_error *e); /* id != 0: update all but used */
 BM_MUST_USE enum bm_rc bm_batch_get(struct bm_store *s, const char *name, struct bm_batch *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_batch_by_id(struct bm_store *s, int64_t id, struct bm_batch *ret, struct bm_error *e);
+/* The CAs that this product's batches name, each once. */
+typedef enum bm_rc bm_id_fn(void *arg, int64_t id, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_batch_cas(struct bm_store *s, int64_t product_id, bm_id_fn *fn, void *arg, struct bm_error *e);
 /* used + n, or BM_LIMIT when that would pass the quota: checked by the database, not by the caller. */
 BM_MUST_USE enum bm_rc bm_batch_use(struct bm_store *s, int64_t id, int64_t n, struct bm_error *e);
 

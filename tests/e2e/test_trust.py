@@ -63,13 +63,14 @@ def test_follows_to_a_new_root(server, cli, tmp_path):
     server.run("ca", "request", "field", "--out", csr)
     offline.sign(csr, signed, offline.share(1), offline.share(2), phrases=["", "correct horse"])
     server.run("ca", "import", "field", signed, "--root-name", "vault")
+    assert bundle(server) == first  # it is nothing to this service yet
+    server.run("ca", "rotate", "issuing", "--onto", "field", "--at", "6s")
     second = bundle(server)
     both = follow("telemetry", second, old, first)
     assert says(second)["version"] == 2 and len(both) == 2
 
     # it takes over, and the old one goes
-    server.run("ca", "rotate", "issuing", "--onto", "field")
-    server.run("ca", "retire", "issuing")
+    wait_for("the moment", lambda: server.run("ca", "retire", "issuing", want=None).returncode == 0)
     server.run("ca", "retire", "root")
     (server.folder / "root.pem").write_bytes((offline.dir / "root.crt").read_bytes())
 
@@ -130,11 +131,17 @@ def test_unchanged_and_refused(server, tmp_path):
     with pytest.raises(ValueError, match="may not sign"):
         follow("telemetry", f"{forged}.{b64u(sign_raw(key, forged.encode()))}", roots)
 
-    # any change of the CAs makes the next version, once
+    # any change of its CAs makes the next version, once; what is another service's, or nobody's, is none of its business
     server.run("ca", "create", "more", "--parent", "root")
+    assert bundle(server) == first
+    server.run("service", "set", "updates", "--ca", "more")
+    assert bundle(server) == first and says(bundle(server, "updates"))["version"] == 2
+    server.run("batch", "set", "reel-1", "--ca", "more")
     second = bundle(server)
     assert says(second)["version"] == 2 and follow("telemetry", second, roots, first) == roots
     assert bundle(server) == second
+    server.run("batch", "set", "reel-1", "--ca", "issuing")
+    assert bundle(server) == second  # there are certificates of it out there
     server.run("ca", "revoke", "more")
     assert says(bundle(server))["version"] == 3
     # and it is as good after a restart
