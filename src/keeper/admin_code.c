@@ -1,5 +1,5 @@
 /* One-time codes: made, listed without what is secret of them, revoked. docs/codes.md */
-#include "keeper/internal.h"
+#include "keeper/cmp.h"
 
 #include <stdio.h>
 
@@ -24,7 +24,7 @@ static enum bm_rc make_one(struct making *m, const char *udid, struct bm_error *
     if (rc == BM_OK)
         rc = bm_code_row_put(m->k->store, &m->row, e);
     if (rc == BM_OK && m->keep)
-        rc = bm_cmp_keep_code(m->k, m->row.id, text, m->row.created_at, e);
+        rc = bm_cmp_keep_code(m->k, &m->row, text, e);
     if (rc != BM_OK) {
         bm_wipe(text, sizeof text);
         return rc;
@@ -164,6 +164,8 @@ BM_ADMIN_HANDLER(bm_admin_code_revoke)
         rc = bm_fail(e, BM_CONFLICT, "code %lld is revoked already", (long long)number);
     if (rc == BM_OK)
         rc = bm_code_row_revoke(k->store, number, now, e);
+    if (rc == BM_OK)
+        rc = bm_cmp_forget_code(k, number, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "number", json_integer(number));

@@ -14,17 +14,19 @@ static bm_cmp_fn *const handlers[BM_CMP_TYPES] = {
     [BM_CMP_CERTCONF] = bm_cmp_certconf,
     [BM_CMP_RR] = bm_cmp_rr,
     [BM_CMP_GENM] = bm_cmp_genm,
+    [BM_CMP_POLLREQ] = bm_cmp_pollreq,
 };
 
-static void job_done(struct bm_cmp_job *j)
+void bm_cmp_job_done(struct bm_cmp_job *j)
 {
+    bm_buf_done(&j->waited);
     bm_buf_done(&j->spki);
     bm_buf_done(&j->wanted);
     bm_buf_done(&j->secret);
     bm_buf_done(&j->judged);
 }
 
-static enum bm_rc handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e)
+enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e)
 {
     enum bm_rc rc = bm_cmp_parse(j->in.body, &j->m, e);
 
@@ -69,7 +71,7 @@ static enum bm_rc respond(struct bm_cmp_job *j, struct bm_rd body, const char *c
 
 enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
-    BM_CLEANUP(job_done) struct bm_cmp_job j = { .k = k, .now = now };
+    BM_CLEANUP(bm_cmp_job_done) struct bm_cmp_job j = { .k = k, .now = now };
     uint8_t room[BM_CMP_ANSWER_MAX / 2];
     struct bm_derw body = bm_derw_of(room, sizeof room);
     struct bm_error why = { 0 };
@@ -82,11 +84,11 @@ enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, st
     memcpy(j.c.protocol, "cmp", sizeof "cmp");
     if (RAND_bytes(j.nonce, sizeof j.nonce) != 1)
         return bm_fail(e, BM_BUG, "no random numbers");
-    rc = handle(&j, &body, &why);
+    rc = bm_cmp_handle(&j, &body, &why);
     if (rc == BM_OK && body.bad)
         rc = bm_fail(&why, BM_IO, "a CMP body over %zu bytes", sizeof room);
     if (rc == BM_OK)
-        return respond(&j, bm_derw_rd(&body), "", out, e);
+        return respond(&j, bm_derw_rd(&body), j.code, out, e);
     if (rc == BM_IO || refuse(&j, &why, &body) != BM_OK) {
         *e = why;
         return BM_IO;

@@ -25,15 +25,23 @@ struct bm_cmp_job {
     bool lost;         /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,
         judged; /* the signer's key, when there is no certificate; the key to be certified; the judge's answer */
+    const struct bm_cmp_row *kept; /* this request came some time ago and has been kept: its transaction */
+    struct bm_buf waited;          /* it, while a poll for it is answered */
 
     /* of the answer */
     struct bm_rd issuer; /* Name of the CA that it comes from; empty: the one the message is addressed to */
     bool with_root;      /* caPubs: the root of that CA */
+    char code[32];             /* what it waits for */
+    struct bm_rd first_nonce;  /* senderNonce of the request that it answers, when that is not this message */
     uint8_t nonce[BM_CMP_NONCE_LEN];
     bool implicit_confirm;
     int64_t confirm_until;
     const struct bm_cmp_granted *granted;
 };
+
+void bm_cmp_job_done(struct bm_cmp_job *j);
+/* cmp.c: parsed, checked, done; the answer's body goes into w. */
+BM_MUST_USE enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
 
 /* A refusal has a code; each code of ours here says which failInfo goes with it (cmp_error.c). */
 enum bm_cmp_fail bm_cmp_fail_of(const struct bm_error *e);
@@ -46,7 +54,17 @@ BM_MUST_USE enum bm_rc bm_cmp_check_mac(struct bm_cmp_job *j, struct bm_error *e
 
 /* cmp_enrol.c, cmp_confirm.c, cmp_revoke.c, cmp_support.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
 typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
-bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm;
+bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm, bm_cmp_pollreq;
+
+/* cmp_confirm.c: the transaction that a later message goes on with: of the same one, in this state, with the nonce of our last answer. */
+BM_MUST_USE enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_state state, struct bm_cmp_row *ret, struct bm_error *e);
+
+/* cmp_poll.c: what the judge says (*e, BM_AGAIN) takes time, so the request is kept and answered with status waiting. */
+BM_MUST_USE enum bm_rc bm_cmp_wait(struct bm_cmp_job *j, enum bm_cmp_type answer, int64_t req_id, struct bm_derw *w,
+                                   struct bm_error *e);
+
+/* cmp_secret.c: the text of a code is not known here any more. */
+BM_MUST_USE enum bm_rc bm_cmp_forget_code(struct bm_keeper *k, int64_t number, struct bm_error *e);
 
 /* cmp_revoke.c: an active certificate, at its device's word or for want of it. */
 BM_MUST_USE enum bm_rc bm_cmp_take_back(struct bm_keeper *k, const struct bm_credential *cr, int reason, const char *why,

@@ -51,6 +51,8 @@ static enum bm_rc protect_by_mac(struct bm_cmp_job *j, const struct bm_issuer *b
     return bm_cmp_mac_renew(&j->mac, e);
 }
 
+/* recipNonce of an answer that was waited for: RFC 9483 section 3.1 wants the nonce of the request; RFC 4210, that of the last message, which is what
+ * clients of that time insist on. So it is the latter in version 2. */
 enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf *out, struct bm_error *e)
 {
     struct bm_cmp_answer a = {
@@ -59,7 +61,7 @@ enum bm_rc bm_cmp_answer(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf 
         .time = j->now,
         .tid = j->m.h.tid,
         .sender_nonce = bm_rd_of(j->nonce, sizeof j->nonce),
-        .recip_nonce = j->m.h.sender_nonce,
+        .recip_nonce = j->m.h.pvno == 3 && j->first_nonce.n != 0 ? j->first_nonce : j->m.h.sender_nonce,
         .implicit_confirm = j->implicit_confirm,
         .confirm_until = j->confirm_until,
         .body = body,

@@ -3,24 +3,32 @@
 #include "keeper/cmp.h"
 enum { CESSATION_OF_OPERATION = 5 }; /* RFC 5280 section 5.3.1 */
 
-static enum bm_rc find_transaction(struct bm_cmp_job *j, struct bm_cmp_row *ret, struct bm_error *e)
+static enum bm_rc check_state(enum bm_cmp_state is, enum bm_cmp_state wanted, struct bm_error *e)
+{
+    if (is == wanted)
+        return BM_OK;
+    if (wanted == BM_CMP_WAITS || is == BM_CMP_WAITS)
+        return bm_refuse(e, BM_DENIED, "cmp-request", "a request that waits is asked about, and a certificate is confirmed");
+    return bm_refuse(e, BM_DENIED, "cmp-confirmed", "this transaction is over: the certificate has been confirmed or refused");
+}
+
+enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_state state, struct bm_cmp_row *ret, struct bm_error *e)
 {
     enum bm_rc rc = bm_cmp_row_find(j->k->store, j->digest, ret, e);
 
     if (rc == BM_NOTFOUND)
-        return bm_refuse(e, BM_DENIED, "cmp-request", "no transaction with this transactionID waits to be confirmed");
+        return bm_refuse(e, BM_DENIED, "cmp-request", "no transaction with this transactionID waits here for anything");
     if (rc != BM_OK)
         return rc;
     if ((ret->who[0] & 1) != j->by_mac)
         return bm_refuse(e, BM_DENIED, "cmp-integrity",
                          "a transaction is protected by a secret or by signatures, from its beginning to its end");
     if (memcmp(ret->who, j->who, sizeof ret->who) != 0)
-        return bm_refuse(e, BM_DENIED, "cmp-authority", "a certificate is confirmed under the certificate that asked for it");
-    if (ret->state != BM_CMP_ISSUED)
-        return bm_refuse(e, BM_DENIED, "cmp-confirmed", "this transaction is over: the certificate has been confirmed or refused");
-    if (!bm_rd_eq(j->m.h.recip_nonce, bm_rd_of(ret->nonce, sizeof ret->nonce)))
-        return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce", "recipNonce is not the nonce of our answer");
-    return BM_OK;
+        return bm_refuse(e, BM_DENIED, "cmp-authority", "a transaction goes on under the certificate that it began with");
+    rc = check_state(ret->state, state, e);
+    if (rc == BM_OK && !bm_rd_eq(j->m.h.recip_nonce, bm_rd_of(ret->nonce, sizeof ret->nonce)))
+        return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce", "recipNonce is not the nonce of our last answer");
+    return rc;
 }
 
 static enum bm_rc check_status(const struct bm_cmp_job *j, const struct bm_cmp_row *row, const struct bm_cmp_confirm *c,
@@ -73,7 +81,7 @@ enum bm_rc bm_cmp_certconf(struct bm_cmp_job *j, struct bm_derw *w, struct bm_er
     enum bm_rc rc = bm_cmp_confirm_parse(j->m.content, &c, e);
 
     if (rc == BM_OK)
-        rc = find_transaction(j, &row, e);
+        rc = bm_cmp_transaction(j, BM_CMP_ISSUED, &row, e);
     if (rc == BM_OK && c.n != 0) /* none at all: all are rejected */
         rc = check_status(j, &row, &c, e);
     if (rc == BM_OK)
@@ -116,24 +124,34 @@ static enum bm_rc finish(struct bm_keeper *k, const struct bm_cmp_row *row, int6
 {
     enum bm_rc rc = row->state == BM_CMP_ISSUED ? unconfirmed(k, row, now, e) : BM_OK;
 
+    if (row->state == BM_CMP_WAITS)
+        rc = bm_cmp_kept_drop(k->store, row->id, e);
     if (rc != BM_OK)
         return rc;
     return row->for_good ? bm_cmp_row_set(k->store, row->id, BM_CMP_REFUSED, INT64_MAX, e) : bm_cmp_row_drop(k->store, row->id, e);
 }
 
-static enum bm_rc look(struct bm_keeper *k, int64_t now, struct bm_error *e)
+/* What is due: a transaction, or else a code. BM_NOTFOUND: nothing. */
+static enum bm_rc step(struct bm_keeper *k, int64_t now, bool dry, struct bm_error *e)
 {
     struct bm_cmp_row row;
+    int64_t code;
+    enum bm_rc rc = bm_cmp_row_due(k->store, now, &row, e);
 
-    return bm_cmp_row_due(k->store, now, &row, e);
+    if (rc != BM_NOTFOUND)
+        return rc == BM_OK && !dry ? finish(k, &row, now, e) : rc;
+    rc = bm_cmp_code_due(k->store, now, &code, e);
+    return rc == BM_OK && !dry ? bm_cmp_forget_code(k, code, e) : rc;
+}
+
+static enum bm_rc look(struct bm_keeper *k, int64_t now, struct bm_error *e)
+{
+    return step(k, now, true, e);
 }
 
 static enum bm_rc finish_one(struct bm_keeper *k, int64_t now, struct bm_error *e)
 {
-    struct bm_cmp_row row;
-    enum bm_rc rc = bm_cmp_row_due(k->store, now, &row, e);
-
-    return rc == BM_OK ? finish(k, &row, now, e) : rc;
+    return step(k, now, false, e);
 }
 
 const struct bm_chore bm_chore_cmp = { "cmp", "end the transactions that are over", look, finish_one };

@@ -79,6 +79,18 @@ static enum bm_rc check_unused(struct bm_cmp_job *j, struct bm_error *e)
 }
 
 /* --- the certificate -------------------------------------------------------------------------------------------------------------------- */
+/* Of a request that has waited there is a row. */
+static enum bm_rc write_row(struct bm_cmp_job *j, struct bm_cmp_row *r, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    if (j->kept == NULL)
+        return bm_cmp_row_put(j->k->store, r, e);
+    r->id = j->kept->id;
+    rc = bm_cmp_row_answer(j->k->store, r, e);
+    return rc == BM_OK ? bm_cmp_kept_drop(j->k->store, r->id, e) : rc;
+}
+
 /* A request without messageTime could be played again at any time, so its row stays for good. */
 static enum bm_rc remember(struct bm_cmp_job *j, const struct bm_cert *made, int64_t req_id, struct bm_error *e)
 {
@@ -93,7 +105,7 @@ static enum bm_rc remember(struct bm_cmp_job *j, const struct bm_cert *made, int
     memcpy(r.who, j->who, sizeof r.who);
     memcpy(r.nonce, j->nonce, sizeof r.nonce);
     memcpy(r.serial, made->serial.p, sizeof r.serial);
-    return bm_cmp_row_put(j->k->store, &r, e);
+    return write_row(j, &r, e);
 }
 
 struct wanted {
@@ -129,7 +141,7 @@ static enum bm_rc grant(struct bm_cmp_job *j, const struct wanted *w, struct bm_
 
 static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_derw *out, struct bm_error *e)
 {
-    enum bm_rc rc = check_unused(j, e);
+    enum bm_rc rc = j->kept == NULL ? check_unused(j, e) : BM_OK;
 
     if (rc != BM_OK)
         return rc;
@@ -138,6 +150,8 @@ static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_
     j->judged.max = BM_FRAME_MAX;
     j->written_down = true;
     rc = bm_judge_enrol(j->k, &j->c, j->now, &j->judged, e);
+    if (rc == BM_AGAIN && bm_refusal_waits(e->code) && j->kept == NULL)
+        return bm_cmp_wait(j, w->answer, w->req_id, out, e);
     if (rc != BM_OK)
         return rc;
     j->lost = true;

@@ -14,14 +14,27 @@ static void name_of(int64_t number, char ret[BM_NAME_LEN])
     snprintf(ret, BM_NAME_LEN, "code/%lld", (long long)number); /* no root key can be called so */
 }
 
-enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, int64_t number, const char *text, int64_t now, struct bm_error *e)
+/* Two hours more than the code itself is good for: what was begun with it is confirmed with it. */
+enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, const struct bm_code_row *row, const char *text, struct bm_error *e)
 {
     BM_CLEANUP(bm_mac_key_done) struct bm_mac_key m = { .alg = SEALED_CODE };
     enum bm_rc rc;
 
-    name_of(number, m.name);
-    rc = bm_mac_seal_named(k, &m, bm_rd_str(text), now, e);
-    return rc == BM_OK ? bm_mac_key_put(k->store, &m, e) : rc;
+    name_of(row->id, m.name);
+    rc = bm_mac_seal_named(k, &m, bm_rd_str(text), row->created_at, e);
+    if (rc == BM_OK)
+        rc = bm_mac_key_put(k->store, &m, e);
+    return rc == BM_OK ? bm_cmp_code_put(k->store, row->id, row->expires_at + 2 * BM_CMP_CLOCK_S, e) : rc;
+}
+
+enum bm_rc bm_cmp_forget_code(struct bm_keeper *k, int64_t number, struct bm_error *e)
+{
+    char name[BM_NAME_LEN];
+    enum bm_rc rc;
+
+    name_of(number, name);
+    rc = bm_mac_root_drop(k->store, name, e);
+    return rc == BM_OK ? bm_cmp_code_drop(k->store, number, e) : rc;
 }
 
 static bool number_of(struct bm_rd kid, int64_t *ret)

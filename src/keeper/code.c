@@ -2,6 +2,8 @@
  * that batch, where the product's policy allows it; the key itself must still be proven. */
 #include "keeper/internal.h"
 
+#include "store/cmp.h"
+
 #include <openssl/rand.h>
 
 /* SHA-256 alone is enough: a slow hash buys time against guessing what people choose, and nobody guesses 128 random bits. The name in front
@@ -236,7 +238,9 @@ enum bm_rc bm_code_spend(struct bm_keeper *k, const struct bm_enrol *c, struct b
     rc = bm_code_row_use(k->store, who->code.id, now, e);
     if (rc != BM_OK)
         return rc;
-    if (joins)
+    if (who->code.used + 1 >= who->code.uses) /* over CMP, the answer may still have to be confirmed with it */
+        rc = bm_cmp_code_until(k->store, who->code.id, now + 2 * BM_CMP_CLOCK_S, e);
+    if (rc == BM_OK && joins)
         rc = bm_device_put(k->store, &who->device, e);
     bm_hex(who->device.udid, BM_UDID_LEN, udid);
     fields = json_pack("{s:s, s:s, s:I, s:b, s:s, s:s}", "actor", "device", "udid", udid, "code", (json_int_t)who->code.id,

@@ -380,7 +380,7 @@ BM_MUST_USE enum bm_rc bm_run_ocsp(struct bm_keeper *k, struct bm_rd payload, in
 /* cmp.c */
 BM_MUST_USE enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e);
 /* cmp_secret.c: keeps the text of a code, sealed, as messages are protected with it. */
-BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, int64_t number, const char *text, int64_t now, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, const struct bm_code_row *row, const char *text, struct bm_error *e);
 void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 /* The part of its CA's list that a new certificate of this serial number belongs to, and where it is; 0 and "": the CA's is whole. */

@@ -89,6 +89,9 @@ BM_MUST_USE enum bm_rc bm_profile_check_key(const struct bm_profile *p, struct b
 /* linked: a challengePassword that links the request to its connection is wanted (RFC 7030 section 3.5). A profile with csr_template adds
  * the same as a template (RFC 9908 section 3.4). */
 BM_MUST_USE enum bm_rc bm_profile_csrattrs(const struct bm_profile *p, bool linked, struct bm_buf *ret_der, struct bm_error *e);
+/* The same for CMP: appends a CertReqTemplateContent. */
+struct bm_derw;
+void bm_profile_cmp_template(const struct bm_profile *p, struct bm_derw *w);
 /* Built-in profiles as JSON: "idevid", "ldevid", "tls-server", "root-ca", "intermediate-ca", "issuing-ca", "device-root-ca",
  * "batch-ca", "manifest-signer", "ocsp-signing", "cmp-signing", "masa-ca", "masa-signing", "registrar". A NULL-named row ends the table. */
 struct bm_profile_builtin {

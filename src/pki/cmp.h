@@ -142,8 +142,23 @@ struct bm_cmp_revocation {
 };
 BM_MUST_USE enum bm_rc bm_cmp_revocation_parse(struct bm_rd content, struct bm_cmp_revocation *ret, struct bm_error *e);
 
+/* PollReqContent, section 5.3.22: the first one, and how many there are. */
+struct bm_cmp_poll {
+    size_t n;
+    int64_t req_id;
+};
+BM_MUST_USE enum bm_rc bm_cmp_poll_parse(struct bm_rd content, struct bm_cmp_poll *ret, struct bm_error *e);
+
 /* GenMsgContent, section 5.3.19: the first question, and how many there are. value: whole element, or empty. */
-enum bm_cmp_info { BM_CMP_INFO_OTHER, BM_CMP_INFO_CA_CERTS, BM_CMP_INFO_CURRENT_CRL, BM_CMP_INFO_CRL_STATUS };
+enum bm_cmp_info {
+    BM_CMP_INFO_OTHER,
+    BM_CMP_INFO_CA_CERTS,
+    BM_CMP_INFO_CURRENT_CRL,
+    BM_CMP_INFO_CRL_STATUS,
+    BM_CMP_INFO_ROOT_CA_CERT,
+    BM_CMP_INFO_ROOT_CA_KEY_UPDATE, /* answers the one before */
+    BM_CMP_INFO_CERT_REQ_TEMPLATE,
+};
 struct bm_cmp_question {
     size_t n;
     enum bm_cmp_info what;
@@ -171,11 +186,20 @@ struct bm_cmp_granted {
 };
 void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g);
 
+/* CertRepMessage without one, as it has to wait; pollRep. text: why. */
+void bm_cmp_put_waiting(struct bm_derw *w, enum bm_cmp_type type, int64_t req_id, const char *text);
+void bm_cmp_put_poll(struct bm_derw *w, int64_t req_id, uint32_t check_after_s, const char *text);
+/* Parts of bodies: PKIFreeText; a certReqId, which is -1 when it answers a p10cr (section 5.3.4). */
+void bm_cmp_put_text(struct bm_derw *w, const char *text);
+void bm_cmp_put_req_id(struct bm_derw *w, int64_t id);
+
 void bm_cmp_put_revoked(struct bm_derw *w); /* rp: it is done */
 /* genp: the value as it is; certificates (caCerts); a CRL in a list (crls), empty: there is no newer one. */
 void bm_cmp_put_info(struct bm_derw *w, enum bm_cmp_info what, struct bm_rd value);
 void bm_cmp_put_info_certs(struct bm_derw *w, const struct bm_buf *certs, size_t n);
 void bm_cmp_put_info_crls(struct bm_derw *w, struct bm_rd crl);
+/* rootCaKeyUpdate, section 5.3.19.15: the new root, and the two certified by each other; all empty: there is no new one. */
+void bm_cmp_put_info_root(struct bm_derw *w, struct bm_rd new_with_new, struct bm_rd new_with_old, struct bm_rd old_with_new);
 
 /* A message of ours. */
 struct bm_cmp_answer {

@@ -11,6 +11,9 @@ static const struct {
     { BM_CMP_INFO_CA_CERTS, BM_LIT(OID_IT_CA_CERTS) },
     { BM_CMP_INFO_CURRENT_CRL, BM_LIT(OID_IT_CURRENT_CRL) },
     { BM_CMP_INFO_CRL_STATUS, BM_LIT(OID_IT_CRL_STATUS) },
+    { BM_CMP_INFO_ROOT_CA_CERT, BM_LIT(OID_IT_ROOT_CA_CERT) },
+    { BM_CMP_INFO_ROOT_CA_KEY_UPDATE, BM_LIT(OID_IT_ROOT_CA_KEY_UPDATE) },
+    { BM_CMP_INFO_CERT_REQ_TEMPLATE, BM_LIT(OID_IT_CERT_REQ_TEMPLATE) },
 };
 
 static enum bm_rc malformed(struct bm_error *e, const char *what)
@@ -179,4 +182,26 @@ void bm_cmp_put_info_crls(struct bm_derw *w, struct bm_rd crl)
     if (crl.n != 0)
         bm_derw_end(w, mark, BM_DER_SEQUENCE);
     info_end(w, mark, oid_crls);
+}
+
+static void link_put(struct bm_derw *w, unsigned tag, struct bm_rd cert)
+{
+    size_t mark = bm_derw_mark(w);
+
+    bm_derw_put(w, cert);
+    if (cert.n != 0)
+        bm_derw_end(w, mark, BM_DER_CTX_CONS(tag));
+}
+
+/* RootCaKeyUpdateContent ::= SEQUENCE { newWithNew, newWithOld [0] OPTIONAL, oldWithNew [1] OPTIONAL } */
+void bm_cmp_put_info_root(struct bm_derw *w, struct bm_rd new_with_new, struct bm_rd new_with_old, struct bm_rd old_with_new)
+{
+    size_t mark = bm_derw_mark(w);
+
+    link_put(w, 1, old_with_new);
+    link_put(w, 0, new_with_old);
+    bm_derw_put(w, new_with_new);
+    if (new_with_new.n != 0)
+        bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    info_end(w, mark, oid_of(BM_CMP_INFO_ROOT_CA_KEY_UPDATE));
 }

@@ -28,7 +28,7 @@ static void fail_info(struct bm_derw *w, enum bm_cmp_fail fail)
     bm_derw_tlv(w, BM_DER_BIT_STRING, bm_rd_of(bits, 2 + (size_t)fail / 8));
 }
 
-static void text_list(struct bm_derw *w, const char *text)
+void bm_cmp_put_text(struct bm_derw *w, const char *text)
 {
     size_t mark = bm_derw_mark(w);
 
@@ -51,14 +51,14 @@ void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text
     size_t mark = bm_derw_mark(w);
 
     fail_info(w, fail);
-    text_list(w, text);
+    bm_cmp_put_text(w, text);
     bm_derw_uint(w, BM_CMP_REJECTION);
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
     body_end(w, mark, BM_CMP_ERROR);
 }
 
-static void put_req_id(struct bm_derw *w, int64_t id)
+void bm_cmp_put_req_id(struct bm_derw *w, int64_t id)
 {
     if (id < 0)
         bm_derw_tlv(w, BM_DER_INTEGER, bm_rd_of("\xff", 1)); /* section 5.3.4: -1 answers a p10cr */
@@ -75,7 +75,7 @@ void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g)
     bm_derw_end(w, all, BM_DER_CTX_CONS(0)); /* certificate */
     bm_derw_end(w, all, BM_DER_SEQUENCE);    /* CertifiedKeyPair */
     plain_status(w, g->status);
-    put_req_id(w, g->req_id);
+    bm_cmp_put_req_id(w, g->req_id);
     bm_derw_end(w, all, BM_DER_SEQUENCE); /* CertResponse */
     bm_derw_end(w, all, BM_DER_SEQUENCE);
     mark = bm_derw_mark(w);

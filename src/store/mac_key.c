@@ -15,6 +15,7 @@ static const struct bm_sql add = { "INSERT INTO mac_key (device_id, org_id, root
 static const struct bm_sql of_device = { COLUMNS "device_id = ?" };
 static const struct bm_sql by_id = { COLUMNS "id = ?" };
 static const struct bm_sql root = { COLUMNS "name = ? AND device_id IS NULL" };
+static const struct bm_sql drop_root = { "DELETE FROM mac_key WHERE name = ? AND device_id IS NULL" };
 static const struct bm_sql roots = { COLUMNS "device_id IS NULL AND org_id IS NOT NULL ORDER BY name" };
 static const struct bm_sql of_kek = { COLUMNS "kek_id = ? ORDER BY id LIMIT 1" };
 static const struct bm_sql reseal = { "UPDATE mac_key SET kek_id = ?, sealed = ? WHERE id = ?" };
@@ -73,6 +74,11 @@ enum bm_rc bm_mac_key_by_id(struct bm_store *s, int64_t id, struct bm_mac_key *r
 enum bm_rc bm_mac_root(struct bm_store *s, const char *name, struct bm_mac_key *ret, struct bm_error *e)
 {
     return one(s, &root, BM_ARGS(bm_arg_text(name)), ret, e);
+}
+
+enum bm_rc bm_mac_root_drop(struct bm_store *s, const char *name, struct bm_error *e)
+{
+    return bm_db_run(s, &drop_root, BM_ARGS(bm_arg_text(name)), e);
 }
 
 enum bm_rc bm_mac_key_next(struct bm_store *s, int64_t kek_id, struct bm_mac_key *ret, struct bm_error *e)

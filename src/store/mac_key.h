@@ -34,6 +34,7 @@ BM_MUST_USE enum bm_rc bm_mac_key_put(struct bm_store *s, struct bm_mac_key *m, 
 BM_MUST_USE enum bm_rc bm_mac_key_of(struct bm_store *s, int64_t device_id, struct bm_mac_key *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_key_by_id(struct bm_store *s, int64_t id, struct bm_mac_key *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_root(struct bm_store *s, const char *name, struct bm_mac_key *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_mac_root_drop(struct bm_store *s, const char *name, struct bm_error *e); /* nothing may come from it */
 /* The next one, by id, that is sealed with this key-encryption key. */
 BM_MUST_USE enum bm_rc bm_mac_key_next(struct bm_store *s, int64_t kek_id, struct bm_mac_key *ret, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_mac_key_reseal(struct bm_store *s, int64_t id, int64_t kek_id, const struct bm_buf *sealed,

@@ -244,6 +244,14 @@ class Message:
         return str(self.content["pKIStatusInfo"]["statusString"][0])
 
     @property
+    def waits(self):
+        """The seconds to wait, of a pollRep; True for an ip, cp or kup with status waiting."""
+        if self.type == "pollRep":
+            return int(self.content[0]["checkAfter"])
+        response = self.content["response"][0]
+        return int(response["status"]["status"]) == 3 and not response["certifiedKeyPair"].isValue
+
+    @property
     def cert(self):
         response = self.content["response"][0]
         assert int(response["status"]["status"]) in (0, 1), self.text
@@ -336,6 +344,14 @@ class Client:
         header = {"recip": ctx(6, octets(answer.nonce)), **header}
         content = seq(status or cert_status(cert_hash(answer.cert))) if content is None else content
         return self.ask(self.message("certConf", content, tid=answer.tid, **header))
+
+    def poll_message(self, answer, content=None, req_id=0, **header):
+        header = {"recip": ctx(6, octets(answer.nonce)), "tid_field": ctx(4, octets(answer.tid)), **header}
+        return self.message("pollReq", seq(seq(integer(req_id))) if content is None else content, **header)
+
+    def poll(self, answer, **more):
+        """The next question after one that was answered with `answer`."""
+        return self.ask(self.poll_message(answer, **more))
 
     def sender_of(self, cert, key):
         """The same device with another certificate."""

@@ -175,6 +175,8 @@ static void test_up_from_1(void **state)
     sql("DROP TABLE acme_account");
     sql("DROP TABLE acme_eab");
     sql("DROP TABLE cmp_transaction");
+    sql("DROP TABLE cmp_waiting");
+    sql("DROP TABLE cmp_code");
     sql("DROP TABLE ca_successor");
     sql("DROP TABLE errand");
     sql("DROP TABLE voucher");
