@@ -21,6 +21,7 @@ struct bm_cmp_job {
     struct bm_buf secret;
     struct bm_batch batch; /* whom the code was given to */
     uint8_t udid[BM_UDID_LEN];
+    uint8_t signer_id[BM_UDID_LEN]; /* what the signer's key is called when its certificate has no key identifier */
     bool written_down; /* the refusal: the judge has done it */
     bool lost;         /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,

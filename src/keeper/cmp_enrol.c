@@ -1,5 +1,6 @@
 /* Requests for certificates: ir, cr, kur with a CRMF request, p10cr with a PKCS#10 one. RFC 9483 section 4.1. */
 #include "keeper/cmp.h"
+#include "pki/keypkg.h"
 
 /* --- what is asked for ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc check_template(const struct bm_crmf *r, struct bm_error *e)
@@ -13,8 +14,6 @@ static enum bm_rc check_template(const struct bm_crmf *r, struct bm_error *e)
     if (t->subject.n == 0)
         return bm_refuse(e, BM_DENIED, "cmp-template",
                          "the template has no subject; it may be empty, as the product's profile decides");
-    if (t->public_key.n == 0)
-        return bm_refuse(e, BM_DENIED, "cmp-template", "the template has no public key");
     return BM_OK;
 }
 
@@ -43,6 +42,47 @@ static enum bm_rc check_pop(const struct bm_crmf *r, struct bm_rd spki, struct b
                : bm_refuse(e, BM_DENIED, "cmp-pop", "the proof of possession does not verify with the template's public key");
 }
 
+/* --- a key that is made here, section 4.1.6 -------------------------------------------------------------------------------------------------- */
+/* It is encrypted to the key that signs the message, so that has to be one that something can be encrypted to. */
+static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e)
+{
+    const struct bm_cert *c = &j->signer;
+    struct bm_spki spki;
+    enum bm_rc rc = j->by_mac ? BM_OK : bm_spki_parse(c->spki, &spki, e);
+    uint8_t need = rc == BM_OK && !j->by_mac && strcmp(spki.alg, "RSA") == 0 ? BM_KU_KEY_ENCIPHERMENT : BM_KU_KEY_AGREEMENT;
+
+    if (j->by_mac)
+        return bm_refuse(e, BM_DENIED, "cmp-integrity", "a key is made for who signs the request, as it is encrypted to that key");
+    if (j->m.h.pvno < 3)
+        return bm_refuse(e, BM_DENIED, "cmp-version", "a key that is made here comes in CMP version 3");
+    if (rc == BM_OK && c->has_key_usage && (c->key_usage & need) == 0)
+        return bm_refuse(e, BM_DENIED, "keygen-recipient-unfit",
+                         "nothing may be encrypted to the key of the signer's certificate: its keyUsage has neither keyAgreement (EC) "
+                         "nor keyEncipherment (RSA)");
+    return rc;
+}
+
+/* The judge makes the key; it is told by another one of what kind. */
+static enum bm_rc ask_for_key(struct bm_cmp_job *j, const struct bm_crmf *r, const char *alg, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf key = { .max = BM_SPKI_MAX };
+    enum bm_rc rc;
+
+    if (r->pop != BM_CRMF_POP_NONE)
+        return bm_refuse(e, BM_DENIED, "cmp-pop", "nobody can show possession of a key that is yet to be made");
+    rc = check_recipient(j, e);
+    if (rc == BM_OK)
+        rc = bm_keypkg_make(alg != NULL ? alg : "P-256", &key, &j->wanted, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_udid_of(j->signer.spki, j->signer_id);
+    j->c.keygen = true;
+    j->c.keygen_to = j->signer.spki;
+    j->c.keygen_to_id = j->signer.skid.n != 0 ? j->signer.skid : bm_rd_of(j->signer_id, sizeof j->signer_id);
+    return BM_OK;
+}
+
+/* --- an update ------------------------------------------------------------------------------------------------------------------------------- */
 /* A key update is for the certificate that signs it (RFC 9483 section 4.1.3), and that has to be one of ours. */
 static enum bm_rc check_update(struct bm_cmp_job *j, const struct bm_crmf *r, struct bm_error *e)
 {
@@ -130,6 +170,7 @@ static enum bm_rc grant(struct bm_cmp_job *j, const struct wanted *w, struct bm_
         return rc;
     g.cert = made.whole;
     g.status = w->more || (w->subject.n != 0 && !bm_rd_eq(w->subject, made.subject)) ? BM_CMP_GRANTED_WITH_MODS : BM_CMP_ACCEPTED;
+    g.key = bm_rd_of(a.credentials[0].key.p, a.credentials[0].key_form == BM_KEY_SEALED ? a.credentials[0].key.n : 0);
     g.ca = w->answer == BM_CMP_IP && a.credentials[0].n_chain != 0 ? a.credentials[0].chain[a.credentials[0].n_chain - 1]
                                                                    : bm_rd_of(NULL, 0);
     j->issuer = made.issuer; /* in j->judged, as all of this */
@@ -159,6 +200,18 @@ static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_
 }
 
 /* --- the kinds of request -------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc take_key(struct bm_cmp_job *j, const struct bm_crmf *r, struct bm_error *e)
+{
+    const char *alg;
+    enum bm_rc rc;
+
+    j->wanted.max = BM_SPKI_MAX;
+    if (bm_crmf_wants_key(&r->t, &alg))
+        return ask_for_key(j, r, alg, e);
+    rc = bm_crmf_spki(&r->t, &j->wanted, e);
+    return rc == BM_OK ? check_pop(r, bm_buf_rd(&j->wanted), e) : rc;
+}
+
 static enum bm_rc crmf(struct bm_cmp_job *j, enum bm_cmp_type answer, struct bm_derw *out, struct bm_error *e)
 {
     struct wanted w = { .answer = answer };
@@ -171,11 +224,8 @@ static enum bm_rc crmf(struct bm_cmp_job *j, enum bm_cmp_type answer, struct bm_
         rc = check_template(&r, e);
     if (rc == BM_OK)
         rc = answer == BM_CMP_KUP ? check_update(j, &r, e) : BM_OK;
-    j->wanted.max = BM_SPKI_MAX;
     if (rc == BM_OK)
-        rc = bm_crmf_spki(&r.t, &j->wanted, e);
-    if (rc == BM_OK)
-        rc = check_pop(&r, bm_buf_rd(&j->wanted), e);
+        rc = take_key(j, &r, e);
     if (rc != BM_OK)
         return rc;
     w.subject = r.t.subject;

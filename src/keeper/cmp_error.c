@@ -31,6 +31,7 @@ static const struct {
     { "credential-expired", BM_CMP_SIGNER_NOT_TRUSTED },
     { "credential-revoked", BM_CMP_CERT_REVOKED },
     { "key-algorithm", BM_CMP_BAD_CERT_TEMPLATE },
+    { "keygen-algorithm", BM_CMP_BAD_CERT_TEMPLATE },
     { "subject-mismatch", BM_CMP_BAD_CERT_TEMPLATE },
     { "quota-exceeded", BM_CMP_NOT_AUTHORIZED },
 };

@@ -269,7 +269,7 @@ static enum bm_rc sign_orders(struct bm_keeper *k, const struct bm_enrol *c, int
     for (size_t i = 0; rc == BM_OK && i < p->n; i++) {
         struct bm_order *o = &p->orders[i];
 
-        if (c->keygen && (rc = bm_keygen(k, c, &p->who, p->line, &o->csr, &o->keygen, e)) == BM_OK)
+        if (c->keygen && (rc = bm_keygen(k, c, &p->who, p->line, &o->csr, now, &o->keygen, e)) == BM_OK)
             o->csr.spki = bm_buf_rd(&o->keygen.spki);
         if (rc == BM_OK)
             rc = sign(k, p, now, o, e);

@@ -265,7 +265,7 @@ void bm_keygen_done(struct bm_keygen *g);
 BM_MUST_USE enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l,
                                        const struct bm_csr *csr, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
-                                 const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e);
+                                 const struct bm_csr *csr, int64_t now, struct bm_keygen *ret, struct bm_error *e);
 
 /* attempts.c: wrong guesses of late under this name, and one more, which answers how many it makes; UINT32_MAX when memory is short */
 uint32_t bm_attempts_of(struct bm_keeper *k, enum bm_guess what, struct bm_rd name, int64_t now);

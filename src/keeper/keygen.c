@@ -1,6 +1,6 @@
-/* Keys made for devices that cannot make their own: EST serverkeygen, RFC 7030 section 4.4. The key exists in this process for the time of one
+/* Keys made for devices that cannot make their own: EST serverkeygen, RFC 7030 section 4.4, and CMP, RFC 9483 section 4.1.6. The key exists in this process for the time of one
  * command: it is written to no file and no row, and every buffer that held it is wiped. */
-#include "keeper/internal.h"
+#include "keeper/revocation.h"
 
 #include "pki/keypkg.h"
 
@@ -34,7 +34,9 @@ static bool find_recipient(const struct bm_enrol *c, const struct bm_proven *who
 static enum bm_rc recipient_of(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l,
                                const struct bm_csr *csr, struct bm_rd *ret, struct bm_error *e)
 {
-    *ret = bm_rd_of(NULL, 0);
+    *ret = c->keygen_to;
+    if (c->keygen_to.n != 0)
+        return BM_OK;
     if (csr->decrypt_key_id.n != 0)
         return bm_refuse(e, BM_DENIED, "keygen-recipient-unknown",
                          "the request names a secret key to encrypt to (DecryptKeyIdentifier), and no secret is shared here");
@@ -49,21 +51,44 @@ static enum bm_rc recipient_of(const struct bm_enrol *c, const struct bm_proven 
     return BM_OK;
 }
 
+/* Over EST the CA itself. Over CMP who signs its messages, and whose certificate says that it makes keys (id-kp-cmKGA, RFC 9483 section 4.1.6). */
+static enum bm_rc signer_of(struct bm_keeper *k, const struct bm_enrol *c, struct bm_issuer *by, int64_t now,
+                            struct bm_keypkg_signer *ret, struct bm_error *e)
+{
+    struct bm_authority *a = NULL;
+    struct bm_revocation *r;
+    enum bm_rc rc = bm_issuer_key(k, by, e);
+
+    *ret = (struct bm_keypkg_signer){ .key = by->key, .cert = &by->cert };
+    if (rc != BM_OK || c->keygen_to.n == 0)
+        return rc;
+    rc = bm_authorities(k, &r, e);
+    if (rc == BM_OK && (a = bm_authority_by_id(r, by->row.id)) == NULL)
+        rc = bm_fail(e, BM_BUG, "CA '%s' has nobody to speak for it", by->row.name);
+    if (rc == BM_OK)
+        rc = bm_delegate_ready(k, a, &bm_delegate_cmp, &a->cmp, by, now, e);
+    if (rc == BM_OK)
+        *ret = (struct bm_keypkg_signer){ a->cmp.key, &a->cmp.cert, by->chain, by->n_chain, true };
+    return rc;
+}
+
 /* RFC 7030 section 4.4.2: SignedData by who made the key, in EnvelopedData to who gets it. */
-static enum bm_rc seal(struct bm_keeper *k, struct bm_line *l, const struct bm_csr *csr, struct bm_rd recipient,
-                       struct bm_keygen *g, struct bm_error *e)
+static enum bm_rc seal(struct bm_keeper *k, const struct bm_enrol *c, struct bm_line *l, const struct bm_csr *csr,
+                       struct bm_rd recipient, int64_t now, struct bm_keygen *g, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf plain = g->key, package = { .max = BM_KEY_SEALED_MAX };
     int bits = bm_keypkg_cipher(csr->smime_capabilities);
-    enum bm_rc rc = bm_issuer_key(k, l->issuer, e);
+    struct bm_keypkg_signer by;
+    enum bm_rc rc = signer_of(k, c, l->issuer, now, &by, e);
 
     g->key = (struct bm_buf){ .max = BM_KEY_SEALED_MAX };
     if (rc == BM_OK && bits == 0)
         rc = bm_refuse(e, BM_DENIED, "keygen-cipher", "of the ciphers that the client names (SMIMECapabilities) none is AES-CBC");
     if (rc == BM_OK)
-        rc = bm_keypkg_sign(bm_buf_rd(&plain), l->issuer->key, &l->issuer->cert, &package, e);
+        rc = bm_keypkg_sign(bm_buf_rd(&plain), &by, &package, e);
     if (rc == BM_OK)
-        rc = bm_keypkg_seal(bm_buf_rd(&package), recipient, csr->asymmetric_key_id, bits, &g->key, e);
+        rc = bm_keypkg_seal(bm_buf_rd(&package), recipient, c->keygen_to.n != 0 ? c->keygen_to_id : csr->asymmetric_key_id, bits,
+                            &g->key, e);
     g->form = BM_KEY_SEALED;
     return rc;
 }
@@ -80,7 +105,7 @@ enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who
 }
 
 enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
-                     const struct bm_csr *csr, struct bm_keygen *ret, struct bm_error *e)
+                     const struct bm_csr *csr, int64_t now, struct bm_keygen *ret, struct bm_error *e)
 {
     struct bm_rd recipient;
     struct bm_spki like;
@@ -94,5 +119,5 @@ enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct
     ret->key.max = BM_KEY_SEALED_MAX;
     ret->form = BM_KEY_PLAIN;
     rc = bm_keypkg_make(like.alg, &ret->key, &ret->spki, e);
-    return rc == BM_OK && recipient.n != 0 ? seal(k, l, csr, recipient, ret, e) : rc;
+    return rc == BM_OK && recipient.n != 0 ? seal(k, c, l, csr, recipient, now, ret, e) : rc;
 }

@@ -122,6 +122,10 @@ BM_MUST_USE bool bm_crmf_template_parse(struct bm_rd in, struct bm_crmf_template
 /* Appends the template's key as a SubjectPublicKeyInfo of its own: it comes with an implicit tag. */
 BM_MUST_USE enum bm_rc bm_crmf_spki(const struct bm_crmf_template *t, struct bm_buf *ret, struct bm_error *e);
 
+/* Is a key to be made (RFC 9483 section 4.1.6): none is there, or one without bits? Then the kind of key, as in bm_spki.alg; NULL: of any kind. Of kinds that
+ * are not known here, "this kind". */
+BM_MUST_USE bool bm_crmf_wants_key(const struct bm_crmf_template *t, const char **ret_alg);
+
 /* CertConfirmContent, RFC 9810 section 5.3.18: the first one, and how many there are; n 0: the whole is rejected. */
 struct bm_cmp_confirm {
     size_t n;
@@ -183,6 +187,7 @@ struct bm_cmp_granted {
     int64_t req_id;
     enum bm_cmp_status status;
     struct bm_rd cert, ca;
+    struct bm_rd key; /* made for it: ContentInfo with EnvelopedData; or empty */
 };
 void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g);
 

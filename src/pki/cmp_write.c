@@ -66,13 +66,31 @@ void bm_cmp_put_req_id(struct bm_derw *w, int64_t id)
         bm_derw_uint(w, (uint64_t)id);
 }
 
+/* privateKey [0] EncryptedKey of a CertifiedKeyPair: a CHOICE, of which envelopedData is [0] too, but implicit (RFC 4211 section 2). */
+static void put_key(struct bm_derw *w, struct bm_rd key)
+{
+    size_t mark = bm_derw_mark(w);
+    struct bm_rd in, content, enveloped = { NULL, 0 };
+
+    if (key.n == 0)
+        return;
+    if (!bm_der_only(key, BM_DER_SEQUENCE, &in) || !bm_der_take(&in, BM_DER_OID, NULL) || !bm_der_take(&in, BM_DER_CTX_CONS(0), &content) ||
+        !bm_der_only(content, BM_DER_SEQUENCE, &enveloped))
+        w->bad = true;
+    bm_derw_put(w, enveloped);
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
+}
+
 /* CertRepMessage ::= SEQUENCE { caPubs [1] SEQUENCE OF CMPCertificate OPTIONAL, response SEQUENCE OF CertResponse }, section 5.3.4 */
 void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g)
 {
     size_t all = bm_derw_mark(w), mark;
 
+    put_key(w, g->key);
+    mark = bm_derw_mark(w);
     bm_derw_put(w, g->cert);
-    bm_derw_end(w, all, BM_DER_CTX_CONS(0)); /* certificate */
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(0)); /* certificate */
     bm_derw_end(w, all, BM_DER_SEQUENCE);    /* CertifiedKeyPair */
     plain_status(w, g->status);
     bm_cmp_put_req_id(w, g->req_id);

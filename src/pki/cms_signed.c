@@ -301,11 +301,27 @@ static void put_attrs(struct bm_derw *w, const struct bm_cms_sign *s, struct bm_
     bm_derw_end(w, mark, BM_DER_SET);
 }
 
+/* SignerIdentifier, and the version that goes with it, section 5.3. */
+static void put_signer_id(struct bm_derw *w, const struct bm_cms_sign *s)
+{
+    size_t mark = bm_derw_mark(w);
+
+    if (s->by_key_id) {
+        bm_derw_tlv(w, BM_DER_CTX(0), s->cert->skid);
+        bm_derw_uint(w, 3);
+        return;
+    }
+    bm_derw_tlv(w, BM_DER_INTEGER, s->cert->serial);
+    bm_derw_put(w, s->cert->issuer);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_uint(w, 1);
+}
+
 static enum bm_rc put_signer_info(struct bm_derw *w, const struct bm_cms_sign *s, enum bm_digest d, struct bm_error *e)
 {
     uint8_t digest[BM_DIGEST_MAX], room[192], sig[BM_SIGNATURE_MAX];
     struct bm_derw attrs = bm_derw_of(room, sizeof room);
-    size_t n = sizeof sig, mark = bm_derw_mark(w), sid;
+    size_t n = sizeof sig, mark = bm_derw_mark(w);
     enum bm_rc rc;
 
     put_attrs(&attrs, s, bm_rd_of(digest, bm_digest_of(d, s->content, digest)));
@@ -317,11 +333,7 @@ static enum bm_rc put_signer_info(struct bm_derw *w, const struct bm_cms_sign *s
     bm_derw_put(w, bm_rd_of(bm_derw_rd(&attrs).p + 1, bm_derw_rd(&attrs).n - 1)); /* [0] in place of the SET's tag */
     bm_derw_byte(w, BM_DER_CTX_CONS(0));
     digest_alg(w, d);
-    sid = bm_derw_mark(w);
-    bm_derw_tlv(w, BM_DER_INTEGER, s->cert->serial);
-    bm_derw_put(w, s->cert->issuer);
-    bm_derw_end(w, sid, BM_DER_SEQUENCE);
-    bm_derw_uint(w, 1);
+    put_signer_id(w, s);
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
     bm_derw_end(w, mark, BM_DER_SET);
     return BM_OK;
@@ -352,7 +364,8 @@ static void put_certs(struct bm_derw *w, const struct bm_cms_sign *s)
     size_t mark = bm_derw_mark(w);
 
     memcpy(certs, s->certs, s->n_certs * sizeof *certs);
-    qsort(certs, s->n_certs, sizeof *certs, in_der_order);
+    if (!s->by_key_id)
+        qsort(certs, s->n_certs, sizeof *certs, in_der_order);
     for (size_t i = s->n_certs; i-- > 0;)
         bm_derw_put(w, certs[i]);
     bm_derw_end(w, mark, BM_DER_CTX_CONS(0));

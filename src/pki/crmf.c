@@ -1,7 +1,7 @@
 /* Certificate requests as CMP has them: RFC 4211. Its module has implicit tags, except around what is a CHOICE (Name). */
 #include "pki/cmp.h"
 
-#include "pki/impl.h"
+#include "pki/profile_draft.h"
 
 static const struct bm_rd oid_old_cert_id = BM_LIT(OID_OLD_CERT_ID);
 
@@ -103,6 +103,28 @@ enum bm_rc bm_crmf_spki(const struct bm_crmf_template *t, struct bm_buf *ret, st
     bm_buf_put(ret, &sequence, 1);
     bm_buf_put(ret, t->public_key.p + 1, t->public_key.n - 1);
     return bm_buf_check(ret, e);
+}
+
+static const char *kind_of(struct bm_rd oid, struct bm_rd params)
+{
+    for (size_t i = 0; i < profile_keys_count; i++)
+        if (bm_rd_eq(oid, profile_keys[i].oid) && bm_rd_eq(params, profile_keys[i].params))
+            return profile_keys[i].alg;
+    return "this kind";
+}
+
+bool bm_crmf_wants_key(const struct bm_crmf_template *t, const char **ret_alg)
+{
+    struct bm_rd in, alg, oid, bits, rest = t->public_key;
+
+    *ret_alg = NULL;
+    if (t->public_key.n == 0)
+        return true;
+    if (!bm_der_take(&rest, BM_DER_CTX_CONS(6), &in) || !bm_der_take(&in, BM_DER_SEQUENCE, &alg) || !bm_der_bits(&in, &bits) ||
+        in.n != 0 || bits.n != 0 || !bm_der_take(&alg, BM_DER_OID, &oid))
+        return false;
+    *ret_alg = kind_of(oid, alg);
+    return true;
 }
 
 /* --- controls, section 6 ------------------------------------------------------------------------------------------------------------ */

@@ -57,15 +57,18 @@ static enum bm_rc wrap_key(struct bm_rd pkcs8, struct bm_buf *ret, struct bm_err
     return bm_buf_check(ret, e);
 }
 
-enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_key *signer, const struct bm_cert *signer_cert, struct bm_buf *ret,
-                          struct bm_error *e)
+enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_keypkg_signer *by, struct bm_buf *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf package = { .max = BM_CERT_MAX };
-    struct bm_cms_sign s = { .bare = true, .content_type = oid_key_package, .key = signer, .cert = signer_cert, .n_certs = 1 };
+    struct bm_cms_sign s = {
+        .bare = true, .by_key_id = by->by_key_id, .content_type = oid_key_package, .key = by->key, .cert = by->cert
+    };
     enum bm_rc rc = wrap_key(pkcs8, &package, e);
 
     s.content = bm_buf_rd(&package);
-    s.certs[0] = signer_cert->whole;
+    s.certs[s.n_certs++] = by->cert->whole;
+    for (size_t i = 0; i < by->n_chain && s.n_certs < BM_CMS_CERTS_MAX; i++)
+        s.certs[s.n_certs++] = bm_buf_rd(&by->chain[i]);
     return rc == BM_OK ? bm_cms_signed_write(&s, ret, e) : rc;
 }
 

@@ -2,13 +2,18 @@
 speak (version 3, a certificate that is turned down)."""
 
 import hashlib
+import json
 import subprocess
 
 import pytest
 from cryptography import x509
+from pyasn1.codec.der.decoder import decode
+from pyasn1.codec.der.encoder import encode
+from pyasn1_alt_modules import rfc9810
 
 import kit
-from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, ctx, generalized, integer, oid, seq, utf8)
+from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, contents, ctx, generalized, integer, oid, seq,
+                    utf8)
 from kit import ChipMaker, Device
 
 OPENSSL_QUIET = ("-config", "", "-verbosity", "4")
@@ -352,7 +357,7 @@ def test_codes_outlive_a_change_of_the_key_they_are_sealed_with(server, client):
 # --- questions ----------------------------------------------------------------------------------------------------------------------------
 
 
-CA_CERTS, CURRENT_CRL, CRL_STATUS, CRLS = ("1.3.6.1.5.5.7.4.%d" % n for n in (17, 6, 22, 23))
+CA_CERTS, CURRENT_CRL, CRL_STATUS, CRLS, ROOT_CERT, ROOT_UPDATE, TEMPLATE = ("1.3.6.1.5.5.7.4.%d" % n for n in (17, 6, 22, 23, 20, 18, 19))
 
 
 def ask_for(client, what, value=b"", path=None):
@@ -384,3 +389,43 @@ def test_crls(server, client):
 def test_anybody_with_a_code_may_ask(server, client):
     c = client.with_code(code_for(server, client.device), Mac("pbm"))
     assert ask_for(c, CA_CERTS)[1] is not None
+
+
+def test_request_template(server, client):
+    """Of the product's profile, or of the service's (RFC 9483 section 4.3.3): an empty subject, no key, and which kinds of keys are taken."""
+    profile = json.loads(server.run("profile", "show", "ldevid").stdout)
+    (server.folder / "profile.json").write_text(json.dumps({**profile, "keys": ["P-384", "RSA"]}))
+    server.run("profile", "set", "rsa-or-p384", server.folder / "profile.json")
+    server.run("service", "set", "updates", "--profile", "rsa-or-p384")
+    for path, want in (("/.well-known/cmp/p/updates/getcertreqtemplate", ["1.2.840.10045.2.1", 2048]),
+                       ("/.well-known/cmp/getcertreqtemplate", ["1.2.840.10045.2.1"])):
+        kind, value = ask_for(client, TEMPLATE, path=path)
+        content, rest = decode(value, asn1Spec=rfc9810.CertReqTemplateContent())
+        assert kind == TEMPLATE and not rest
+        assert contents(value).startswith(seq(ctx(5, seq())))
+        specs = [(str(s["type"]), bytes(s["value"])) for s in content["keySpec"]]
+        assert [s[0] for s in specs][:len(want)] == ["1.3.6.1.5.5.7.5.1.11", "1.3.6.1.5.5.7.5.1.12"][:len(want)]
+        assert str(decode(specs[0][1])[0][0]) == want[0] and (len(want) == 1 or int(decode(specs[1][1])[0]) == want[1])
+    c = client.with_code(code_for(server, client.device), Mac("pbm"))
+    assert ask_for(c, TEMPLATE)[0] == TEMPLATE
+    refused = client.ask(client.message("genm", seq(seq(oid(TEMPLATE)))), "/.well-known/cmp/p/nothing")
+    assert refused.fail == {"notAuthorized"} and "service-refused" in refused.text
+
+
+def test_root_update(server, client):
+    """No answer while there is no other root; then the new one and the two that lead from one to the other (RFC 9483 section 4.3.2)."""
+    old = client.anchor
+    ask = lambda cert: ask_for(client, ROOT_CERT, cert.public_bytes(kit.DER), "/.well-known/cmp/getrootupdate")
+    assert ask(old) == (ROOT_UPDATE, None)
+    server.run("ca", "rollover", "root", "root-2")
+    kind, value = ask(old)
+    content, rest = decode(value, asn1Spec=rfc9810.RootCaKeyUpdateContent())
+    assert kind == ROOT_UPDATE and not rest
+    new, new_with_old, old_with_new = (x509.load_der_x509_certificate(contents(encode(content[f])) if f != "newWithNew" else encode(content[f]))
+                                       for f in ("newWithNew", "newWithOld", "oldWithNew"))
+    new.verify_directly_issued_by(new)
+    new_with_old.verify_directly_issued_by(old)
+    old_with_new.verify_directly_issued_by(new)
+    assert new_with_old.public_key() == new.public_key() and old_with_new.public_key() == old.public_key()
+    assert new == x509.load_pem_x509_certificate(server.run("ca", "export", "root-2").stdout.encode())
+    assert ask(new) == (ROOT_UPDATE, None)

@@ -173,7 +173,7 @@ BODY = [
     ("no subject", lambda: ir(subject=None), "badCertTemplate"),
     ("version 1", lambda: ir(version=b"\0"), "badCertTemplate"),
     ("a serial number", lambda: ir(serial=b"\5"), "badCertTemplate"),
-    ("no key", lambda: ir(template_der=template()), "badCertTemplate"),
+    ("no key, and a proof of possession of it", lambda: ir(template_der=template()), "badPOP"),
     ("a small RSA key", small_rsa, "badCertTemplate"),
     ("a point off the curve", off_curve, "badCertTemplate"),
     ("no proof of possession", lambda: ir(pop="none"), "badPOP"),
@@ -442,6 +442,11 @@ ASK = [
     ("not a question", seq(NULL), "badDataFormat"),
     ("CRL of nobody", seq(seq(oid("1.3.6.1.5.5.7.4.22"), seq(seq(ctx(1, seq(ctx(4, name("nobody")))))))), "badRequest"),
     ("CRL of a place", seq(seq(oid("1.3.6.1.5.5.7.4.22"), seq(seq(ctx(0, ctx(0, tlv(0x86, b"http://x"))))))), "badRequest"),
+    ("root without saying which", seq(seq(oid("1.3.6.1.5.5.7.4.20"))), "badRequest"),
+    ("root that is none of ours", seq(seq(oid("1.3.6.1.5.5.7.4.20"), kit.ChipMaker().cert.public_bytes(DER))), "badRequest"),
+    ("root that is no certificate", seq(seq(oid("1.3.6.1.5.5.7.4.20"), NULL)), "badRequest"),
+    ("template with a value", seq(seq(oid("1.3.6.1.5.5.7.4.19"), NULL)), "badRequest"),
+    ("an answer as a question", seq(seq(oid("1.3.6.1.5.5.7.4.18"))), "badRequest"),
     ("CRL without saying of whom", seq(seq(oid("1.3.6.1.5.5.7.4.22"))), "badDataFormat"),
 ]
 

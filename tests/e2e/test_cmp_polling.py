@@ -73,6 +73,7 @@ def test_waits_over_a_crash(server, client, pvno, body, implicit):
 
 def test_openssl_waits(server, client, tmp_path):
     """OpenSSL's client asks by itself until it has its certificate."""
+    client.device.cert = client.device.self_signed(client.device.udid)
     cert, key = client.device.files(tmp_path)
     words = ["openssl", "cmp", "-config", "", "-cmd", "ir", "-server", f"127.0.0.1:{server.http}", "-path", ".well-known/cmp", "-cert", cert,
              "-key", key, "-newkey", key, "-subject", "/CN=x", "-trusted", server.anchors(), "-certout", tmp_path / "c.pem",
@@ -80,7 +81,8 @@ def test_openssl_waits(server, client, tmp_path):
     running = subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         kit.wait_for("a request that waits",
-                     lambda: server.ask("approval", "list", "--state", "waiting", "--udid", client.device.udid)["rows"])
+                     lambda: running.poll() is not None or server.ask("approval", "list", "--udid", client.device.udid)["rows"])
+        assert running.poll() is None, running.communicate()[0]
         decide(server, client)
         said, _ = running.communicate(timeout=30)
     finally:

@@ -245,7 +245,7 @@ static void kinds_of_recipient(void **state)
     party_certify(&ca, "CA", NULL, true, 86400);
     assert_ok(bm_cert_parse(bm_buf_rd(&ca.cert), &cert, &err));
     assert_ok(bm_keypkg_make("P-256", &pkcs8, &spki, &err));
-    assert_ok(bm_keypkg_sign(bm_buf_rd(&pkcs8), ca.key, &cert, &package, &err));
+    assert_ok(bm_keypkg_sign(bm_buf_rd(&pkcs8), &(struct bm_keypkg_signer){ .key = ca.key, .cert = &cert }, &package, &err));
     for (size_t i = 0; i < BM_COUNT(rows); i++) {
         BM_CLEANUP(bm_buf_done) struct bm_buf sealed = { .max = 1 << 16 };
         struct party to;
