@@ -22,18 +22,18 @@ struct bm_cmp_job {
     struct bm_batch batch; /* whom the code was given to */
     uint8_t udid[BM_UDID_LEN];
     uint8_t signer_id[BM_UDID_LEN]; /* what the signer's key is called when its certificate has no key identifier */
-    bool written_down; /* the refusal: the judge has done it */
-    bool lost;         /* rows have been written: whatever fails now takes the transaction with it */
+    bool written_down;              /* the refusal: the judge has done it */
+    bool lost;                      /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,
-        judged; /* the signer's key, when there is no certificate; the key to be certified; the judge's answer */
+        judged;                    /* the signer's key, when there is no certificate; the key to be certified; the judge's answer */
     const struct bm_cmp_row *kept; /* this request came some time ago and has been kept: its transaction */
     struct bm_buf waited;          /* it, while a poll for it is answered */
 
     /* of the answer */
-    struct bm_rd issuer; /* Name of the CA that it comes from; empty: the one the message is addressed to */
-    bool with_root;      /* caPubs: the root of that CA */
-    char code[32];             /* what it waits for */
-    struct bm_rd first_nonce;  /* senderNonce of the request that it answers, when that is not this message */
+    struct bm_rd issuer;      /* Name of the CA that it comes from; empty: the one the message is addressed to */
+    bool with_root;           /* caPubs: the root of that CA */
+    char code[32];            /* what it waits for */
+    struct bm_rd first_nonce; /* senderNonce of the request that it answers, when that is not this message */
     uint8_t nonce[BM_CMP_NONCE_LEN];
     bool implicit_confirm;
     int64_t confirm_until;
@@ -58,7 +58,8 @@ typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_
 bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm, bm_cmp_pollreq;
 
 /* cmp_confirm.c: the transaction that a later message goes on with: of the same one, in this state, with the nonce of our last answer. */
-BM_MUST_USE enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_state state, struct bm_cmp_row *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_state state, struct bm_cmp_row *ret,
+                                          struct bm_error *e);
 
 /* cmp_poll.c: what the judge says (*e, BM_AGAIN) takes time, so the request is kept and answered with status waiting. */
 BM_MUST_USE enum bm_rc bm_cmp_wait(struct bm_cmp_job *j, enum bm_cmp_type answer, int64_t req_id, struct bm_derw *w,

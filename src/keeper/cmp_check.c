@@ -8,7 +8,7 @@ enum { FIRST = 1, LATER = 2 };
 /* The bodies that are taken. FIRST: it begins a transaction; LATER: it goes on with one. */
 static const uint8_t turns[BM_CMP_TYPES] = {
     [BM_CMP_IR] = FIRST,       [BM_CMP_CR] = FIRST, [BM_CMP_P10CR] = FIRST, [BM_CMP_KUR] = FIRST,
-    [BM_CMP_CERTCONF] = LATER, [BM_CMP_RR] = FIRST, [BM_CMP_GENM] = FIRST, [BM_CMP_POLLREQ] = LATER,
+    [BM_CMP_CERTCONF] = LATER, [BM_CMP_RR] = FIRST, [BM_CMP_GENM] = FIRST,  [BM_CMP_POLLREQ] = LATER,
 };
 
 /* --- header ------------------------------------------------------------------------------------------------------------------------- */
@@ -61,9 +61,9 @@ static enum bm_rc check_operation(struct bm_cmp_job *j, struct bm_error *e)
         const char *operation;
         enum bm_cmp_type type;
     } rows[] = {
-        { "initialization", BM_CMP_IR }, { "certification", BM_CMP_CR }, { "keyupdate", BM_CMP_KUR }, { "pkcs10", BM_CMP_P10CR },
-        { "revocation", BM_CMP_RR },     { "getcacerts", BM_CMP_GENM },  { "getcrls", BM_CMP_GENM },
-        { "getrootupdate", BM_CMP_GENM }, { "getcertreqtemplate", BM_CMP_GENM },
+        { "initialization", BM_CMP_IR }, { "certification", BM_CMP_CR },   { "keyupdate", BM_CMP_KUR },
+        { "pkcs10", BM_CMP_P10CR },      { "revocation", BM_CMP_RR },      { "getcacerts", BM_CMP_GENM },
+        { "getcrls", BM_CMP_GENM },      { "getrootupdate", BM_CMP_GENM }, { "getcertreqtemplate", BM_CMP_GENM },
     };
 
     if (j->in.what.n == 0 || turns[j->m.type] != FIRST)

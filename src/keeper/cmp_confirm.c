@@ -1,6 +1,7 @@
 /* certConf: the device says whether it takes the certificate. RFC 9483 section 4.1.1, RFC 9810 section 5.3.18. And what becomes of one that
  * nobody has confirmed. */
 #include "keeper/cmp.h"
+
 enum { CESSATION_OF_OPERATION = 5 }; /* RFC 5280 section 5.3.1 */
 
 static enum bm_rc check_state(enum bm_cmp_state is, enum bm_cmp_state wanted, struct bm_error *e)

@@ -56,9 +56,10 @@ static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e
     if (j->m.h.pvno < 3)
         return bm_refuse(e, BM_DENIED, "cmp-version", "a key that is made here comes in CMP version 3");
     if (rc == BM_OK && c->has_key_usage && (c->key_usage & need) == 0)
-        return bm_refuse(e, BM_DENIED, "keygen-recipient-unfit",
-                         "nothing may be encrypted to the key of the signer's certificate: its keyUsage has neither keyAgreement (EC) "
-                         "nor keyEncipherment (RSA)");
+        return bm_refuse(
+            e, BM_DENIED, "keygen-recipient-unfit",
+            "nothing may be encrypted to the key of the signer's certificate: its keyUsage has neither keyAgreement (EC) "
+            "nor keyEncipherment (RSA)");
     return rc;
 }
 

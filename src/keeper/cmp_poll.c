@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 enum {
-    WAITING_SIGNER = 8, /* of one certificate: the next takes the place of the oldest, as a device that starts anew forgets what it asked */
+    WAITING_SIGNER =
+        8, /* of one certificate: the next takes the place of the oldest, as a device that starts anew forgets what it asked */
     WAITING_CODE = 1000, /* of one code, which may be a whole batch's */
 };
 

@@ -74,8 +74,8 @@ static void put_key(struct bm_derw *w, struct bm_rd key)
 
     if (key.n == 0)
         return;
-    if (!bm_der_only(key, BM_DER_SEQUENCE, &in) || !bm_der_take(&in, BM_DER_OID, NULL) || !bm_der_take(&in, BM_DER_CTX_CONS(0), &content) ||
-        !bm_der_only(content, BM_DER_SEQUENCE, &enveloped))
+    if (!bm_der_only(key, BM_DER_SEQUENCE, &in) || !bm_der_take(&in, BM_DER_OID, NULL) ||
+        !bm_der_take(&in, BM_DER_CTX_CONS(0), &content) || !bm_der_only(content, BM_DER_SEQUENCE, &enveloped))
         w->bad = true;
     bm_derw_put(w, enveloped);
     bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
@@ -91,7 +91,7 @@ void bm_cmp_put_granted(struct bm_derw *w, const struct bm_cmp_granted *g)
     mark = bm_derw_mark(w);
     bm_derw_put(w, g->cert);
     bm_derw_end(w, mark, BM_DER_CTX_CONS(0)); /* certificate */
-    bm_derw_end(w, all, BM_DER_SEQUENCE);    /* CertifiedKeyPair */
+    bm_derw_end(w, all, BM_DER_SEQUENCE);     /* CertifiedKeyPair */
     plain_status(w, g->status);
     bm_cmp_put_req_id(w, g->req_id);
     bm_derw_end(w, all, BM_DER_SEQUENCE); /* CertResponse */

@@ -18,7 +18,8 @@ struct bm_keypkg_signer {
     bool by_key_id; /* named by key identifier, as CMP has it (RFC 9483 section 4.1.6); otherwise by issuer and serial number */
 };
 /* SignedData (RFC 5652 section 5.1, without ContentInfo around it) over an AsymmetricKeyPackage with this one key. */
-BM_MUST_USE enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_keypkg_signer *by, struct bm_buf *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_keypkg_signer *by, struct bm_buf *ret,
+                                      struct bm_error *e);
 
 /* ContentInfo with EnvelopedData (section 6.1) over that: to a key of the device by ECDH-ES with SHA-256 and AES key wrap, or RSA-OAEP with
  * SHA-256. key_id names the key as the client did. key_bits: of AES-CBC, 128 or 256. BM_DENIED "keygen-recipient-unfit": a key that

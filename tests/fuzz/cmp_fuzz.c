@@ -1,5 +1,5 @@
 /* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits bm_cmp_mac_is bm_cmp_mac_parse bm_cmp_mac_put bm_cmp_revocation_parse bm_cmp_question_parse
- * bm_cmp_crl_status_parse */
+ * bm_cmp_crl_status_parse bm_cmp_poll_parse bm_crmf_wants_key */
 #include "pki/cmp.h"
 
 #include <stdlib.h>
@@ -18,6 +18,7 @@ static bool inside(struct bm_rd part, struct bm_rd whole)
 static void request(struct bm_rd in)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf spki = { .max = 1 << 20 };
+    const char *alg;
     struct bm_error e;
     struct bm_crmf c;
 
@@ -29,6 +30,8 @@ static void request(struct bm_rd in)
          inside(c.old_serial, in) && inside(c.t.extensions, in));
     must(bm_crmf_spki(&c.t, &spki, &e) == (c.t.public_key.n != 0 ? BM_OK : BM_MALFORMED));
     must(spki.n == c.t.public_key.n);
+    must(c.t.public_key.n != 0 || bm_crmf_wants_key(&c.t, &alg));
+    must(!bm_crmf_wants_key(&c.t, &alg) || c.t.public_key.n == 0 || alg != NULL);
 }
 
 static void confirmation(struct bm_rd in)
@@ -83,12 +86,15 @@ static void support(struct bm_rd in)
     struct bm_cmp_revocation r;
     struct bm_cmp_crl_status s;
     struct bm_cmp_question q;
+    struct bm_cmp_poll p;
     struct bm_error e;
 
     if (bm_cmp_revocation_parse(in, &r, &e) == BM_OK)
         must(r.n >= 1 && r.reason >= 0 && r.reason <= 10 && inside(r.t.serial, in) && inside(r.t.issuer, in));
     if (bm_cmp_question_parse(in, &q, &e) == BM_OK)
         must(inside(q.value, in));
+    if (bm_cmp_poll_parse(in, &p, &e) == BM_OK)
+        must(p.n >= 1);
     if (bm_cmp_crl_status_parse(in, &s, &e) == BM_OK)
         must(inside(s.issuer, in));
 }

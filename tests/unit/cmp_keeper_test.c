@@ -1,7 +1,9 @@
 /* CMP at the keeper, with OpenSSL's client in the same process: its messages go straight to the door, at a time of the test's choice. */
 #include "keeper_enrol.h"
 
+#include "pki/cmp.h"
 #include "store/cmp.h"
+#include "store/mac_key.h"
 
 #include <openssl/cmp.h>
 #include <openssl/cmp_util.h>
@@ -218,6 +220,112 @@ static void lost_answer(void **state)
     world_close(&w);
 }
 
+static bool kept(struct world *w, int64_t code)
+{
+    BM_CLEANUP(bm_mac_key_done) struct bm_mac_key m = { 0 };
+    char name[BM_NAME_LEN];
+    enum bm_rc rc;
+
+    snprintf(name, sizeof name, "code/%lld", (long long)code);
+    rc = bm_mac_root(w->k->store, name, &m, &err);
+    assert_true(rc == BM_OK || rc == BM_NOTFOUND);
+    return rc == BM_OK;
+}
+
+static void step(struct world *w, int64_t at)
+{
+    while (bm_chore_step(w->k, &bm_chore_cmp, at))
+        ;
+}
+
+/* The number of a code for this device, and its text. */
+static int64_t code_for(struct world *w, const struct dev *d, char text[64])
+{
+    char udid[2 * BM_UDID_LEN + 1];
+    json_t *reply;
+    const json_t *one;
+    int64_t number;
+
+    bm_hex(d->udid, BM_UDID_LEN, udid);
+    reply = admin(w, "{\"op\":\"code.create\",\"udid\":\"%s\",\"for\":\"cmp\",\"valid\":\"10d\"}", udid);
+    one = json_array_get(json_object_get(reply, "codes"), 0);
+    number = json_integer_value(json_object_get(one, "number"));
+    snprintf(text, 64, "%s", json_string_value(json_object_get(one, "code")));
+    json_decref(reply);
+    return number;
+}
+
+/* The text of a code is not kept for longer than something can be done with it: two hours after its last use, for the sake of a certConf; as long after
+ * its end; not at all once it is revoked. */
+static void codes_are_forgotten(void **state)
+{
+    struct world w;
+    struct end end;
+    struct dev d;
+    OSSL_CMP_CTX *c;
+    char text[64], number[24];
+    int64_t used, unused, revoked, now = bm_clock_s(), after = 2 * BM_CMP_CLOCK_S;
+
+    (void)state;
+    world_open(&w);
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    unused = code_for(&w, &d, text);
+    revoked = code_for(&w, &d, text);
+    used = code_for(&w, &d, text);
+    assert_true(kept(&w, used) && kept(&w, unused) && kept(&w, revoked));
+    admin_ok(&w, "{\"op\":\"code.revoke\",\"number\":%lld}", (long long)revoked);
+    assert_false(kept(&w, revoked));
+    c = client_new(&w, &end, &d);
+    snprintf(number, sizeof number, "%lld", (long long)used);
+    assert_int_equal(OSSL_CMP_CTX_set1_referenceValue(c, (uint8_t *)number, (int)strlen(number)), 1);
+    assert_int_equal(OSSL_CMP_CTX_set1_secretValue(c, (uint8_t *)text, (int)strlen(text)), 1);
+    assert_non_null(OSSL_CMP_exec_IR_ses(c)); /* and confirmed, under the code that has just been used up */
+    step(&w, now + after - 60);
+    assert_true(kept(&w, used) && kept(&w, unused));
+    step(&w, now + after + 60);
+    assert_true(!kept(&w, used) && kept(&w, unused));
+    step(&w, now + 10 * 86400 + after - 60);
+    assert_true(kept(&w, unused));
+    step(&w, now + 10 * 86400 + after + 60);
+    assert_false(kept(&w, unused));
+    OSSL_CMP_CTX_free(c);
+    dev_done(&d);
+    world_close(&w);
+}
+
+/* What waits is kept as long as an approval would be good, and no row of it stays. */
+static void waiting_ends(void **state)
+{
+    struct world w;
+    struct end end;
+    struct dev d;
+    OSSL_CMP_CTX *c;
+    int after = 0;
+    int64_t now = bm_clock_s();
+
+    (void)state;
+    world_open(&w);
+    admin_ok(&w, "{\"op\":\"product.set\",\"name\":\"meter\",\"policy\":{\"approval\":\"always\"}}");
+    dev_make(&d);
+    register_device(&w, "lot", &d);
+    c = client_new(&w, &end, &d);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(OSSL_CMP_try_certreq(c, BM_CMP_IR, NULL, &after), -1);
+        assert_int_equal(after, BM_APPROVAL_RETRY_S);
+        assert_string_equal(end.code, "approval-pending");
+        step(&w, now + BM_APPROVAL_LIFE_S - 60);
+    }
+    step(&w, now + BM_APPROVAL_LIFE_S + 60);
+    assert_false(any_due(&w, INT64_MAX - 1));
+    assert_rc(bm_cmp_kept_get(w.k->store, 1, &(struct bm_buf){ 0 }, &err), BM_NOTFOUND);
+    assert_int_not_equal(OSSL_CMP_try_certreq(c, BM_CMP_IR, NULL, &after), -1);
+    assert_string_equal(end.code, "cmp-request");
+    OSSL_CMP_CTX_free(c);
+    dev_done(&d);
+    world_close(&w);
+}
+
 /* What is no message at all is answered too, and written down. */
 static void garbage(void **state)
 {
@@ -244,8 +352,9 @@ static void garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unconfirmed), cmocka_unit_test(confirmed), cmocka_unit_test(clocks),
-        cmocka_unit_test(lost_answer), cmocka_unit_test(garbage),
+        cmocka_unit_test(unconfirmed),  cmocka_unit_test(confirmed), cmocka_unit_test(clocks),
+        cmocka_unit_test(lost_answer),  cmocka_unit_test(garbage),   cmocka_unit_test(codes_are_forgotten),
+        cmocka_unit_test(waiting_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

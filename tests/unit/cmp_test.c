@@ -289,6 +289,31 @@ static const struct row questions[] = {
     { "behind the list", "30000500", BM_MALFORMED },
 };
 
+static const struct row polls[] = {
+    { "one", "3005 3003 020100", BM_OK },
+    { "of a p10cr", "3005 3003 0201ff", BM_OK },
+    { "two", "300a 3003 020100 3003 020101", BM_OK },
+    { "none", "3000", BM_MALFORMED },
+    { "not a list", "3103 020100", BM_MALFORMED },
+    { "no number", "3002 3000", BM_MALFORMED },
+    { "something after the number", "3007 3005 020100 0500", BM_MALFORMED },
+    { "a number in more bytes than it needs", "3006 3004 02020000", BM_MALFORMED },
+    { "something after the list", "3005 3003 020100 00", BM_MALFORMED },
+};
+
+/* CertTemplates, [6] or nothing: does it want a key? BM_OK: it does. */
+static const struct row wanted_keys[] = {
+    { "none", "", BM_OK },
+    { "P-256", "a618 3013 06072a8648ce3d0201 06082a8648ce3d030107 030100", BM_OK },
+    { "Ed25519", "a60a 3005 06032b6570 030100", BM_OK },
+    { "unknown kind", "a609 3004 06022a03 030100", BM_OK },
+    { "a key", "a60b 3005 06032b6570 03020001", BM_DENIED },
+    { "an unused bit", "a60a 3005 06032b6570 030101", BM_DENIED },
+    { "no kind", "a605 3000 030100", BM_DENIED },
+    { "no bits", "a607 3005 06032b6570", BM_DENIED },
+    { "something after the bits", "a60c 3005 06032b6570 030100 0500", BM_DENIED },
+};
+
 static const struct row crl_statuses[] = {
     { "by issuer", "300a3008a1063004a4023000", BM_OK },
     { "with a time", "301b3019a1063004a4023000180f32303236303932313134313332305a", BM_OK },
@@ -346,6 +371,13 @@ static enum bm_rc parse_question(struct bm_rd in)
     return bm_cmp_question_parse(in, &q, &err);
 }
 
+static enum bm_rc parse_poll(struct bm_rd in)
+{
+    struct bm_cmp_poll p;
+
+    return bm_cmp_poll_parse(in, &p, &err);
+}
+
 static enum bm_rc parse_crl_status(struct bm_rd in)
 {
     struct bm_cmp_crl_status s;
@@ -394,6 +426,66 @@ static void support_rows(void **state)
     run(revocations, BM_COUNT(revocations), parse_revocation, BM_MALFORMED);
     run(questions, BM_COUNT(questions), parse_question, BM_MALFORMED);
     run(crl_statuses, BM_COUNT(crl_statuses), parse_crl_status, BM_MALFORMED);
+}
+
+static void poll_rows(void **state)
+{
+    uint8_t room[64];
+    struct bm_cmp_poll p;
+
+    (void)state;
+    run(polls, BM_COUNT(polls), parse_poll, BM_MALFORMED);
+    assert_ok(bm_cmp_poll_parse(hex(polls[1].hex, room, sizeof room), &p, &err));
+    assert_true(p.n == 1 && p.req_id == -1);
+    assert_ok(bm_cmp_poll_parse(hex(polls[2].hex, room, sizeof room), &p, &err));
+    assert_true(p.n == 2 && p.req_id == 0);
+}
+
+/* A key with bits is a key, whatever it is worth: it is not taken for the wish to have one made. */
+static void wanted_key_rows(void **state)
+{
+    static const char *const want[] = { NULL, "P-256", "Ed25519", "this kind" };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(wanted_keys); i++) {
+        uint8_t room[64];
+        struct bm_rd in = hex(wanted_keys[i].hex, room, sizeof room);
+        uint8_t *copy = exact(in);
+        struct bm_crmf_template t = { .public_key = bm_rd_of(copy, in.n) };
+        const char *alg = "?";
+
+        if (bm_crmf_wants_key(&t, &alg) != (wanted_keys[i].want == BM_OK))
+            fail_msg("%s", wanted_keys[i].name);
+        if (i < BM_COUNT(want) && (want[i] == NULL ? alg != NULL : alg == NULL || strcmp(alg, want[i]) != 0))
+            fail_msg("%s: %s", wanted_keys[i].name, alg);
+        free(copy);
+        for (size_t len = 1; len < in.n; len++) {
+            copy = exact(bm_rd_of(in.p, len));
+            t.public_key = bm_rd_of(copy, len);
+            assert_false(bm_crmf_wants_key(&t, &alg));
+            free(copy);
+        }
+    }
+}
+
+/* Bodies byte for byte, as the RFC's ASN.1 has them. */
+static void bodies_about_waiting(void **state)
+{
+    uint8_t room[128], want[128];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+
+    (void)state;
+    bm_cmp_put_waiting(&w, BM_CMP_CP, -1, "no");
+    assert_true(bm_rd_eq(bm_derw_rd(&w), hex("a314 3012 3010 300e 0201ff 3009 020103 3004 0c026e6f", want, sizeof want)));
+    w = bm_derw_of(room, sizeof room);
+    bm_cmp_put_poll(&w, 0, 60, "no");
+    assert_true(bm_rd_eq(bm_derw_rd(&w), hex("ba10 300e 300c 020100 02013c 3004 0c026e6f", want, sizeof want)));
+    w = bm_derw_of(room, sizeof room);
+    bm_cmp_put_info_root(&w, bm_rd_str("N"), bm_rd_of(NULL, 0), bm_rd_str("o"));
+    assert_true(bm_rd_eq(bm_derw_rd(&w), hex("b614 3012 3010 06082b06010505070412 3004 4e a1016f", want, sizeof want)));
+    w = bm_derw_of(room, sizeof room);
+    bm_cmp_put_info_root(&w, bm_rd_of(NULL, 0), bm_rd_of(NULL, 0), bm_rd_of(NULL, 0));
+    assert_true(bm_rd_eq(bm_derw_rd(&w), hex("b60e 300c 300a 06082b06010505070412", want, sizeof want)));
 }
 
 static void mac_rows(void **state)
@@ -462,13 +554,11 @@ static void the_library_reads_what_we_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(message_rows),
-        cmocka_unit_test(request_rows),
-        cmocka_unit_test(confirmation_rows),
-        cmocka_unit_test(mac_rows),
-        cmocka_unit_test(support_rows),
-        cmocka_unit_test(fields_of_a_request),
-        cmocka_unit_test(the_library_reads_what_we_write),
+        cmocka_unit_test(message_rows),        cmocka_unit_test(request_rows),
+        cmocka_unit_test(confirmation_rows),   cmocka_unit_test(mac_rows),
+        cmocka_unit_test(support_rows),        cmocka_unit_test(poll_rows),
+        cmocka_unit_test(wanted_key_rows),     cmocka_unit_test(bodies_about_waiting),
+        cmocka_unit_test(fields_of_a_request), cmocka_unit_test(the_library_reads_what_we_write),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
