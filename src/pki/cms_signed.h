@@ -36,7 +36,8 @@ BM_MUST_USE enum bm_rc bm_cms_signed_chain(const struct bm_cms_signed *s, const 
 /* Writes one. certs: DER, the signer's own among them; content_type: contents of the OID. */
 struct bm_cms_sign {
     bool bare; /* SignedData alone, as another message's content; else in a ContentInfo */
-    bool by_key_id; /* the signer is named by key identifier, and certs stand as they are given, the signer's first (RFC 9483 section 4.1.6) */
+    bool
+        by_key_id; /* the signer is named by key identifier, and certs stand as they are given, the signer's first (RFC 9483 section 4.1.6) */
     struct bm_rd content_type, content;
     const struct bm_key *key;
     const struct bm_cert *cert;
