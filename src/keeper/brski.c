@@ -47,7 +47,7 @@ static enum bm_rc voucher(struct bm_keeper *k, const struct bm_brski_ask *a, int
     if (rc != BM_OK)
         return rc;
     if (o.voucher.prior_signed.n != 0 || bm_is_registrar_cert(&o.signer))
-        return bm_masa_answer(k, a->body, a->who.correlation, now, out, e);
+        return bm_masa_answer(k, a->body, bm_brski_form(a), a->who.correlation, now, out, e);
     return bm_registrar_answer(k, a, &o, now, out, e);
 }
 
@@ -64,10 +64,8 @@ static enum bm_rc told(struct bm_keeper *k, const struct bm_brski_ask *a, int64_
 
 typedef enum bm_rc brski_fn(struct bm_keeper *k, const struct bm_brski_ask *a, int64_t now, struct bm_buf *out, struct bm_error *e);
 static brski_fn *const ops[BM_BRSKI_OPS] = {
-    [BM_BRSKI_VOUCHER] = voucher,
-    [BM_BRSKI_AUDIT] = audit,
-    [BM_BRSKI_STATUS] = told,
-    [BM_BRSKI_ENROLLED] = told,
+    [BM_BRSKI_VOUCHER] = voucher, [BM_BRSKI_VOUCHER_JWS] = voucher, [BM_BRSKI_AUDIT] = audit,
+    [BM_BRSKI_STATUS] = told,     [BM_BRSKI_ENROLLED] = told,
 };
 
 enum bm_rc bm_run_brski(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)

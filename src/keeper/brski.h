@@ -8,10 +8,11 @@
 #include "pki/voucher.h"
 
 enum bm_brski_op {
-    BM_BRSKI_VOUCHER = 1,  /* a device's request, or a registrar's: the message itself tells -> the voucher */
-    BM_BRSKI_AUDIT = 2,    /* a registrar asks for a device's audit log -> JSON */
-    BM_BRSKI_STATUS = 3,   /* a device tells what it made of its voucher -> nothing */
-    BM_BRSKI_ENROLLED = 4, /* ... of its enrolment -> nothing */
+    BM_BRSKI_VOUCHER = 1,     /* a device's request, or a registrar's: the message itself tells -> the voucher */
+    BM_BRSKI_AUDIT = 2,       /* a registrar asks for a device's audit log -> JSON */
+    BM_BRSKI_STATUS = 3,      /* a device tells what it made of its voucher -> nothing */
+    BM_BRSKI_ENROLLED = 4,    /* ... of its enrolment -> nothing */
+    BM_BRSKI_VOUCHER_JWS = 5, /* as BM_BRSKI_VOUCHER, but the voucher is to be a JWS */
     BM_BRSKI_OPS
 };
 
@@ -67,13 +68,14 @@ struct bm_masa_grant {
     struct bm_rd idevid_issuer;                      /* or empty */
     const struct bm_cert *pinned;
     enum bm_assertion assertion;
+    enum bm_voucher_form form;
     int64_t org_id, expires_at;
 };
 BM_MUST_USE enum bm_rc bm_masa_issue(struct bm_keeper *k, const struct bm_masa_grant *g, int64_t now, struct bm_buf *out,
                                      int64_t *ret_id, struct bm_error *e);
 /* A registrar's request, from the network or from the registrar here. */
-BM_MUST_USE enum bm_rc bm_masa_answer(struct bm_keeper *k, struct bm_rd cms, const char *correlation, int64_t now,
-                                      struct bm_buf *out, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_masa_answer(struct bm_keeper *k, struct bm_rd message, enum bm_voucher_form form, const char *correlation,
+                                      int64_t now, struct bm_buf *out, struct bm_error *e);
 /* brski_audit.c */
 BM_MUST_USE enum bm_rc bm_masa_audit(struct bm_keeper *k, struct bm_rd cms, int64_t now, struct bm_buf *out, struct bm_error *e);
 /* Does the certificate have the extended key usage of a registration authority? RFC 8995 section 5.5.4 */
@@ -93,17 +95,21 @@ struct bm_elsewhere {
     const struct bm_device *device;
     struct bm_rd masa; /* as in the IDevID */
     const char *serial, *nonce, *correlation;
-    struct bm_rd request; /* the registrar's, signed */
+    struct bm_rd request; /* the registrar's, signed; its form is that of the voucher that is wanted */
 };
+static inline enum bm_voucher_form bm_brski_form(const struct bm_brski_ask *a)
+{
+    return a->op == BM_BRSKI_VOUCHER_JWS ? BM_VOUCHER_JWS : BM_VOUCHER_CMS;
+}
 struct bm_errand_kind;
 extern const struct bm_errand_kind bm_errand_masa;
 /* What came of asking for this request of a device: *ret_asked false, and BM_OK: nobody has asked yet. Else the voucher, BM_AGAIN
  * "masa-pending", or the refusal. */
-BM_MUST_USE enum bm_rc bm_registrar_answered(struct bm_keeper *k, struct bm_rd body, bool *ret_asked, struct bm_buf *out,
+BM_MUST_USE enum bm_rc bm_registrar_answered(struct bm_keeper *k, const struct bm_brski_ask *a, bool *ret_asked, struct bm_buf *out,
                                              struct bm_error *e);
 /* Asks: BM_AGAIN "masa-pending" when all is well. */
-BM_MUST_USE enum bm_rc bm_registrar_ask(struct bm_keeper *k, const struct bm_elsewhere *w, struct bm_rd body, int64_t now,
-                                        struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_registrar_ask(struct bm_keeper *k, const struct bm_elsewhere *w, const struct bm_brski_ask *a,
+                                        int64_t now, struct bm_error *e);
 
 /* brski_registrar.c: a device's request, and what it tells. */
 BM_MUST_USE enum bm_rc bm_registrar_answer(struct bm_keeper *k, const struct bm_brski_ask *a, struct bm_voucher_opened *o,

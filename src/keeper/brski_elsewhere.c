@@ -67,10 +67,9 @@ static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int6
                          .foreign = true,
                          .method = bm_rd_str("POST"),
                          .answer_max = BM_VOUCHER_MAX,
-                         .n_fields = 2,
-                         .fields = { { bm_rd_str("Content-Type"), bm_rd_str(BM_VOUCHER_TYPE) },
-                                     { bm_rd_str("Accept"), bm_rd_str(BM_VOUCHER_TYPE) } } };
+                         .n_fields = 2 };
     struct question q = { 0 };
+    struct bm_rd type;
     enum bm_rc rc = question_read(bm_buf_rd(&x->payload), &q, e);
 
     (void)now;
@@ -78,6 +77,9 @@ static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int6
         rc = bm_trust_each(k->store, BM_TRUST_MASA, put_anchor, &trust, e);
     if (rc != BM_OK)
         return rc;
+    type = bm_rd_str(bm_voucher_type(bm_voucher_form_of(q.request)));
+    t.fields[0] = (struct bm_task_field){ bm_rd_str("Content-Type"), type };
+    t.fields[1] = (struct bm_task_field){ bm_rd_str("Accept"), type };
     t.url = q.url;
     t.body = q.request;
     t.trust = bm_buf_rd(&trust);
@@ -148,6 +150,8 @@ static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, co
     if (a->status != 200)
         return refused(a, e);
     rc = question_read(bm_buf_rd(&x->payload), &q, e);
+    if (rc == BM_OK && bm_voucher_form_of(a->body) != bm_voucher_form_of(q.request))
+        rc = bm_refuse(e, BM_DENIED, "masa-answer", "the MASA's voucher is not of the kind that was asked for");
     if (rc == BM_OK && bm_voucher_open(a->body, &o, e) != BM_OK)
         rc = bm_refuse(e, BM_DENIED, "masa-answer", "the MASA's answer is no voucher that can be read here");
     if (rc == BM_OK)
@@ -163,13 +167,17 @@ static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, co
 const struct bm_errand_kind bm_errand_masa = { kind_name, 8, 5, 300, LIFE_S, KEPT_S, make_task, take_answer, NULL };
 
 /* --- for the registrar -------------------------------------------------------------------------------------------------------- */
+enum { SUBJECT_LEN = 64 + 4 + 1 };
+
 /* The same bytes are the same question: a device that waits must not sign anew (section 5.6). */
-static void subject_of(struct bm_rd body, char ret[65])
+static void subject_of(const struct bm_brski_ask *a, char ret[SUBJECT_LEN])
 {
     uint8_t sha256[32];
 
-    bm_udid_of(body, sha256); /* a SHA-256 like any other */
+    bm_udid_of(a->body, sha256); /* a SHA-256 like any other */
     bm_hex(sha256, sizeof sha256, ret);
+    if (bm_brski_form(a) == BM_VOUCHER_JWS)
+        memcpy(ret + 64, " jws", 5);
 }
 
 static enum bm_rc pending(struct bm_error *e)
@@ -213,13 +221,14 @@ static enum bm_rc over(const struct bm_errand *x, struct bm_error *e)
     return bm_refuse(e, BM_DENIED, said ? x->code : "masa-unreachable", "%s", x->what);
 }
 
-enum bm_rc bm_registrar_answered(struct bm_keeper *k, struct bm_rd body, bool *ret_asked, struct bm_buf *out, struct bm_error *e)
+enum bm_rc bm_registrar_answered(struct bm_keeper *k, const struct bm_brski_ask *a, bool *ret_asked, struct bm_buf *out,
+                                 struct bm_error *e)
 {
     BM_CLEANUP(bm_errand_row_done) struct bm_errand x = { 0 };
-    char subject[65];
+    char subject[SUBJECT_LEN];
     enum bm_rc rc;
 
-    subject_of(body, subject);
+    subject_of(a, subject);
     rc = bm_errand_find(k, kind_name, subject, &x, e);
     *ret_asked = rc == BM_OK;
     if (rc != BM_OK)
@@ -232,10 +241,11 @@ enum bm_rc bm_registrar_answered(struct bm_keeper *k, struct bm_rd body, bool *r
     return bm_buf_check(out, e);
 }
 
-enum bm_rc bm_registrar_ask(struct bm_keeper *k, const struct bm_elsewhere *w, struct bm_rd body, int64_t now, struct bm_error *e)
+enum bm_rc bm_registrar_ask(struct bm_keeper *k, const struct bm_elsewhere *w, const struct bm_brski_ask *a, int64_t now,
+                            struct bm_error *e)
 {
-    char subject[65];
+    char subject[SUBJECT_LEN];
 
-    subject_of(body, subject);
+    subject_of(a, subject);
     return ask(k, w, subject, now, e);
 }

@@ -248,7 +248,7 @@ enum bm_rc bm_masa_issue(struct bm_keeper *k, const struct bm_masa_grant *g, int
     put(&v.pinned_domain_cert, g->pinned->whole);
     certs[0] = signer->cert.whole;
     certs[1] = bm_buf_rd(&by->chain[0]);
-    rc = bm_voucher_seal(&v, signer->key, certs, BM_COUNT(certs), &cms, e);
+    rc = bm_voucher_seal(&v, g->form, signer->key, certs, BM_COUNT(certs), &cms, e);
     if (rc == BM_OK)
         rc = bm_voucher_written(k, g, "voucher.issued", bm_buf_rd(&cms), now, ret_id, e);
     if (rc != BM_OK)
@@ -278,14 +278,15 @@ enum bm_rc bm_voucher_allowed(struct bm_keeper *k, const struct bm_device *d, st
 }
 
 /* Everything that can be refused is refused before the first row is written. */
-static enum bm_rc answer(struct bm_keeper *k, const struct bm_masa_request *r, const struct bm_device *d, const char *correlation,
-                         int64_t now, struct bm_buf *out, struct bm_error *e)
+static enum bm_rc answer(struct bm_keeper *k, const struct bm_masa_request *r, const struct bm_device *d, enum bm_voucher_form form,
+                         const char *correlation, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     struct bm_masa_grant g = {
         .device = d,
         .serial_number = r->registrar.voucher.serial_number,
         .nonce = r->registrar.voucher.nonce,
         .correlation = correlation,
+        .form = form,
     };
     struct bm_policy policy;
     int64_t owner = 0, id;
@@ -302,14 +303,14 @@ static enum bm_rc answer(struct bm_keeper *k, const struct bm_masa_request *r, c
     return rc == BM_OK ? bm_masa_issue(k, &g, now, out, &id, e) : rc;
 }
 
-enum bm_rc bm_masa_answer(struct bm_keeper *k, struct bm_rd cms, const char *correlation, int64_t now, struct bm_buf *out,
-                          struct bm_error *e)
+enum bm_rc bm_masa_answer(struct bm_keeper *k, struct bm_rd message, enum bm_voucher_form form, const char *correlation,
+                          int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(bm_masa_request_done) struct bm_masa_request r = { 0 };
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    enum bm_rc rc = bm_masa_request_open(cms, now, &r, e);
+    enum bm_rc rc = bm_masa_request_open(message, now, &r, e);
 
     if (rc == BM_OK)
         rc = bm_masa_device(k, &r, &d, e);
-    return rc == BM_OK ? answer(k, &r, &d, correlation, now, out, e) : rc;
+    return rc == BM_OK ? answer(k, &r, &d, form, correlation, now, out, e) : rc;
 }

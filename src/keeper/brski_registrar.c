@@ -112,8 +112,8 @@ static void put(struct bm_buf *to, struct bm_rd from)
 
 /* The chain up to the root, which is what is to be pinned, and the TLS certificate, so that any MASA finds what the device saw (RFC
  * 8995 section 5.5.5). */
-static enum bm_rc seal(struct bm_keeper *k, const struct bm_voucher *v, struct bm_rd server, int64_t now, struct bm_buf *out,
-                       struct bm_error *e)
+static enum bm_rc seal(struct bm_keeper *k, const struct bm_voucher *v, enum bm_voucher_form form, struct bm_rd server, int64_t now,
+                       struct bm_buf *out, struct bm_error *e)
 {
     struct bm_rd certs[BM_CMS_CERTS_MAX];
     struct bm_brski_signer *signer;
@@ -133,7 +133,7 @@ static enum bm_rc seal(struct bm_keeper *k, const struct bm_voucher *v, struct b
     for (size_t i = 0; i < by->n_chain; i++)
         certs[n++] = bm_buf_rd(&by->chain[i]);
     certs[n++] = server;
-    return bm_voucher_seal(v, signer->key, certs, n, out, e);
+    return bm_voucher_seal(v, form, signer->key, certs, n, out, e);
 }
 
 static enum bm_rc make_request(struct bm_keeper *k, const struct bm_brski_ask *a, const struct bm_voucher_opened *o,
@@ -145,7 +145,7 @@ static enum bm_rc make_request(struct bm_keeper *k, const struct bm_brski_ask *a
     snprintf(v.nonce, sizeof v.nonce, "%s", o->voucher.nonce);
     put(&v.idevid_issuer, o->signer.akid);
     put(&v.prior_signed, a->body);
-    return seal(k, &v, server, now, out, e);
+    return seal(k, &v, bm_brski_form(a), server, now, out, e);
 }
 
 /* The device's own registry says whether it may come in; its maker, somewhere else, whether it may trust us. */
@@ -164,12 +164,12 @@ static enum bm_rc ask_elsewhere(struct bm_keeper *k, const struct bm_brski_ask *
     enum bm_rc rc = bm_voucher_allowed(k, &who->device, &policy, e);
 
     if (rc == BM_OK)
-        rc = bm_registrar_answered(k, a->body, &asked, out, e);
+        rc = bm_registrar_answered(k, a, &asked, out, e);
     if (rc != BM_OK || asked)
         return rc;
     rc = make_request(k, a, o, serial, server, now, &request, e);
     w.request = bm_buf_rd(&request);
-    return rc == BM_OK ? bm_registrar_ask(k, &w, a->body, now, e) : rc;
+    return rc == BM_OK ? bm_registrar_ask(k, &w, a, now, e) : rc;
 }
 
 enum bm_rc bm_registrar_answer(struct bm_keeper *k, const struct bm_brski_ask *a, struct bm_voucher_opened *o, int64_t now,
@@ -189,7 +189,7 @@ enum bm_rc bm_registrar_answer(struct bm_keeper *k, const struct bm_brski_ask *a
     if (elsewhere)
         return ask_elsewhere(k, a, o, &who, serial, server, now, out, e);
     rc = make_request(k, a, o, serial, server, now, &request, e);
-    return rc == BM_OK ? bm_masa_answer(k, bm_buf_rd(&request), a->who.correlation, now, out, e) : rc;
+    return rc == BM_OK ? bm_masa_answer(k, bm_buf_rd(&request), bm_brski_form(a), a->who.correlation, now, out, e) : rc;
 }
 
 /* --- what it tells, section 5.7 and 5.9.4 ------------------------------------------------------------------------------------- */

@@ -230,7 +230,7 @@ static char *header_text(const char *alg, const char *typ, struct bm_rd cert, bo
     return ok ? json_dumps(root, JSON_COMPACT) : NULL;
 }
 
-static const char *alg_of_key(const struct bm_key *k)
+const char *bm_jws_alg_of(const struct bm_key *k)
 {
     for (size_t i = 0; i < BM_COUNT(algs); i++)
         if (algs[i].key_alg != NULL && strcmp(algs[i].key_alg, bm_key_alg(k)) == 0)
@@ -247,7 +247,7 @@ enum bm_rc bm_jws_sign(const struct bm_key *k, const char *typ, struct bm_rd cer
                        struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(charsp_free) char *header = NULL;
-    const char *alg = alg_of_key(k);
+    const char *alg = bm_jws_alg_of(k);
     uint8_t sig[BM_SIGNATURE_MAX];
     size_t start = out->n, n = sizeof sig;
     enum bm_rc rc;

@@ -28,6 +28,8 @@ struct bm_jws_header {
 };
 void bm_jws_header_done(struct bm_jws_header *h);
 BM_MUST_USE enum bm_rc bm_jws_header_parse(struct bm_rd protected_b64, struct bm_jws_header *ret, struct bm_error *e);
+/* The algorithm that goes with this key; NULL: there is none. */
+const char *bm_jws_alg_of(const struct bm_key *k);
 /* Signs payload; cert (DER, may be empty) goes into the header as x5t#S256, and as x5c when with_x5c. typ may be NULL. Appends
  * the compact form. */
 BM_MUST_USE enum bm_rc bm_jws_sign(const struct bm_key *k, const char *typ, struct bm_rd cert, bool with_x5c, struct bm_rd payload,

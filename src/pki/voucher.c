@@ -340,9 +340,10 @@ static const struct bm_rd oid_json_voucher = BM_LIT(OID_JSON_VOUCHER), oid_data 
 void bm_voucher_opened_done(struct bm_voucher_opened *o)
 {
     bm_voucher_done(&o->voucher);
+    bm_buf_done(&o->room);
 }
 
-enum bm_rc bm_voucher_open(struct bm_rd cms, struct bm_voucher_opened *ret, struct bm_error *e)
+static enum bm_rc open_cms(struct bm_rd cms, struct bm_voucher_opened *ret, struct bm_error *e)
 {
     enum bm_rc rc = bm_cms_signed_parse(cms, &ret->cms, e);
 
@@ -351,29 +352,43 @@ enum bm_rc bm_voucher_open(struct bm_rd cms, struct bm_voucher_opened *ret, stru
         rc = bm_fail(e, BM_MALFORMED, "the signed message holds no voucher");
     if (rc == BM_OK)
         rc = bm_cms_signed_signer(&ret->cms, &ret->signer, e);
-    if (rc == BM_OK)
-        rc = bm_cms_signed_verify(&ret->cms, &ret->signer, e);
+    return rc == BM_OK ? bm_cms_signed_verify(&ret->cms, &ret->signer, e) : rc;
+}
+
+enum bm_rc bm_voucher_open(struct bm_rd message, struct bm_voucher_opened *ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_voucher_form_of(message) == BM_VOUCHER_JWS
+                        ? bm_voucher_jws_open(message, &ret->room, &ret->cms, &ret->signer, e)
+                        : open_cms(message, ret, e);
+
     return rc == BM_OK ? bm_voucher_parse(ret->cms.content, &ret->voucher, e) : rc;
 }
 
-enum bm_rc bm_voucher_seal(const struct bm_voucher *v, const struct bm_key *key, const struct bm_rd *certs, size_t n_certs,
-                           struct bm_buf *ret_cms, struct bm_error *e)
+static enum bm_rc seal_cms(struct bm_rd json, const struct bm_key *key, const struct bm_rd *certs, size_t n_certs,
+                           struct bm_buf *ret, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf json = { .max = BM_VOUCHER_REQUEST_MAX };
-    struct bm_cms_sign s = { .content_type = oid_json_voucher, .key = key };
+    struct bm_cms_sign s = { .content_type = oid_json_voucher, .content = json, .key = key, .n_certs = n_certs };
     struct bm_cert own;
-    enum bm_rc rc = bm_voucher_write(v, &json, e);
+    enum bm_rc rc = bm_cert_parse(certs[0], &own, e);
 
-    if (rc == BM_OK)
-        rc = n_certs != 0 && n_certs <= BM_CMS_CERTS_MAX ? bm_cert_parse(certs[0], &own, e)
-                                                         : bm_fail(e, BM_BUG, "%zu certificates for a voucher", n_certs);
     if (rc != BM_OK)
         return rc;
     s.cert = &own;
-    s.content = bm_buf_rd(&json);
     memcpy(s.certs, certs, n_certs * sizeof *certs);
-    s.n_certs = n_certs;
-    return bm_cms_signed_write(&s, ret_cms, e);
+    return bm_cms_signed_write(&s, ret, e);
+}
+
+enum bm_rc bm_voucher_seal(const struct bm_voucher *v, enum bm_voucher_form form, const struct bm_key *key,
+                           const struct bm_rd *certs, size_t n_certs, struct bm_buf *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf json = { .max = BM_VOUCHER_REQUEST_MAX };
+    enum bm_rc rc = bm_voucher_write(v, &json, e);
+
+    if (rc == BM_OK && (n_certs == 0 || n_certs > BM_CMS_CERTS_MAX))
+        rc = bm_fail(e, BM_BUG, "%zu certificates for a voucher", n_certs);
+    if (rc != BM_OK)
+        return rc;
+    return (form == BM_VOUCHER_JWS ? bm_voucher_jws_seal : seal_cms)(bm_buf_rd(&json), key, certs, n_certs, ret, e);
 }
 
 /* --- names of devices and domains --------------------------------------------------------------------------------------------- */

@@ -36,25 +36,37 @@ static bool is_one_of(struct bm_rd range, const char *const *types)
     return false;
 }
 
-enum bm_rc bm_brski_accept(struct bm_rd accept, struct bm_error *e)
+/* The first that is named of those that can be had; a range leaves it as the request came. */
+static bool is_ours(struct bm_rd range, enum bm_voucher_form sent, enum bm_voucher_form *ret)
 {
-    static const char *const ours[] = { BM_VOUCHER_TYPE, "application/*", "*/*", NULL };
-    static const char *const others[] = { "application/voucher-jws+json", "application/voucher-cose+cbor",
-                                          "application/voucher-cms+cbor", "application/voucher-cmscbor+json", NULL };
+    static const char *const cms[] = { BM_VOUCHER_TYPE, NULL }, *const jws[] = { BM_VOUCHER_JWS_TYPE, NULL },
+                             *const any[] = { "application/*", "*/*", NULL };
+
+    *ret = is_one_of(range, cms) ? BM_VOUCHER_CMS : is_one_of(range, jws) ? BM_VOUCHER_JWS : sent;
+    return is_one_of(range, cms) || is_one_of(range, jws) || is_one_of(range, any);
+}
+
+enum bm_rc bm_brski_accept(struct bm_rd accept, enum bm_voucher_form sent, enum bm_voucher_form *ret, struct bm_error *e)
+{
+    static const char *const others[] = { "application/voucher-cose+cbor", "application/voucher-cms+cbor",
+                                          "application/voucher-cmscbor+json", NULL };
     bool known = false;
 
+    *ret = sent;
     if (trim(accept).n == 0)
         return BM_OK;
     while (accept.n != 0) {
         struct bm_rd range = next_range(&accept);
 
-        if (is_one_of(range, ours))
+        if (is_ours(range, sent, ret))
             return BM_OK;
         known = known || is_one_of(range, others);
     }
-    return known ? bm_refuse(e, BM_DENIED, "not-acceptable", "vouchers are made here as %s only", BM_VOUCHER_TYPE)
+    return known ? bm_refuse(e, BM_DENIED, "not-acceptable", "vouchers are made here as %s and %s only", BM_VOUCHER_TYPE,
+                             BM_VOUCHER_JWS_TYPE)
                  : bm_refuse(e, BM_MALFORMED, "unsupported-media-type",
-                             "the Accept field names no kind of voucher; it has to be %s", BM_VOUCHER_TYPE);
+                             "the Accept field names no kind of voucher; it has to be %s or %s", BM_VOUCHER_TYPE,
+                             BM_VOUCHER_JWS_TYPE);
 }
 
 /* --- to the keeper ------------------------------------------------------------------------------------------------------------ */
@@ -84,26 +96,37 @@ static enum bm_rc check_type(const struct bm_request *q, const char *type, struc
 }
 
 /* A message that is none never reaches the keeper. */
-static enum bm_rc signed_prepare(const struct bm_request *q, uint8_t op, struct bm_buf *payload, struct bm_error *e)
+static enum bm_rc check_signed(const struct bm_request *q, enum bm_voucher_form *ret, struct bm_error *e)
 {
     struct bm_cms_signed cms;
-    enum bm_rc rc = check_type(q, BM_VOUCHER_TYPE, e);
+    enum bm_rc rc;
 
+    *ret = bm_is_media_type(q->content_type, BM_VOUCHER_JWS_TYPE) ? BM_VOUCHER_JWS : BM_VOUCHER_CMS;
+    rc = *ret == BM_VOUCHER_JWS ? BM_OK : check_type(q, BM_VOUCHER_TYPE, e);
     if (rc == BM_OK)
-        rc = bm_cms_signed_parse(q->body, &cms, e);
-    return rc == BM_OK ? write_ask(q, op, payload, e) : rc;
+        rc = *ret == BM_VOUCHER_JWS ? bm_voucher_jws_check(q->body, e) : bm_cms_signed_parse(q->body, &cms, e);
+    return rc;
 }
 
 enum bm_rc bm_brski_voucher_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
 {
-    enum bm_rc rc = bm_brski_accept(q->accept, e);
+    enum bm_voucher_form sent, wanted;
+    struct bm_error why = { 0 };
+    enum bm_rc rc = check_signed(q, &sent, &why);
 
-    return rc == BM_OK ? signed_prepare(q, BM_BRSKI_VOUCHER, payload, e) : rc;
+    if (bm_brski_accept(q->accept, sent, &wanted, e) != BM_OK)
+        return e->rc;
+    if (rc != BM_OK)
+        *e = why;
+    return rc == BM_OK ? write_ask(q, wanted == BM_VOUCHER_JWS ? BM_BRSKI_VOUCHER_JWS : BM_BRSKI_VOUCHER, payload, e) : rc;
 }
 
 enum bm_rc bm_brski_audit_prepare(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e)
 {
-    return signed_prepare(q, BM_BRSKI_AUDIT, payload, e);
+    enum bm_voucher_form sent;
+    enum bm_rc rc = check_signed(q, &sent, e);
+
+    return rc == BM_OK ? write_ask(q, BM_BRSKI_AUDIT, payload, e) : rc;
 }
 
 static enum bm_rc told_prepare(const struct bm_request *q, uint8_t op, struct bm_buf *payload, struct bm_error *e)
@@ -137,7 +160,7 @@ enum bm_rc bm_brski_voucher_render(const struct bm_request *q, const struct bm_v
                                    struct bm_error *e)
 {
     (void)q, (void)v, (void)e;
-    return put(r, BM_VOUCHER_TYPE, answer);
+    return put(r, bm_voucher_type(bm_voucher_form_of(answer)), answer);
 }
 
 enum bm_rc bm_brski_audit_render(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,

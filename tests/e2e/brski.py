@@ -16,11 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, ObjectIdentifier
+from jwcrypto import jwk, jws
 
 import kit
 from kit import DER, PEM
 
 TYPE = "application/voucher-cms+json"
+JWS_TYPE = "application/voucher-jws+json"
 JSON_VOUCHER = "1.2.840.113549.1.9.16.1.40"
 MASA_URL = ObjectIdentifier("1.3.6.1.5.5.7.1.32")
 CMC_RA = ObjectIdentifier("1.3.6.1.5.5.7.3.28")
@@ -96,7 +98,7 @@ class Registrar:
         path.write_bytes(self.ca.public_bytes(PEM))
         return path
 
-    def request(self, serial, nonce=None, prior=None, drop=(), certs=None, key=None, **more):
+    def request(self, serial, nonce=None, prior=None, drop=(), certs=None, key=None, by=sign, **more):
         leaves = {"created-on": now(), "serial-number": serial, **more}
         if nonce is not None:
             leaves["nonce"] = nonce
@@ -104,7 +106,7 @@ class Registrar:
             leaves["prior-signed-voucher-request"] = b64(prior)
         for name in drop:
             del leaves[name]
-        return sign({"ietf-voucher-request:voucher": leaves}, key or self.ra_key, certs or [self.ra, self.ca, self.tls])
+        return by({"ietf-voucher-request:voucher": leaves}, key or self.ra_key, certs or [self.ra, self.ca, self.tls])
 
 
 class Pledge:
@@ -132,6 +134,9 @@ class Pledge:
     def request(self, leaves=None, key=None, cert=None, **more):
         return sign({"ietf-voucher-request:voucher": leaves or self.leaves()}, key or self.device.key, [cert or self.cert, *self.chain], **more)
 
+    def request_jws(self, leaves=None, key=None, cert=None, **more):
+        return sign_jws({"ietf-voucher-request:voucher": leaves or self.leaves()}, key or self.device.key, [cert or self.cert, *self.chain], **more)
+
     def post(self, path, body, headers):
         self.http.request("POST", path, body, headers)
         got = self.http.getresponse()
@@ -146,7 +151,7 @@ class Pledge:
     def check(self, voucher):
         """As section 5.6.1 and 5.6.2 have it: signature under the maker's anchor, our number, our nonce, and the pinned certificate above the
         server that we are connected to. Answers the leaves."""
-        leaves = open_voucher(voucher, self.anchor, self.folder)
+        leaves = (open_jws if voucher.startswith(b"{") else open_voucher)(voucher, self.anchor, self.folder)
         assert leaves["serial-number"] == self.serial and leaves.get("nonce") == self.nonce
         issuer = self.cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
         assert base64.b64decode(leaves["idevid-issuer"]) == issuer  # RFC 8366 section 5.3: a pledge MUST compare it
@@ -174,5 +179,37 @@ def open_voucher(voucher, anchor, folder):
     assert data["encap_content_info"]["content_type"].dotted == JSON_VOUCHER  # RFC 8366 section 5.4
     assert len(data["signer_infos"]) == 1 and data["version"].native == "v3"
     body = json.loads(text)
+    assert list(body) == ["ietf-voucher:voucher"]
+    return body["ietf-voucher:voucher"]
+
+
+# --- the same as JWS: draft-ietf-anima-jws-voucher, by jwcrypto ---------------------------------------------------------------------------
+
+
+def sign_jws(content, key, certs, spoil=lambda whole: None, drop=(), **header):
+    """General JSON serialization with one signature. spoil: changes the object before it is written out."""
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    members = {"alg": "ES256", "typ": "voucher-jws+json", "x5c": [b64(der(c)) for c in certs], **header}
+    token = jws.JWS(raw)
+    token.allowed_algs = ["ES256", "HS256"]
+    token.add_signature(jwk.JWK.from_pem(kit.key_pem(key)), None, json.dumps({k: v for k, v in members.items() if k not in drop}))
+    flat = json.loads(token.serialize())
+    whole = {"payload": flat["payload"], "signatures": [{"protected": flat["protected"], "signature": flat["signature"]}]}
+    spoil(whole)
+    return json.dumps(whole).encode()
+
+
+def open_jws(voucher, anchor, folder):
+    """The leaves, after jwcrypto has checked the signature by the first certificate, and openssl that it leads to the maker's anchor."""
+    whole = json.loads(voucher)
+    assert set(whole) == {"payload", "signatures"} and [set(s) for s in whole["signatures"]] == [{"protected", "signature"}]
+    header = json.loads(kit.unb64u(whole["signatures"][0]["protected"]))
+    assert header["typ"] == "voucher-jws+json"
+    certs = [x509.load_der_x509_certificate(base64.b64decode(c)) for c in header["x5c"]]
+    token = jws.JWS()
+    token.deserialize(voucher.decode(), jwk.JWK.from_pem(certs[0].public_bytes(PEM)))
+    (folder / "signer.pem").write_bytes(certs[0].public_bytes(PEM))
+    run("openssl", "verify", "-x509_strict", "-partial_chain", "-CAfile", anchor, folder / "signer.pem")
+    body = json.loads(token.payload)
     assert list(body) == ["ietf-voucher:voucher"]
     return body["ietf-voucher:voucher"]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 import kit
-from brski import BRSKI, TYPE, Pledge, Registrar, b64, der, idevid, now, open_voucher, run, sign
+from brski import BRSKI, JWS_TYPE, TYPE, Pledge, Registrar, b64, der, idevid, now, open_jws, open_voucher, run, sign, sign_jws
 from kit import DER, ChipMaker, Device, assert_refused, assert_told, call, certs_of_pkcs7, make_csr
 
 HERE = "masa.example:8443"
@@ -233,7 +233,8 @@ def test_what_the_registrar_refuses(server, pledge, make, status, code):
 @pytest.mark.parametrize("headers, status", [
     ({"Content-Type": "application/json"}, 415),
     ({"Content-Type": "application/pkcs7-mime"}, 415),
-    ({"Accept": "application/voucher-jws+json"}, 406),
+    ({"Accept": "application/voucher-jws+json"}, 200),
+    ({"Content-Type": JWS_TYPE}, 400),
     ({"Accept": "text/html, application/voucher-cose+cbor;q=0.5"}, 406),
     ({"Accept": "text/html"}, 415),
     ({"Accept": "text/html, application/voucher-cms+json;q=0.1"}, 200),
@@ -639,3 +640,104 @@ def test_a_maker_that_is_not_there(two, tmp_path):
     p = two(tmp_path, url=f"127.0.0.1:{kit.free_port()}")
     answer = p.ask()
     assert answer.status == 202, answer
+
+
+# --- vouchers as JWS ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent, accept, got", [(JWS_TYPE, JWS_TYPE, JWS_TYPE), (JWS_TYPE, "*/*", JWS_TYPE), (JWS_TYPE, TYPE, TYPE),
+                                               (TYPE, f"{JWS_TYPE}, {TYPE}", JWS_TYPE), (TYPE, f"text/html, {TYPE}, {JWS_TYPE}", TYPE)])
+def test_jws(server, ship, tmp_path, sent, accept, got):
+    """A device asks in one form and says which one it wants; jwcrypto made the one and checks the other."""
+    p = ship(tmp_path).connect()
+    answer = p.ask(p.request_jws() if sent == JWS_TYPE else p.request(), **{"Content-Type": sent, "Accept": accept})
+    assert answer.status == 200 and answer.headers["Content-Type"] == got, answer
+    assert (answer.body[:1] == b"{") == (got == JWS_TYPE)
+    assert p.check(answer.body)["assertion"] == "verified"
+
+
+def unsigned(whole):
+    whole["signatures"] = []
+
+
+def twice(whole):
+    whole["signatures"] *= 2
+
+
+def flattened(whole):
+    whole.update(whole.pop("signatures")[0])
+
+
+def other_payload(p):
+    def spoil(whole):
+        whole["payload"] = kit.b64u(json.dumps({"ietf-voucher-request:voucher": p.leaves(**{"serial-number": "SN-99999"})}).encode())
+    return spoil
+
+
+def no_header(whole):
+    del whole["signatures"][0]["protected"]
+
+
+JWS_ROWS = {
+    "no signature": (lambda p: p.request_jws(spoil=unsigned), 400, None),
+    "two signatures": (lambda p: p.request_jws(spoil=twice), 400, None),
+    "flattened": (lambda p: p.request_jws(spoil=flattened), 400, None),
+    "no protected header": (lambda p: p.request_jws(spoil=no_header), 400, None),
+    "no certificates": (lambda p: p.request_jws(drop=("x5c",)), 400, None),
+    "certificates that are none": (lambda p: p.request_jws(x5c=["AAAA"]), 400, None),
+    "nine certificates": (lambda p: p.request_jws(x5c=[b64(der(p.cert))] * 9), 400, None),
+    "crit": (lambda p: p.request_jws(crit=["b64"], b64=True), 400, None),
+    "another type": (lambda p: p.request_jws(typ="JWT"), 400, None),
+    "another payload": (lambda p: p.request_jws(spoil=other_payload(p)), 403, "bad-signature"),
+    "signed by another key": (lambda p: p.request_jws(key=kit.KEYS["P-256"]()), 403, "bad-signature"),
+    "signed by another certificate": (lambda p: (lambda k: p.request_jws(key=k, cert=kit.make_cert(k, p.cert.subject, k, p.cert.subject)))(
+        kit.KEYS["P-256"]()), 403, "voucher-signer"),
+    "no voucher": (lambda p: sign_jws({"x": 1}, p.device.key, [p.cert]), 400, None),
+    "a voucher, no request": (lambda p: sign_jws({"ietf-voucher:voucher": p.leaves()}, p.device.key, [p.cert]), 400, None),
+    "cut short": (lambda p: p.request_jws()[:-1], 400, None),
+    "CMS": (lambda p: p.request(), 400, None),
+    "no nonce": (lambda p: p.request_jws({k: v for k, v in p.leaves().items() if k != "nonce"}), 400, "voucher-incomplete"),
+    "for another server": (lambda p: p.request_jws(p.leaves(**{"proximity-registrar-cert": b64(der(p.cert))})), 401, "proximity-elsewhere"),
+}
+
+
+@pytest.mark.parametrize("name", JWS_ROWS)
+def test_jws_refused(server, ship, tmp_path, name):
+    make, status, code = JWS_ROWS[name]
+    p = ship(tmp_path).connect()
+    answer = p.ask(make(p), **{"Content-Type": JWS_TYPE, "Accept": JWS_TYPE})
+    assert answer.status == status and code in (None, answer.code), answer
+    assert not server.ask("voucher", "list", "--udid", p.device.udid)["rows"]
+
+
+@pytest.mark.parametrize("outer, inner", [(sign_jws, "jws"), (sign_jws, "cms"), (sign, "jws")])
+def test_jws_by_a_registrar_elsewhere(server, met, netco, tmp_path, outer, inner):
+    """The device's request inside may be of the other form; audit logs are asked for in either."""
+    p, prior = met()
+    prior = p.request_jws() if inner == "jws" else prior
+    kind = {"Content-Type": JWS_TYPE if outer is sign_jws else TYPE}
+    body = netco.request(p.serial, p.nonce, prior, by=outer)
+    answer = masa(server, body, **kind)
+    assert answer.status == 200, answer
+    leaves = (open_jws if outer is sign_jws else open_voucher)(answer.body, p.anchor, tmp_path)
+    assert (leaves["assertion"], leaves["nonce"]) == ("verified", p.nonce)
+    assert json.loads(masa(server, body, "requestauditlog", **kind).body)["events"]
+    foreign = netco.request(p.serial, p.nonce, p.request_jws({**p.leaves(), "nonce": b64(os.urandom(16))}), by=outer)
+    assert masa(server, foreign, **kind).status == 403, "the device's nonce is another"
+
+
+def test_jws_of_a_maker_elsewhere(two, tmp_path):
+    """The owner's registrar asks the maker in the form in which the device wants its voucher; in another form it is another question."""
+    p = two(tmp_path)
+    body = p.request_jws()
+    for form in (JWS_TYPE, TYPE):
+        headers = {"Content-Type": JWS_TYPE, "Accept": form}
+        assert p.connect().ask(body, **headers).status == 202
+
+        def done():
+            answer = p.connect().ask(body, **headers)
+            return answer if answer.status != 202 else None
+
+        answer = kit.wait_for("the MASA's answer", done)
+        assert answer.status == 200 and answer.headers["Content-Type"] == form, answer
+        p.check(answer.body)

@@ -1,5 +1,5 @@
 /* targets: bm_voucher_parse bm_voucher_write bm_voucher_open bm_cms_signed_parse bm_cms_signed_signer bm_cms_signed_verify bm_cms_signed_chain
- * bm_brski_accept bm_brski_ask_parse */
+ * bm_brski_accept bm_brski_ask_parse bm_voucher_jws_check bm_voucher_jws_open */
 #include "keeper/brski.h"
 #include "protocol/brski.h"
 
@@ -54,15 +54,32 @@ static void as_cms(struct bm_rd in)
         must(e.rc == BM_MALFORMED || e.rc == BM_LIMIT || e.rc == BM_DENIED);
 }
 
+static void as_jws(struct bm_rd in)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf room = { 0 };
+    struct bm_cms_signed s;
+    struct bm_cert signer;
+    struct bm_error e;
+    bool form = bm_voucher_jws_check(in, &e) == BM_OK;
+
+    if (bm_voucher_jws_open(in, &room, &s, &signer, &e) != BM_OK)
+        return;
+    must(form && s.n_certs >= 1 && s.n_certs <= BM_CMS_CERTS_MAX && inside(s.content, bm_buf_rd(&room)));
+    for (size_t i = 0; i < s.n_certs; i++)
+        must(inside(s.certs[i], bm_buf_rd(&room)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct bm_rd in = bm_rd_of(p, n);
+    enum bm_voucher_form form;
     struct bm_brski_ask a;
     struct bm_error e;
 
     as_json(in);
     as_cms(in);
-    must(bm_brski_accept(in, &e) == BM_OK || e.rc == BM_DENIED || e.rc == BM_MALFORMED);
+    as_jws(in);
+    must(bm_brski_accept(in, BM_VOUCHER_CMS, &form, &e) == BM_OK || e.rc == BM_DENIED || e.rc == BM_MALFORMED);
     must(bm_brski_ask_parse(in, &a, &e) == BM_OK || e.rc == BM_MALFORMED);
     return 0;
 }

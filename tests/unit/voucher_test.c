@@ -247,7 +247,7 @@ static void sealed(struct bm_buf *ret)
     struct bm_rd certs[] = { leaf.cert.whole, root.cert.whole };
 
     ret->max = BM_VOUCHER_MAX;
-    assert_ok(bm_voucher_seal(&v, leaf_key, certs, 2, ret, &err));
+    assert_ok(bm_voucher_seal(&v, BM_VOUCHER_CMS, leaf_key, certs, 2, ret, &err));
 }
 
 /* Whatever is changed: it does not parse, or does not verify, or (in the parts that nobody signs) says the same. */
@@ -373,22 +373,27 @@ static void domains(void **state)
 
 static const struct {
     const char *accept, *code; /* "": fine */
+    enum bm_voucher_form form; /* of an answer to a request in CMS */
 } accepts[] = {
-    { "", "" },
-    { " ", "" },
-    { "*/*", "" },
-    { "application/*", "" },
-    { "application/voucher-cms+json", "" },
-    { "Application/Voucher-CMS+JSON;q=0.3", "" },
-    { "text/html,application/voucher-cms+json", "" },
-    { "text/html , application/voucher-cms+json ; q=1", "" },
-    { "application/voucher-jws+json", "not-acceptable" },
-    { "text/html,application/voucher-cose+cbor", "not-acceptable" },
-    { "text/html", "unsupported-media-type" },
-    { "application/voucher-cms+jso", "unsupported-media-type" },
-    { "application/voucher-cms+json2", "unsupported-media-type" },
-    { ",,", "unsupported-media-type" },
-    { ";", "unsupported-media-type" },
+    { "", "", BM_VOUCHER_CMS },
+    { " ", "", BM_VOUCHER_CMS },
+    { "*/*", "", BM_VOUCHER_CMS },
+    { "application/*", "", BM_VOUCHER_CMS },
+    { "application/voucher-cms+json", "", BM_VOUCHER_CMS },
+    { "Application/Voucher-CMS+JSON;q=0.3", "", BM_VOUCHER_CMS },
+    { "text/html,application/voucher-cms+json", "", BM_VOUCHER_CMS },
+    { "text/html , application/voucher-cms+json ; q=1", "", BM_VOUCHER_CMS },
+    { "application/voucher-jws+json", "", BM_VOUCHER_JWS },
+    { "application/voucher-jws+json, application/voucher-cms+json", "", BM_VOUCHER_JWS },
+    { "application/voucher-cms+json, application/voucher-jws+json", "", BM_VOUCHER_CMS },
+    { "text/html, */*, application/voucher-jws+json", "", BM_VOUCHER_CMS },
+    { "application/voucher-jws", "unsupported-media-type", BM_VOUCHER_CMS },
+    { "text/html,application/voucher-cose+cbor", "not-acceptable", BM_VOUCHER_CMS },
+    { "text/html", "unsupported-media-type", BM_VOUCHER_CMS },
+    { "application/voucher-cms+jso", "unsupported-media-type", BM_VOUCHER_CMS },
+    { "application/voucher-cms+json2", "unsupported-media-type", BM_VOUCHER_CMS },
+    { ",,", "unsupported-media-type", BM_VOUCHER_CMS },
+    { ";", "unsupported-media-type", BM_VOUCHER_CMS },
 };
 
 static void accept_fields(void **state)
@@ -397,11 +402,45 @@ static void accept_fields(void **state)
     for (size_t i = 0; i < BM_COUNT(accepts); i++) {
         uint8_t *copy = exact(bm_rd_str(accepts[i].accept));
         struct bm_error e = { 0 };
-        enum bm_rc rc = bm_brski_accept(bm_rd_of(copy, strlen(accepts[i].accept)), &e);
+        enum bm_voucher_form form;
+        enum bm_rc rc = bm_brski_accept(bm_rd_of(copy, strlen(accepts[i].accept)), BM_VOUCHER_CMS, &form, &e);
 
+        if (rc == BM_OK && form != accepts[i].form)
+            fail_msg("'%s': the other form", accepts[i].accept);
         if (strcmp(e.code, accepts[i].code) != 0 || (rc == BM_OK) != (accepts[i].code[0] == '\0'))
             fail_msg("'%s': %s %s", accepts[i].accept, bm_rc_name(rc), e.code);
         free(copy);
+    }
+}
+
+/* --- JWS: each byte of one changed, each prefix of it; jwcrypto judges in tests/e2e/test_brski.py ---------------------------------- */
+static void jws(void **state)
+{
+    struct bm_voucher v = { .request = true, .assertion = BM_ASSERTION_PROXIMITY, .created_on = NOW, .serial_number = "SN-1" };
+    struct bm_rd certs[] = { leaf.cert.whole, root.cert.whole };
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = BM_VOUCHER_MAX };
+    BM_CLEANUP(bm_voucher_opened_done) struct bm_voucher_opened good = { 0 };
+    struct bm_cms_chain chain;
+
+    (void)state;
+    assert_ok(bm_voucher_seal(&v, BM_VOUCHER_JWS, leaf_key, certs, 2, &text, &err));
+    assert_int_equal(bm_voucher_form_of(bm_buf_rd(&text)), BM_VOUCHER_JWS);
+    assert_ok(bm_voucher_jws_check(bm_buf_rd(&text), &err));
+    assert_ok(bm_voucher_open(bm_buf_rd(&text), &good, &err));
+    assert_string_equal(good.voucher.serial_number, "SN-1");
+    assert_true(bm_rd_eq(good.signer.whole, leaf.cert.whole));
+    assert_ok(bm_cms_signed_chain(&good.cms, &good.signer, NOW, &chain, &err));
+    assert_int_equal(chain.n, 2);
+    for (size_t i = 0; i < text.n; i++) {
+        BM_CLEANUP(bm_voucher_opened_done) struct bm_voucher_opened o = { 0 };
+        uint8_t *copy = exact(bm_buf_rd(&text)), *cut = exact(bm_rd_of(text.p, i));
+
+        assert_int_not_equal(bm_voucher_jws_check(bm_rd_of(cut, i), &err), BM_OK);
+        copy[i] ^= 1;
+        if (bm_voucher_open(bm_rd_of(copy, text.n), &o, &err) == BM_OK)
+            fail_msg("byte %zu may be changed", i);
+        free(copy);
+        free(cut);
     }
 }
 
@@ -457,6 +496,7 @@ int main(void)
         cmocka_unit_test(we_read_openssls),
         cmocka_unit_test(domains),
         cmocka_unit_test(accept_fields),
+        cmocka_unit_test(jws),
         cmocka_unit_test(asks),
     };
 
