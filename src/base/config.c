@@ -38,6 +38,10 @@ static const struct row rows[] = {
       "Where to tell Prometheus and load balancers how the server is (/metrics, /readyz, /healthz), without TLS: host:port, "
       "several "
       "with commas, for example 127.0.0.1:9477. Empty: nowhere." },
+    { "coap_listen", TEXT, MEMBER(coap_listen), "", 0, 0,
+      "Where to serve EST over CoAP (DTLS, datagrams): host or host:port, several with commas; the port is 5684 unless given. "
+      "Empty: "
+      "nowhere. docs/coap.md." },
     { "workers", NUMBER, MEMBER(workers), "0", 0, 1024, "Worker processes; 0 is one per processor." },
     { "log_level", LEVEL, MEMBER(log_level), "info", 0, 0, "error, warn, info or debug. Read again on SIGHUP." },
     { "tls_hosts", TEXT, MEMBER(tls_hosts), "", 0, 0,

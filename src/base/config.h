@@ -18,7 +18,7 @@ struct bm_config {
     uint32_t fixed;                /* rows set by bm_config_set(): the file does not change them */
     uint32_t seen;                 /* rows the file being read has set */
 
-    char listen[512], listen_http[512], listen_metrics[512], listen_api[512];
+    char listen[512], listen_http[512], listen_metrics[512], listen_api[512], coap_listen[512];
     unsigned workers; /* 0: one per processor */
     enum bm_log_level log_level;
     char tls_hosts[512];

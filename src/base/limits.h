@@ -97,6 +97,24 @@ enum {
     BM_VOUCHER_EVENTS_MAX = 1000,        /* in one audit log response, the newest */
     BM_BRSKI_REASON_MAX = 256,           /* what a device says of a voucher that is kept */
 
+    /* CoAP over DTLS */
+    BM_COAP_DATAGRAM_MAX = 17 * 1024,      /* one datagram: a DTLS record is at most that */
+    BM_COAP_MTU = 1200,                    /* ours, so that nothing on the way has to take them apart (IPv6: 1280) */
+    BM_COAP_OPTIONS_MAX = 32,              /* in one message */
+    BM_COAP_SEGMENTS_MAX = 5,              /* of a path: .well-known, est, label, function; one more to be told from them */
+    BM_COAP_QUERIES_MAX = 4,               /* of a query, which discovery alone has */
+    BM_COAP_SESSIONS_MAX = 2048,           /* DTLS sessions, handshakes among them */
+    BM_COAP_HANDSHAKES_MAX = 512,          /* of these, not finished */
+    BM_COAP_BODY_MAX = 128 * 1024,         /* an answer in blocks */
+    BM_COAP_BODIES_MAX = 32 * 1024 * 1024, /* requests and answers in blocks, of all sessions */
+    BM_COAP_HANDSHAKE_MS = 60000,          /* cookie to Finished: radios are slow, and retransmissions double their wait */
+    BM_COAP_IDLE_MS = 120000,              /* a session without a request */
+    BM_COAP_BODY_MS = 247000,              /* a body in blocks without a next one: EXCHANGE_LIFETIME of RFC 7252 */
+    BM_COAP_ACK_MS = 1000,                 /* then a request is acknowledged before its answer is there */
+    BM_COAP_RETRY_MS = 2500,               /* an answer that is not acknowledged: ACK_TIMEOUT with its random factor */
+    BM_COAP_RETRIES_MAX = 4,               /* MAX_RETRANSMIT */
+    BM_COAP_COOKIE_S = 300,                /* how long a cookie's key is used; the one before it is still taken */
+
     /* Onboard */
     BM_CHALLENGE_LEN = 48, /* random 16, expiry 8, HMAC-SHA256 truncated to 24 */
     BM_CHALLENGE_TTL_S = 120,

@@ -79,12 +79,13 @@ struct bm_metric {
 extern const struct bm_metric bm_metrics[BM_METRICS];
 
 /* Label values by number; the last value of a set, where it is "other", takes what does not fit. */
-enum bm_metric_listener { BM_LISTENER_TLS, BM_LISTENER_HTTP };
+enum bm_metric_listener { BM_LISTENER_TLS, BM_LISTENER_HTTP, BM_LISTENER_COAP };
+enum bm_metric_tls { BM_TLS_12, BM_TLS_13, BM_TLS_DTLS_12, BM_TLS_OTHER };
 enum bm_metric_connection { BM_REFUSED_ADDRESS, BM_REFUSED_BUSY, BM_REFUSED_MEMORY };
 enum bm_metric_handshake { BM_HANDSHAKE_FULL, BM_HANDSHAKE_RESUMED };
 enum bm_metric_handshake_failure { BM_HANDSHAKE_REFUSED, BM_HANDSHAKE_TIMEOUT };
 enum bm_metric_outcome { BM_OUTCOME_OK, BM_OUTCOME_REFUSED };
-enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER, BM_PROCESS_COURIER };
+enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER, BM_PROCESS_COURIER, BM_PROCESS_COAP };
 
 #define BM_METRIC_OPERATIONS_MAX 48 /* names of operations, "none" included */
 #define BM_METRIC_REFUSALS_MAX 128  /* different codes of one process; further ones are counted as "other" */
@@ -104,6 +105,7 @@ enum bm_metric_role {
     BM_SLOT_KEEPER,
     BM_SLOT_EXPORTER,
     BM_SLOT_COURIER,
+    BM_SLOT_COAP,
     BM_SLOT_WORKER
 }; /* the slots in this order, workers to the end */
 

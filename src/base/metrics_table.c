@@ -18,19 +18,19 @@ const struct bm_metric_label bm_label_status = { "status", VALUES("200", "202", 
 const struct bm_metric_label bm_label_command = { "command",
                                                   VALUES("", "challenge", "enrol", "status", "view", "admin", "changed", "crl",
                                                          "ocsp", "9", "cmp", "scep", "acme", "errand", "brski", "trust", "other") };
-const struct bm_metric_label bm_label_tls = { "version", VALUES("1.2", "1.3", "other") };
+const struct bm_metric_label bm_label_tls = { "version", VALUES("1.2", "1.3", "dtls-1.2", "other") };
 const struct bm_metric_label bm_label_protocol = { "protocol",
                                                    VALUES("est", "onboard", "internal", "cmp", "scep", "acme", "other") };
 const struct bm_metric_label bm_label_kind = { "kind", VALUES("none", "mqtt", "https", "aws-iot", "azure-dps", "lorawan", "generic",
                                                               "other") };
 const struct bm_metric_label bm_label_state = { "state", VALUES("registered", "allocated", "active", "suspended", "retired",
                                                                 "compromised", "other") };
-static const struct bm_metric_label listener = { "listener", VALUES("tls", "http") };
+static const struct bm_metric_label listener = { "listener", VALUES("tls", "http", "coap") };
 static const struct bm_metric_label connection_refused = { "reason", VALUES("address-limit", "busy", "no-memory") };
 static const struct bm_metric_label handshake_kind = { "kind", VALUES("full", "resumed") };
 static const struct bm_metric_label handshake_failure = { "reason", VALUES("refused", "timeout") };
 static const struct bm_metric_label outcome = { "outcome", VALUES("ok", "refused") };
-static const struct bm_metric_label process_kind = { "kind", VALUES("worker", "exporter", "courier") };
+static const struct bm_metric_label process_kind = { "kind", VALUES("worker", "exporter", "courier", "coap") };
 
 static const uint64_t latency_us[] = { 500,    1000,   2000,   5000,    10000,   20000,   50000,
                                        100000, 200000, 500000, 1000000, 2000000, 5000000, 10000000 };
@@ -41,7 +41,7 @@ enum {
     SUPERVISOR = 1 << BM_SLOT_SUPERVISOR,
     KEEPER = 1 << BM_SLOT_KEEPER,
     EXPORTER = 1 << BM_SLOT_EXPORTER,
-    WORKERS = 1 << BM_SLOT_WORKER,
+    WORKERS = 1 << BM_SLOT_WORKER | 1 << BM_SLOT_COAP,
     COURIER = 1 << BM_SLOT_COURIER,
     EVERY = SUPERVISOR | KEEPER | EXPORTER | COURIER | WORKERS,
 };

@@ -22,23 +22,39 @@ enum message_type {
     CERTIFICATE_STATUS = 22,
     MESSAGE_HASH = 254,
 };
-enum { SUPPORTED_VERSIONS = 43, HEADER_LEN = 4, RANDOM_LEN = 32 };
+enum { SUPPORTED_VERSIONS = 43, HEADER_LEN = 4, DTLS_HEADER_LEN = 12, RANDOM_LEN = 32 };
+enum { TLS_12 = 0x0303, DTLS_12 = 0xfefd };
 
 struct message {
     uint8_t type;
     struct bm_rd whole, body;
 };
 
-static bool take_message(struct bm_rd *in, struct message *ret)
+/* A message of DTLS 1.2 counts as if it had come in one piece (RFC 6347 section 4.2.6). */
+static bool take_pieces(struct bm_rd *in, uint64_t whole)
+{
+    uint64_t offset, n;
+    uint16_t number;
+
+    return bm_rd_u16(in, &number) && bm_rd_uint(in, 3, &offset) && bm_rd_uint(in, 3, &n) && offset == 0 && n == whole;
+}
+
+static bool take_message(struct bm_rd *in, bool dtls, struct message *ret)
 {
     struct bm_rd t = *in;
     uint64_t n;
 
-    if (!bm_rd_u8(&t, &ret->type) || !bm_rd_uint(&t, 3, &n) || !bm_rd_take(&t, n, &ret->body))
+    if (!bm_rd_u8(&t, &ret->type) || !bm_rd_uint(&t, 3, &n) || (dtls && !take_pieces(&t, n)) || !bm_rd_take(&t, n, &ret->body))
         return false;
-    ret->whole = bm_rd_of(in->p, HEADER_LEN + ret->body.n);
+    ret->whole = bm_rd_of(in->p, (dtls ? DTLS_HEADER_LEN : HEADER_LEN) + ret->body.n);
     *in = t;
     return true;
+}
+
+/* Behind the header of a ClientHello, TLS has the version, 0x0303, and DTLS the message's number, which is 0 or 1. */
+static bool is_dtls(struct bm_rd transcript)
+{
+    return transcript.n > HEADER_LEN && transcript.p[HEADER_LEN] == 0;
 }
 
 /* A vector with a length of `width` bytes, as TLS writes them (RFC 8446 section 3.4). */
@@ -71,18 +87,18 @@ struct server_hello {
     bool tls13;
 };
 
-static bool read_server_hello(struct bm_rd in, struct server_hello *ret)
+static bool read_server_hello(struct bm_rd in, bool dtls, struct server_hello *ret)
 {
     struct bm_rd extensions = { 0 }, version = { 0 };
     uint8_t compression;
     uint16_t legacy;
-    bool ok = bm_rd_u16(&in, &legacy) && legacy == 0x0303 && bm_rd_take(&in, RANDOM_LEN, &ret->random) &&
+    bool ok = bm_rd_u16(&in, &legacy) && legacy == (dtls ? DTLS_12 : TLS_12) && bm_rd_take(&in, RANDOM_LEN, &ret->random) &&
               take_vector(&in, 1, &ret->session_id) && bm_rd_u16(&in, &ret->cipher) && bm_rd_u8(&in, &compression) &&
               (in.n == 0 || take_vector(&in, 2, &extensions)) && in.n == 0 &&
               find_extension(extensions, SUPPORTED_VERSIONS, &version);
 
     ret->tls13 = ok && version.n == 2 && version.p[0] == 0x03 && version.p[1] == 0x04;
-    return ok && (version.n == 0 || ret->tls13);
+    return ok && (version.n == 0 || (ret->tls13 && !dtls));
 }
 
 static bool is_retry(const struct server_hello *h)
@@ -115,6 +131,7 @@ static bool read_certificate(struct bm_rd in, bool tls13, struct bm_rd *ret)
 
 /* --- the transcript -------------------------------------------------------------------------------------------------------------- */
 struct transcript {
+    bool dtls;
     struct server_hello hello;
     struct message first_hello; /* before a HelloRetryRequest; empty when there was none */
     struct bm_rd rest;          /* from the HelloRetryRequest, or else the ClientHello, to the end */
@@ -134,27 +151,27 @@ static bool read_hellos(struct bm_rd *in, struct transcript *t)
     struct message m;
 
     t->rest = *in;
-    if (!take_message(in, &m) || m.type != CLIENT_HELLO)
+    if (!take_message(in, t->dtls, &m) || m.type != CLIENT_HELLO)
         return false;
     t->first_hello = m;
     t->rest = *in;
-    if (!take_message(in, &m) || m.type != SERVER_HELLO || !read_server_hello(m.body, &t->hello))
+    if (!take_message(in, t->dtls, &m) || m.type != SERVER_HELLO || !read_server_hello(m.body, t->dtls, &t->hello))
         return false;
     if (!is_retry(&t->hello)) {
         t->rest = bm_rd_of(t->first_hello.whole.p, t->first_hello.whole.n + t->rest.n);
         t->first_hello = (struct message){ 0 };
         return true;
     }
-    return take_message(in, &m) && m.type == CLIENT_HELLO && take_message(in, &m) && m.type == SERVER_HELLO &&
-           read_server_hello(m.body, &t->hello) && t->hello.tls13 && !is_retry(&t->hello);
+    return take_message(in, t->dtls, &m) && m.type == CLIENT_HELLO && take_message(in, t->dtls, &m) && m.type == SERVER_HELLO &&
+           read_server_hello(m.body, t->dtls, &t->hello) && t->hello.tls13 && !is_retry(&t->hello);
 }
 
 /* The server's certificate may have its status behind it: in TLS 1.2 a message of its own (RFC 6066 section 8), in 1.3 an extension. */
-static bool take_step(struct bm_rd *in, bool after_certificate, struct message *ret)
+static bool take_step(struct bm_rd *in, bool dtls, bool after_certificate, struct message *ret)
 {
-    bool ok = take_message(in, ret);
+    bool ok = take_message(in, dtls, ret);
 
-    return ok && after_certificate && ret->type == CERTIFICATE_STATUS ? take_message(in, ret) : ok;
+    return ok && after_certificate && ret->type == CERTIFICATE_STATUS ? take_message(in, dtls, ret) : ok;
 }
 
 static bool read_transcript(struct bm_rd in, struct transcript *t)
@@ -164,7 +181,7 @@ static bool read_transcript(struct bm_rd in, struct transcript *t)
     const uint8_t *order = tls13 ? order_13 : order_12;
 
     for (size_t i = 0; ok && i < AFTER_HELLO; i++) {
-        ok = take_step(&in, !tls13 && i == 1, &m) && m.type == order[i];
+        ok = take_step(&in, t->dtls, !tls13 && i == 1, &m) && m.type == order[i];
         if (ok && tls13 && m.type == CERTIFICATE_REQUEST)
             ok = read_request(m.body, &t->told->nonce);
         if (ok && m.type == CERTIFICATE) { /* the last one is the client's */
@@ -286,7 +303,7 @@ static enum bm_rc check_signature(const struct transcript *t, struct bm_rd whole
     uint16_t code;
     enum bm_rc rc;
 
-    if (!take_message(&verify, &m) || verify.n != 0 || m.type != CERTIFICATE_VERIFY || !bm_rd_u16(&m.body, &code) ||
+    if (!take_message(&verify, t->dtls, &m) || verify.n != 0 || m.type != CERTIFICATE_VERIFY || !bm_rd_u16(&m.body, &code) ||
         !take_vector(&m.body, 2, &signature) || m.body.n != 0 || scheme_of(code) == NULL || tbs.n == 0)
         return bm_fail(e, BM_MALFORMED, "handshake: CertificateVerify is not one that we take");
     rc = bm_cert_parse(t->told->certificate, &cert, e);
@@ -303,7 +320,7 @@ static enum bm_rc check_signature(const struct transcript *t, struct bm_rd whole
 
 enum bm_rc bm_handshake_verify(struct bm_rd transcript, struct bm_rd verify, struct bm_handshake *ret, struct bm_error *e)
 {
-    struct transcript t = { .told = ret };
+    struct transcript t = { .dtls = is_dtls(transcript), .told = ret };
 
     *ret = (struct bm_handshake){ 0 };
     if (!read_transcript(transcript, &t))

@@ -23,7 +23,9 @@ struct bm_handshake {
     struct bm_rd certificate; /* the client's own, DER */
     struct bm_rd server;      /* what the server showed it, DER */
 };
-/* transcript: whole handshake messages, from the ClientHello to the last before the client's CertificateVerify. verify: that message.
+/* TLS 1.2, TLS 1.3 or DTLS 1.2; `tls13` false, and a session id, with the last as with the first.
+ * transcript: whole handshake messages, from the ClientHello to the last before the client's CertificateVerify; those of DTLS with headers as if each had
+ * come in one piece, without the first ClientHello and the HelloVerifyRequest (RFC 6347 section 4.2.6). verify: that message.
  * BM_MALFORMED, or BM_DENIED "bad-signature" when the client's key did not sign this transcript. What ret says is then what the client
  * has seen. */
 BM_MUST_USE enum bm_rc bm_handshake_verify(struct bm_rd transcript, struct bm_rd verify, struct bm_handshake *ret,

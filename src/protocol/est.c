@@ -26,10 +26,14 @@ static size_t line_len_for(struct bm_rd user_agent)
     return user_agent.n != 0 && memmem(user_agent.p, user_agent.n, "libest", 6) != NULL ? LINE_LEN : 0;
 }
 
-static void put_base64(struct bm_response *r, struct bm_rd der, size_t line_len, const char *content_type)
+static void put_der(const struct bm_request *q, struct bm_response *r, struct bm_rd der, size_t line_len, const char *content_type)
 {
     r->status = 200;
     r->content_type = content_type;
+    if (q->raw) {
+        bm_buf_put(&r->body, der.p, der.n);
+        return;
+    }
     r->content_encoding = "base64";
     bm_base64(&r->body, der, line_len);
 }
@@ -40,15 +44,15 @@ static bool is_der(struct bm_rd body)
     return body.n > 2 && body.p[0] == 0x30 && body.p[1] >= 0x80;
 }
 
-static enum bm_rc decode(struct bm_rd body, struct bm_buf *arena, struct bm_rd *ret, struct bm_error *e)
+static enum bm_rc decode(const struct bm_request *q, struct bm_buf *arena, struct bm_rd *ret, struct bm_error *e)
 {
     enum bm_rc rc;
 
-    if (is_der(body)) {
-        *ret = body;
+    if (q->raw || is_der(q->body)) {
+        *ret = q->body;
         return BM_OK;
     }
-    rc = bm_unbase64(body, arena, e);
+    rc = bm_unbase64(q->body, arena, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "certificate request");
     *ret = bm_buf_rd(arena);
@@ -56,7 +60,7 @@ static enum bm_rc decode(struct bm_rd body, struct bm_buf *arena, struct bm_rd *
 }
 
 /* --- questions that need no keeper ---------------------------------------------------------------------------------------------------- */
-static const struct bm_view_label *find_label(const struct bm_request *q, const struct bm_view *v)
+const struct bm_view_label *bm_est_find_label(const struct bm_request *q, const struct bm_view *v)
 {
     for (size_t i = 0; i < v->n_labels; i++)
         if (bm_rd_eq(v->labels[i].label, q->label))
@@ -75,7 +79,7 @@ enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, s
                           struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_FRAME_MAX };
-    const struct bm_view_label *l = find_label(q, v);
+    const struct bm_view_label *l = bm_est_find_label(q, v);
     struct bm_rd certs[BM_VIEW_CAS_MAX];
     size_t n = 0;
     enum bm_rc rc;
@@ -88,19 +92,19 @@ enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, s
             certs[n++] = v->cas[i];
     rc = bm_cms_certs(certs, n, &der, e);
     if (rc == BM_OK)
-        put_base64(r, bm_buf_rd(&der), line_len_for(q->user_agent), "application/pkcs7-mime");
+        put_der(q, r, bm_buf_rd(&der), line_len_for(q->user_agent), "application/pkcs7-mime");
     return rc;
 }
 
 enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                            struct bm_error *e)
 {
-    const struct bm_view_label *l = find_label(q, v);
+    const struct bm_view_label *l = bm_est_find_label(q, v);
 
     (void)answer;
     if (l == NULL)
         return no_label(q, e);
-    put_base64(r, l->csrattrs, line_len_for(q->user_agent), "application/csrattrs");
+    put_der(q, r, l->csrattrs, line_len_for(q->user_agent), "application/csrattrs");
     return BM_OK;
 }
 
@@ -195,7 +199,7 @@ static enum bm_rc prepare(const struct bm_request *q, enum what what, struct bm_
         return bm_refuse(e, BM_MALFORMED, "unsupported-media-type", "a certificate request has type application/pkcs10");
     if (q->label.n >= BM_NAME_LEN)
         return no_label(q, e);
-    rc = decode(q->body, &arena, &c.requests[0].csr, e);
+    rc = decode(q, &arena, &c.requests[0].csr, e);
     if (rc != BM_OK)
         return rc;
     if (c.requests[0].csr.n > BM_CSR_MAX)
@@ -239,7 +243,7 @@ enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, str
     if (rc == BM_OK)
         rc = bm_cms_certs(&a.credentials[0].cert, 1, &der, e);
     if (rc == BM_OK)
-        put_base64(r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body),
+        put_der(q, r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body),
                    "application/pkcs7-mime; smime-type=certs-only");
     return rc;
 }

@@ -5,6 +5,8 @@
 
 #include "protocol/operation.h"
 
+/* What the view has for the request's label, or NULL. */
+const struct bm_view_label *bm_est_find_label(const struct bm_request *q, const struct bm_view *v);
 enum bm_rc bm_est_cacerts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                           struct bm_error *e);
 enum bm_rc bm_est_csrattrs(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,

@@ -21,6 +21,7 @@ struct bm_request {
     struct bm_rd query;         /* what stood behind the `?` */
     struct bm_rd host;
     struct bm_rd body;
+    bool raw; /* EST: DER as it is, both ways, and no base64 (RFC 9148 section 4.3) */
     char peer[64];
     char correlation[17];
     struct bm_rd client_cert; /* DER of the TLS client's certificate, or empty */

@@ -10,9 +10,9 @@ static void count_handshake(const struct conn *c)
     int version = SSL_version(c->ssl);
 
     bm_metric_add(BM_M_HANDSHAKES,
-                  version == TLS1_2_VERSION   ? 0
-                  : version == TLS1_3_VERSION ? 1
-                                              : 2,
+                  version == TLS1_2_VERSION   ? BM_TLS_12
+                  : version == TLS1_3_VERSION ? BM_TLS_13
+                                              : BM_TLS_OTHER,
                   SSL_session_reused(c->ssl) ? BM_HANDSHAKE_RESUMED : BM_HANDSHAKE_FULL, 1);
 }
 

@@ -7,6 +7,7 @@ enum bm_door {
     BM_DOOR_DEVICES, /* TLS: devices only, since the API has a door of its own */
     BM_DOOR_API,     /* TLS: the Admin API only */
     BM_DOOR_PLAIN,   /* without TLS: what is public */
+    BM_DOOR_COAP,    /* DTLS: datagrams, EST over CoAP */
 };
 
 #endif

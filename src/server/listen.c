@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define BACKLOG 4096
+#define COAPS_PORT "5684"
 
 static enum bm_rc bad_address(const char *word, struct bm_error *e)
 {
@@ -55,21 +56,42 @@ static enum bm_rc name_of(int fd, char ret[BM_LISTEN_TEXT])
     return BM_OK;
 }
 
-static enum bm_rc bind_one(const struct addrinfo *a, struct bm_listener *ret)
+/* Which of our addresses a datagram was sent to, the socket has to tell (server/coap_udp.c). */
+static void set_datagrams(int fd, int family)
 {
-    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0,
-        defer_s = BM_HANDSHAKE_DEADLINE_MS / 1000;
+    int on = 1;
 
-    if (fd < 0)
-        return BM_IO;
+    if (family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+    else
+        (void)setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
+}
+
+static void set_stream(int fd)
+{
+    int on = 1, defer_s = BM_HANDSHAKE_DEADLINE_MS / 1000;
+
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (a->ai_family == AF_INET6)
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
     /* A connection reaches us with its ClientHello, so that the first step of the handshake needs no wait; one that never speaks costs no
      * descriptor. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_s, sizeof defer_s);
-    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 || name_of(fd, ret->text) != BM_OK) {
+}
+
+static enum bm_rc bind_one(const struct addrinfo *a, struct bm_listener *ret)
+{
+    bool stream = a->ai_socktype == SOCK_STREAM;
+    int fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), off = 0;
+
+    if (fd < 0)
+        return BM_IO;
+    if (a->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    if (stream)
+        set_stream(fd);
+    else
+        set_datagrams(fd, a->ai_family);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || (stream && listen(fd, BACKLOG) != 0) || name_of(fd, ret->text) != BM_OK) {
         int why = errno;
 
         close(fd);
@@ -80,14 +102,26 @@ static enum bm_rc bind_one(const struct addrinfo *a, struct bm_listener *ret)
     return BM_OK;
 }
 
-static enum bm_rc listen_on(const char *word, struct bm_listener *ret, struct bm_error *e)
+/* "::1" is no host and port, and neither is "[::1]". */
+static bool has_port(const char *word)
 {
-    const struct addrinfo how = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
+    return word[0] == '[' ? word[strlen(word) - 1] != ']' : strchr(word, ':') != NULL;
+}
+
+static enum bm_rc listen_on(const char *word, enum bm_door door, struct bm_listener *ret, struct bm_error *e)
+{
+    const struct addrinfo how = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+                                  .ai_socktype = door == BM_DOOR_COAP ? SOCK_DGRAM : SOCK_STREAM };
     struct addrinfo *found = NULL;
-    char host[BM_LISTEN_TEXT], port[8];
-    enum bm_rc rc = bm_listen_parse(word, host, port, e);
+    char host[BM_LISTEN_TEXT], port[8], with_port[2 * BM_LISTEN_TEXT];
+    enum bm_rc rc;
     int gai;
 
+    if (door == BM_DOOR_COAP && word[0] != '\0' && !has_port(word)) {
+        (void)snprintf(with_port, sizeof with_port, "%.*s:" COAPS_PORT, BM_LISTEN_TEXT, word);
+        word = with_port;
+    }
+    rc = bm_listen_parse(word, host, port, e);
     if (rc != BM_OK)
         return rc;
     gai = getaddrinfo(host, port, &how, &found);
@@ -118,7 +152,7 @@ enum bm_rc bm_listen(const char *list, enum bm_door door, struct bm_listeners *r
         if (ret->n == BM_LISTEN_MAX)
             rc = bm_fail(e, BM_USAGE, "listen: more than %d addresses", BM_LISTEN_MAX);
         else
-            rc = listen_on(word, &ret->at[ret->n], e);
+            rc = listen_on(word, door, &ret->at[ret->n], e);
         if (rc == BM_OK)
             ret->at[ret->n].door = door;
         ret->n += rc == BM_OK;

@@ -24,7 +24,8 @@ struct bm_listeners {
 
 /* One "host:port" or "[v6]:port" into its parts. Pure. */
 BM_MUST_USE enum bm_rc bm_listen_parse(const char *word, char ret_host[BM_LISTEN_TEXT], char ret_port[8], struct bm_error *e);
-/* Binds every address of a list with commas, added to *ret, which is closed whole when one fails; an empty list adds none. */
+/* Binds every address of a list with commas, added to *ret, which is closed whole when one fails; an empty list adds none. BM_DOOR_COAP is a datagram socket,
+ * and its port may be left out: 5684 (RFC 7252 section 6.2). */
 BM_MUST_USE enum bm_rc bm_listen(const char *list, enum bm_door door, struct bm_listeners *ret, struct bm_error *e);
 void bm_listeners_close(struct bm_listeners *l);
 

@@ -51,7 +51,8 @@ static void process_name(size_t slot, char ret[32])
     static const char *const names[] = { [BM_SLOT_SUPERVISOR] = "supervisor",
                                          [BM_SLOT_KEEPER] = "keeper",
                                          [BM_SLOT_EXPORTER] = "exporter",
-                                         [BM_SLOT_COURIER] = "courier" };
+                                         [BM_SLOT_COURIER] = "courier",
+                                         [BM_SLOT_COAP] = "coap" };
 
     if (slot < BM_SLOT_WORKER)
         snprintf(ret, 32, "%s", names[slot]);
@@ -67,7 +68,7 @@ static void each_process(const struct text *t, const struct bm_metric *m, enum b
         uint64_t v = has(m, s) ? bm_metric_get(s, id, 0, 0) : 0;
         char name[32];
 
-        if (!has(m, s) || (m->unit == BM_MILLI_STEADY && v == 0)) /* it has not lived yet */
+        if (!has(m, s) || bm_metric_get(s, BM_M_HEARTBEAT, 0, 0) == 0) /* it has not lived yet */
             continue;
         process_name(s, name);
         bm_buf_printf(t->out, "%s{process=\"%s\"}", m->name, name);

@@ -1,6 +1,7 @@
 #include "server/router.h"
 
 #include "base/metrics.h"
+#include "protocol/est_coap.h"
 
 static const char health_name[] = "healthz";
 
@@ -13,6 +14,11 @@ enum bm_rc bm_route_count_operations(struct bm_error *e)
     for (const struct bm_operation *op = bm_operations; op->name != NULL; op++) {
         if (strcmp(names[n - 1], op->name) == 0)
             continue;
+        if (n == BM_COUNT(names))
+            return bm_fail(e, BM_BUG, "more operations than metrics have room for");
+        names[n++] = op->name;
+    }
+    for (const struct bm_coap_operation *op = bm_coap_operations; op->name != NULL; op++) {
         if (n == BM_COUNT(names))
             return bm_fail(e, BM_BUG, "more operations than metrics have room for");
         names[n++] = op->name;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 256
+#define OTHERS_MAX 3        /* courier, exporter, coap */
 #define DRAIN_GRACE_MS 1000 /* beyond drain_seconds, which the workers watch themselves */
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------------ */
@@ -70,7 +71,7 @@ static int due_in(const struct server *s)
 
 static void run(struct server *s)
 {
-    struct pollfd fds[3 + WORKERS_MAX];
+    struct pollfd fds[1 + WORKERS_MAX + OTHERS_MAX];
 
     while (s->keeper != 0 || bm_serve_alive(s) != 0) {
         fds[0] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
@@ -91,6 +92,16 @@ static void run(struct server *s)
 
 /* --- start and end ------------------------------------------------------------------------------------------------------------- */
 
+static void add_slot(struct server *s, enum child_role role)
+{
+    static const char *const names[] = { [WORKER] = "worker", [COURIER] = "courier", [EXPORTER] = "exporter", [COAP] = "coap" };
+    struct slot *w = &s->slots[s->n_slots++];
+
+    w->control = -1;
+    w->role = role;
+    (void)snprintf(w->name, sizeof w->name, role == WORKER ? "%s-%zu" : "%s", names[role], s->n_slots);
+}
+
 static enum bm_rc make_slots(struct server *s, struct bm_error *e)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -98,15 +109,16 @@ static enum bm_rc make_slots(struct server *s, struct bm_error *e)
 
     n = n > WORKERS_MAX ? WORKERS_MAX : n;
     s->n_workers = n;
-    s->n_slots = n + 1 + (s->config.listen_metrics[0] != '\0');
-    s->slots = calloc(n + 2, sizeof *s->slots);
+    s->slots = calloc(n + OTHERS_MAX, sizeof *s->slots);
     if (s->slots == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory");
-    for (size_t i = 0; i < s->n_slots; i++) {
-        s->slots[i].control = -1;
-        s->slots[i].role = i < n ? WORKER : i == n ? COURIER : EXPORTER;
-        snprintf(s->slots[i].name, sizeof s->slots[i].name, i < n ? "worker-%zu" : i == n ? "courier" : "exporter", i + 1);
-    }
+    for (size_t i = 0; i < n; i++)
+        add_slot(s, WORKER);
+    add_slot(s, COURIER);
+    if (s->config.listen_metrics[0] != '\0')
+        add_slot(s, EXPORTER);
+    if (s->config.coap_listen[0] != '\0')
+        add_slot(s, COAP);
     return BM_OK;
 }
 
@@ -196,6 +208,8 @@ static enum bm_rc start(struct server *s, struct bm_error *e)
     if (rc == BM_OK)
         rc = bm_listen(s->config.listen_metrics, BM_DOOR_PLAIN, &s->metrics, e);
     if (rc == BM_OK)
+        rc = bm_listen(s->config.coap_listen, BM_DOOR_COAP, &s->coap, e);
+    if (rc == BM_OK)
         rc = start_counting(s, e);
     if (rc == BM_OK)
         rc = take_over_signals(s, e);
@@ -214,6 +228,7 @@ static void finish(struct server *s)
         (void)unlink(path);
     bm_listeners_close(&s->listeners);
     bm_listeners_close(&s->metrics);
+    bm_listeners_close(&s->coap);
     bm_metrics_free();
     for (size_t i = 0; i < s->n_slots; i++)
         bm_serve_closep(&s->slots[i].control);

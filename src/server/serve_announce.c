@@ -12,7 +12,7 @@ bool bm_serve_path(const struct server *s, char *ret, size_t ret_len)
 
 static const char *scheme(const struct bm_listener *l)
 {
-    return l->door == BM_DOOR_PLAIN ? "http" : "https";
+    return l->door == BM_DOOR_PLAIN ? "http" : l->door == BM_DOOR_COAP ? "coaps" : "https";
 }
 
 /* DATA/serving: one URL per line, for the commands that talk to a running server. */
@@ -24,6 +24,8 @@ static void write_serving(const struct server *s)
 
     for (size_t i = 0; i < s->listeners.n; i++)
         bm_buf_printf(&text, "%s://%s\n", scheme(&s->listeners.at[i]), s->listeners.at[i].text);
+    for (size_t i = 0; i < s->coap.n; i++)
+        bm_buf_printf(&text, "%s://%s\n", scheme(&s->coap.at[i]), s->coap.at[i].text);
     if (bm_serve_path(s, path, sizeof path) && bm_file_write(path, bm_buf_rd(&text), 0644, &e) != BM_OK)
         bm_log(BM_LOG_WARN, "serving", "%s", e.what);
 }
@@ -39,6 +41,8 @@ void bm_serve_announce(struct server *s)
     printf("birthmark: serving ");
     for (size_t i = 0; i < s->listeners.n; i++)
         printf("%s%s://%s", i == 0 ? "" : ", ", scheme(&s->listeners.at[i]), s->listeners.at[i].text);
+    for (size_t i = 0; i < s->coap.n; i++)
+        printf(", %s://%s", scheme(&s->coap.at[i]), s->coap.at[i].text);
     for (size_t i = 0; i < s->metrics.n; i++)
         printf(", metrics on http://%s/metrics", s->metrics.at[i].text);
     printf(" (%zu worker%s)\n", s->n_workers, s->n_workers == 1 ? "" : "s");

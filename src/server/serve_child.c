@@ -4,6 +4,7 @@
 #include "base/fdpass.h"
 #include "base/metrics.h"
 #include "keeper/keeper.h"
+#include "server/coap.h"
 #include "server/courier.h"
 #include "server/exporter.h"
 
@@ -78,6 +79,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
     bm_serve_closep(&s->keeper_control);
     bm_listeners_close(&s->listeners);
     bm_listeners_close(&s->metrics);
+    bm_listeners_close(&s->coap);
     bm_metrics_own(BM_SLOT_KEEPER, 0);
     bm_log_init("keeper", s->config.log_level);
     become(&s->keeper_user);
@@ -122,16 +124,25 @@ static int run_role(const struct server *s, enum child_role role, const struct b
         .validation_networks = s->config.validation_networks,
     };
 
-    if (role == COURIER)
+    switch (role) {
+    case COURIER:
         return bm_courier_run(&courier);
-    return role == EXPORTER ? bm_exporter_run(setup) : bm_worker_run(setup);
+    case EXPORTER:
+        return bm_exporter_run(setup);
+    case COAP:
+        return bm_coap_run(setup);
+    default:
+        return bm_worker_run(setup);
+    }
 }
 
 static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t parent, int keeper_fd, int control_fd)
 {
     const struct bm_worker_setup setup = {
         .name = w->name,
-        .listeners = w->role == EXPORTER ? &s->metrics : &s->listeners,
+        .listeners = w->role == EXPORTER ? &s->metrics
+                     : w->role == COAP   ? &s->coap
+                                         : &s->listeners,
         .keeper_fd = keeper_fd,
         .control_fd = control_fd,
         .settings = bm_serve_settings(&s->config),
@@ -139,7 +150,7 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
     };
 
     static const enum bm_metric_role slots[] = {
-        [WORKER] = BM_SLOT_WORKER, [COURIER] = BM_SLOT_COURIER, [EXPORTER] = BM_SLOT_EXPORTER
+        [WORKER] = BM_SLOT_WORKER, [COURIER] = BM_SLOT_COURIER, [EXPORTER] = BM_SLOT_EXPORTER, [COAP] = BM_SLOT_COAP
     };
 
     bm_log_init(w->name, s->config.log_level);
@@ -154,6 +165,8 @@ static _Noreturn void worker_child(struct server *s, struct slot *w, pid_t paren
         bm_listeners_close(&s->listeners);
     if (w->role != EXPORTER)
         bm_listeners_close(&s->metrics);
+    if (w->role != COAP)
+        bm_listeners_close(&s->coap);
     bm_metrics_own(slots[w->role], w->role == WORKER ? (size_t)(w - s->slots) : 0);
     bm_limit_worker();
     int status = run_role(s, w->role, &setup);

@@ -78,7 +78,7 @@ void bm_serve_reap(struct server *s)
 void bm_serve_restart_due(struct server *s)
 {
     static const enum bm_metric_process kinds[] = {
-        [WORKER] = BM_PROCESS_WORKER, [COURIER] = BM_PROCESS_COURIER, [EXPORTER] = BM_PROCESS_EXPORTER
+        [WORKER] = BM_PROCESS_WORKER, [COURIER] = BM_PROCESS_COURIER, [EXPORTER] = BM_PROCESS_EXPORTER, [COAP] = BM_PROCESS_COAP
     };
     int64_t now = bm_clock_steady_ms();
     struct bm_error e;

@@ -15,9 +15,14 @@ enum phase { RUNNING, DRAINING, CLOSING };
 
 struct slot {
     char name[24];
-    enum child_role { WORKER, COURIER, EXPORTER } role; /* exporter: it answers on listen_metrics; courier: it goes out */
-    pid_t pid;                                          /* 0: not running */
-    int control;                                        /* -1 with it */
+    enum child_role {
+        WORKER,
+        COURIER,
+        EXPORTER,
+        COAP
+    } role;      /* exporter: it answers on listen_metrics; courier: it goes out; coap: on coap_listen */
+    pid_t pid;   /* 0: not running */
+    int control; /* -1 with it */
     bool ready, served;
     unsigned quick_deaths;
     int64_t started_ms, restart_ms;
@@ -25,11 +30,12 @@ struct slot {
 
 struct server {
     struct bm_config config;
-    struct bm_listeners listeners, metrics;
+    struct bm_listeners listeners, metrics, coap;
     pid_t keeper;
     int keeper_control, signals;
     struct slot *slots;
-    size_t n_slots, n_workers; /* the workers come first, then the courier, then the exporter, if there is one */
+    size_t n_slots,
+        n_workers; /* the workers come first, then the courier, then the exporter and the CoAP process, where there are such */
     sigset_t old_mask;
     enum phase phase;
     int64_t deadline_ms; /* of the phase */

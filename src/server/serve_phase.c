@@ -43,6 +43,7 @@ void bm_serve_stop(struct server *s, int status, int64_t within_ms)
         s->deadline_ms = deadline;
         bm_notify("STOPPING=1");
         bm_listeners_close(&s->metrics);
+        bm_listeners_close(&s->coap);
         bm_listeners_close(&s->listeners); /* the workers close theirs; from then on connections are refused, not queued */
         bm_serve_order(s, &drain);
     }

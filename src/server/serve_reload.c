@@ -15,6 +15,7 @@ static void tell_what_waits(const struct bm_config *was, const struct bm_config 
     put_if(&list, strcmp(was->listen_http, is->listen_http) != 0, "listen_http");
     put_if(&list, strcmp(was->listen_metrics, is->listen_metrics) != 0, "listen_metrics");
     put_if(&list, strcmp(was->listen_api, is->listen_api) != 0, "listen_api");
+    put_if(&list, strcmp(was->coap_listen, is->coap_listen) != 0, "coap_listen");
     put_if(&list, was->workers != is->workers, "workers");
     put_if(&list, strcmp(was->tls_hosts, is->tls_hosts) != 0, "tls_hosts");
     put_if(&list, strcmp(was->tls_cert_file, is->tls_cert_file) != 0, "tls_cert_file");

@@ -122,7 +122,7 @@ enum bm_rc bm_tls_binding(SSL *ssl, struct bm_tls_peer *peer, struct bm_error *e
 {
     static const char label[] = "EXPORTER-Channel-Binding"; /* RFC 9266 section 2: no context, 32 bytes */
 
-    if (SSL_version(ssl) >= TLS1_3_VERSION)
+    if (SSL_version(ssl) == TLS1_3_VERSION) /* DTLS counts downwards */
         peer->binding_len = SSL_export_keying_material(ssl, peer->binding, 32, label, sizeof label - 1, NULL, 0, 0) == 1 ? 32 : 0;
     else
         peer->binding_len = SSL_get_peer_finished(ssl, peer->binding, sizeof peer->binding);
@@ -264,8 +264,10 @@ static int set_client_schemes(SSL_CTX *ctx)
 
 /* Groups: with TLS 1.2 the list also names the curves that client certificates may be over (RFC 8422 section 5.1), hence the larger ones.
  * Session cache: on so that TLS 1.2 gets a session id at all; nothing is kept or found in it. */
-static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
+static enum bm_rc set_policy(SSL_CTX *ctx, bool dtls, struct bm_error *e)
 {
+    int lowest = dtls ? DTLS1_2_VERSION : TLS1_2_VERSION, highest = dtls ? DTLS1_2_VERSION : TLS1_3_VERSION;
+
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_TICKET | PLAIN_CERTIFICATES);
     SSL_CTX_set_read_ahead(ctx, 1); /* one recv per flight in place of two per record */
@@ -275,7 +277,7 @@ static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
     SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
     SSL_CTX_set_security_level(ctx, 2);
-    if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1 ||
+    if (SSL_CTX_set_min_proto_version(ctx, lowest) != 1 || SSL_CTX_set_max_proto_version(ctx, highest) != 1 ||
         SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
         SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
         SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") != 1 || SSL_CTX_set_num_tickets(ctx, 0) != 1 ||
@@ -286,12 +288,17 @@ static enum bm_rc set_policy(SSL_CTX *ctx, struct bm_error *e)
 
 enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_error *e)
 {
-    BM_CLEANUP(ctx_freep) SSL_CTX *ctx = SSL_CTX_new_ex(bm_tls_library(), NULL, TLS_server_method());
+    return bm_tls_context_of(TLS_server_method(), v, ret, e);
+}
+
+enum bm_rc bm_tls_context_of(const SSL_METHOD *method, const struct bm_view *v, SSL_CTX **ret, struct bm_error *e)
+{
+    BM_CLEANUP(ctx_freep) SSL_CTX *ctx = SSL_CTX_new_ex(bm_tls_library(), NULL, method);
     enum bm_rc rc;
 
     if (ctx == NULL)
         return ssl_fail(e, "TLS");
-    rc = set_policy(ctx, e);
+    rc = set_policy(ctx, method == DTLS_server_method(), e);
     if (rc == BM_OK)
         rc = load_chain(ctx, v->tls_chain_pem, e);
     if (rc == BM_OK)

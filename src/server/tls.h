@@ -18,6 +18,9 @@ struct bm_tls_io {
 /* From the server certificate, key and nonce of a view. */
 BM_MUST_USE enum bm_rc bm_tls_context(const struct bm_view *v, SSL_CTX **ret, struct bm_error *e);
 
+/* The same over another method: DTLS, which sets the rest itself (server/dtls.c). */
+BM_MUST_USE enum bm_rc bm_tls_context_of(const SSL_METHOD *method, const struct bm_view *v, SSL_CTX **ret, struct bm_error *e);
+
 /* What a client has shown. Set `max` of the buffers before bm_tls_new(). Without a certificate all is empty once the handshake is over. */
 struct bm_tls_peer {
     struct bm_buf der; /* certificates, the client's own first */

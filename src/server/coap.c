@@ -1,0 +1,332 @@
+#include "server/coap.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "server/coap_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define SWEEP_MS 250
+#define DATAGRAMS_PER_TURN 64
+
+struct process {
+    struct coap c;
+    struct bm_worker_settings settings;
+    struct event *control, *sweep, *term, *readable[BM_LISTEN_MAX];
+    struct source {
+        struct process *p;
+        size_t listener;
+    } sources[BM_LISTEN_MAX];
+    struct bm_buf view_bytes;
+    bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
+    bool has_served;             /* said so to the supervisor once */
+    int64_t drain_until_ms;
+    int status;
+};
+
+static void stop(struct process *p, int status)
+{
+    p->status = status;
+    event_base_loopbreak(p->c.base);
+}
+
+/* --- datagrams ------------------------------------------------------------------------------------------------------------------------- */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    const struct source *from = arg;
+    struct coap *c = &from->p->c;
+    struct bm_coap_ends ends;
+    struct bm_rd datagram;
+
+    (void)fd, (void)what;
+    for (int i = 0; i < DATAGRAMS_PER_TURN && bm_coap_receive(c, from->listener, &ends, &datagram); i++)
+        bm_coap_datagram(c, &ends, datagram);
+}
+
+static void drain(struct process *p)
+{
+    if (p->c.draining)
+        return;
+    p->drain_until_ms = bm_clock_steady_ms() + (int64_t)p->settings.drain_s * 1000;
+    bm_coap_drain(&p->c);
+    if (p->c.n == 0)
+        stop(p, 0);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct process *p = arg;
+    int64_t now = bm_clock_steady_ms();
+
+    (void)fd, (void)what;
+    bm_metrics_alive();
+    bm_coap_sweep(&p->c, now);
+    if (p->c.draining && (p->c.n == 0 || now >= p->drain_until_ms))
+        stop(p, 0);
+}
+
+/* --- the view -------------------------------------------------------------------------------------------------------------------------- */
+static void drop_view(struct bm_buf *bytes, struct bm_view *view)
+{
+    bm_buf_done(bytes);
+    free(view);
+}
+
+/* Takes over bytes and view on BM_OK. Sessions that began with the context before hold their own reference. */
+static enum bm_rc use_view(struct process *p, struct bm_buf *bytes, struct bm_view *view, struct bm_error *e)
+{
+    SSL_CTX *tls = NULL;
+    enum bm_rc rc = bm_view_parse(bm_buf_rd(bytes), view, e);
+
+    if (rc == BM_OK)
+        rc = bm_dtls_context(view, &p->c.cookies, &tls, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_wipe(bytes->p + (view->tls_key.p - bytes->p), view->tls_key.n); /* OpenSSL has the key now; ours goes */
+    view->tls_key = bm_rd_of(NULL, 0);
+    SSL_free(p->c.door);
+    p->c.door = NULL;
+    SSL_CTX_free(p->c.tls);
+    drop_view(&p->view_bytes, p->c.view);
+    p->c.tls = tls;
+    p->view_bytes = *bytes;
+    p->c.view = view;
+    return BM_OK;
+}
+
+static void serving(struct process *p)
+{
+    static const char ready = BM_WORKER_READY;
+
+    bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)p->c.view->version);
+    for (size_t i = 0; !p->has_served && i < p->c.setup->listeners->n; i++) {
+        if (event_add(p->readable[i], NULL) != 0)
+            stop(p, 1);
+    }
+    p->has_served = true;
+    if (send(p->c.setup->control_fd, &ready, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        bm_log(BM_LOG_DEBUG, "control", "the supervisor does not listen");
+}
+
+static void view_failed(struct process *p, const struct bm_error *e)
+{
+    bm_log(BM_LOG_ERROR, "view", "code=%s reason=\"%s\"", bm_error_code(e), e->what);
+    if (p->c.view == NULL) /* with an old one we go on serving */
+        stop(p, 1);
+}
+
+static void ask_view(struct process *p);
+
+static enum bm_rc read_view(struct process *p, uint8_t type, struct bm_rd payload, struct bm_error *e)
+{
+    struct bm_buf bytes = { .max = BM_FRAME_MAX };
+    struct bm_view *view = calloc(1, sizeof *view);
+    struct bm_refused refused = { 0 };
+    enum bm_rc rc;
+
+    bm_buf_put(&bytes, payload.p, payload.n);
+    if (view == NULL || bytes.bad)
+        rc = bm_fail(e, BM_NOMEM, "out of memory");
+    else if (type == (BM_CMD_VIEW | BM_ANSWER))
+        rc = use_view(p, &bytes, view, e);
+    else if (type == BM_REFUSAL && bm_refused_parse(payload, &refused, e) == BM_OK)
+        rc = bm_refuse(e, BM_IO, refused.code, "%s", refused.what);
+    else
+        rc = bm_fail(e, BM_IO, "the keeper gave no view");
+    if (rc != BM_OK)
+        drop_view(&bytes, view);
+    return rc;
+}
+
+static void on_view(void *arg, uint8_t type, struct bm_rd payload)
+{
+    struct process *p = arg;
+    struct bm_error e = { 0 };
+    enum bm_rc rc;
+
+    p->view_asked = false;
+    if (type == 0) /* the link has ended, and with it this process */
+        return;
+    rc = read_view(p, type, payload, &e);
+    if (rc != BM_OK)
+        view_failed(p, &e);
+    else
+        serving(p);
+    if (p->view_again && rc == BM_OK)
+        ask_view(p);
+}
+
+static void ask_view(struct process *p)
+{
+    struct bm_error e;
+
+    p->view_again = p->view_asked;
+    if (p->view_asked)
+        return;
+    if (bm_link_send(p->c.link, BM_CMD_VIEW, bm_rd_of(NULL, 0), on_view, p, NULL, &e) == BM_OK)
+        p->view_asked = true;
+    else
+        view_failed(p, &e);
+}
+
+static void on_changed(void *arg)
+{
+    ask_view(arg);
+}
+
+static void on_keeper_gone(void *arg)
+{
+    struct process *p = arg;
+
+    if (!p->c.draining)
+        bm_log(BM_LOG_INFO, "keeper-gone", "stopping");
+    stop(p, 1);
+}
+
+/* --- orders ---------------------------------------------------------------------------------------------------------------------------- */
+static void apply(struct process *p, const struct bm_worker_settings *s)
+{
+    p->settings = *s;
+    p->c.per_address = s->per_address;
+    bm_log_init(p->c.setup->name, s->log_level);
+    if (p->c.link != NULL)
+        ask_view(p);
+}
+
+static void on_control(evutil_socket_t fd, short what, void *arg)
+{
+    struct process *p = arg;
+    struct bm_worker_order order;
+    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
+
+    (void)what;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n != (ssize_t)sizeof order)
+        stop(p, 1); /* the supervisor has died; nobody would ever stop us */
+    else if (order.act == BM_WORKER_DRAIN)
+        drain(p);
+    else
+        apply(p, &order.settings);
+}
+
+static void on_term(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    drain(arg);
+}
+
+/* --- start and end --------------------------------------------------------------------------------------------------------------------- */
+static enum bm_rc make_events(struct process *p, struct bm_error *e)
+{
+    const struct timeval sweep = { .tv_usec = SWEEP_MS * 1000 };
+    const struct bm_worker_setup *setup = p->c.setup;
+    bool ok;
+
+    p->control = event_new(p->c.base, setup->control_fd, EV_READ | EV_PERSIST, on_control, p);
+    p->sweep = event_new(p->c.base, -1, EV_PERSIST, on_sweep, p);
+    p->term = evsignal_new(p->c.base, SIGTERM, on_term, p);
+    ok = p->control != NULL && p->sweep != NULL && p->term != NULL && event_add(p->control, NULL) == 0 &&
+         event_add(p->sweep, &sweep) == 0 && event_add(p->term, NULL) == 0;
+    for (size_t i = 0; ok && i < setup->listeners->n; i++) {
+        p->sources[i] = (struct source){ p, i };
+        p->readable[i] = event_new(p->c.base, setup->listeners->at[i].fd, EV_READ | EV_PERSIST, on_readable, &p->sources[i]);
+        ok = p->readable[i] != NULL;
+    }
+    return ok ? BM_OK : bm_fail(e, BM_NOMEM, "event loop: out of memory");
+}
+
+static enum bm_rc init(struct process *p, struct bm_error *e)
+{
+    struct coap *c = &p->c;
+
+    TAILQ_INIT(&c->sessions);
+    c->payload.max = BM_COMMAND_MAX;
+    c->out.max = 2 * BM_COAP_MTU;
+    c->budget.max = BM_COAP_BODIES_MAX;
+    c->base = event_base_new();
+    if (c->base == NULL || RAND_bytes((unsigned char *)&c->seed, sizeof c->seed) != 1)
+        return bm_fail(e, BM_NOMEM, "event loop: out of memory");
+    if (fcntl(c->setup->keeper_fd, F_SETFL, O_NONBLOCK) != 0)
+        return bm_fail(e, BM_IO, "keeper socket: %s", strerror(errno));
+    return bm_dtls_cookies_init(&c->cookies, e);
+}
+
+static enum bm_rc start(struct process *p, struct bm_error *e)
+{
+    const struct bm_link_events events = { on_changed, on_keeper_gone, p };
+    enum bm_rc rc = init(p, e);
+
+    if (rc == BM_OK)
+        rc = bm_peers_new(&p->c.peers, e);
+    if (rc == BM_OK)
+        rc = make_events(p, e);
+    if (rc == BM_OK)
+        rc = bm_link_new(p->c.base, p->c.setup->keeper_fd, events, &p->c.link, e);
+    if (rc != BM_OK)
+        return rc;
+    apply(p, &p->c.setup->settings);
+    return bm_confine(p->c.setup->confine, BM_ROLE_WORKER, NULL, 0, e); /* nothing has been read from anybody yet */
+}
+
+static void drop_event(struct event *ev)
+{
+    if (ev != NULL)
+        event_free(ev);
+}
+
+static void finish(struct process *p)
+{
+    struct coap *c = &p->c;
+
+    while (!TAILQ_EMPTY(&c->sessions))
+        bm_coap_session_free(TAILQ_FIRST(&c->sessions));
+    if (c->link != NULL)
+        bm_link_free(c->link);
+    else
+        close(c->setup->keeper_fd);
+    drop_event(p->control);
+    drop_event(p->sweep);
+    drop_event(p->term);
+    for (size_t i = 0; i < BM_LISTEN_MAX; i++)
+        drop_event(p->readable[i]);
+    bm_listeners_close(c->setup->listeners);
+    SSL_free(c->door);
+    SSL_CTX_free(c->tls);
+    drop_view(&p->view_bytes, c->view);
+    bm_peers_free(c->peers);
+    bm_buf_done(&c->payload);
+    bm_buf_done(&c->out);
+    if (c->base != NULL)
+        event_base_free(c->base);
+    close(c->setup->control_fd);
+}
+
+int bm_coap_run(const struct bm_worker_setup *setup)
+{
+    struct process *p = calloc(1, sizeof *p);
+    struct bm_error e = { 0 };
+    int status;
+
+    (void)prctl(PR_SET_NAME, "bm-coap");
+    bm_log_init(setup->name, setup->settings.log_level);
+    if (p == NULL)
+        return 1;
+    p->c.setup = setup;
+    if (start(p, &e) != BM_OK) {
+        bm_log(BM_LOG_ERROR, "start", "reason=\"%s\"", e.what);
+        p->status = 1;
+    } else if (event_base_dispatch(p->c.base) < 0) {
+        p->status = 1;
+    }
+    finish(p);
+    status = p->status;
+    free(p);
+    return status;
+}
