@@ -71,7 +71,7 @@ struct bm_coap_reply {
     int64_t size1;          /* -1: none */
     struct bm_rd payload;
 };
-/* Answers the request under way; does nothing when there is none. */
+/* Answers the request under way; does nothing when there is none. The payload may not be borrowed from the line. */
 void bm_coap_line_answer(struct bm_coap_line *l, const struct bm_coap_reply *r, int64_t now_ms, struct bm_buf *out);
 /* A refusal that the line has made itself: "bad-option" and the like, as diagnostic payload. */
 void bm_coap_line_refuse(struct bm_coap_line *l, const struct bm_error *e, int64_t retry_after_s, const char *correlation,
