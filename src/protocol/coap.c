@@ -53,13 +53,17 @@ static bool read_format(struct bm_rd value, int32_t *ret)
     return true;
 }
 
-/* RFC 7959 section 2.2; SZX 7 is reserved. */
-static bool read_block(struct bm_rd value, struct bm_coap_block *ret)
+/* RFC 7959 section 2.2 */
+static bool read_block(struct bm_rd value, struct bm_coap_message *m, struct bm_coap_block *ret)
 {
     int64_t v = -1;
 
-    if (ret->present || !read_uint(value, 3, &v) || (v & 7) > BM_COAP_SZX_MAX)
+    if (ret->present || !read_uint(value, 3, &v))
         return false;
+    if ((v & 7) > BM_COAP_SZX_MAX) {
+        m->bad_block = true;
+        return true;
+    }
     *ret = (struct bm_coap_block){ .present = true, .more = (v & 8) != 0, .szx = (uint8_t)(v & 7), .num = (uint32_t)(v >> 4) };
     return true;
 }
@@ -125,12 +129,12 @@ static bool size2_reader(struct bm_rd value, struct bm_coap_message *m)
 
 static bool block1_reader(struct bm_rd value, struct bm_coap_message *m)
 {
-    return read_block(value, &m->block1);
+    return read_block(value, m, &m->block1);
 }
 
 static bool block2_reader(struct bm_rd value, struct bm_coap_message *m)
 {
-    return read_block(value, &m->block2);
+    return read_block(value, m, &m->block2);
 }
 
 static bool proxy_reader(struct bm_rd value, struct bm_coap_message *m)

@@ -40,6 +40,7 @@ struct bm_coap_message {
     struct bm_coap_block block1, block2;
     uint16_t unknown; /* number of a critical option that we do not know, or that is not as it should be; 0: none */
     bool proxy;       /* Proxy-Uri or Proxy-Scheme is in it */
+    bool bad_block;   /* a block of the size that is reserved: RFC 7959 section 2.2 */
     bool too_long;    /* more segments or queries than we look at */
     struct bm_rd payload;
 };

@@ -26,18 +26,41 @@ static enum bm_rc through_est(enum bm_rc (*render)(const struct bm_request *, co
     return rc;
 }
 
+static bool is_root(struct bm_rd der)
+{
+    struct bm_cert c;
+
+    return bm_cert_parse(der, &c, NULL) == BM_OK && bm_rd_eq(c.issuer, c.subject) && (c.akid.n == 0 || bm_rd_eq(c.akid, c.skid));
+}
+
+/* What a device is to trust from now on; the CAs below it come with what they have issued. BM_DENIED: there are two (while one follows the other), or none. */
+static enum bm_rc only_root(const struct bm_view *v, uint64_t cas, struct bm_rd *ret, struct bm_error *e)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->n_cas; i++) {
+        if ((cas >> i & 1) != 0 && is_root(v->cas[i])) {
+            *ret = v->cas[i];
+            n++;
+        }
+    }
+    return n == 1 ? BM_OK : not_acceptable(BM_COAP_PKIX_CERT, ", because there is not one root alone", e);
+}
+
 /* RFC 9148 section 4.3: application/pkix-cert has room for one certificate. */
 static enum bm_rc crts(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, uint16_t format,
                        struct bm_buf *body, struct bm_error *e)
 {
     const struct bm_view_label *l = bm_est_find_label(q, v);
+    struct bm_rd root;
+    enum bm_rc rc;
 
     if (format == BM_COAP_CERTS_ONLY || l == NULL) /* which refuses a label that is not there */
         return through_est(bm_est_cacerts, q, v, answer, body, e);
-    if (l->cas == 0 || (l->cas & (l->cas - 1)) != 0)
-        return not_acceptable(format, ", because there is more than one certificate", e);
-    bm_buf_put(body, v->cas[__builtin_ctzll(l->cas)].p, v->cas[__builtin_ctzll(l->cas)].n);
-    return BM_OK;
+    rc = only_root(v, l->cas, &root, e);
+    if (rc == BM_OK)
+        bm_buf_put(body, root.p, root.n);
+    return rc;
 }
 
 static enum bm_rc att(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, uint16_t format,
@@ -120,27 +143,19 @@ static enum bm_rc skc(const struct bm_request *q, const struct bm_view *v, struc
 
 /* RFC 9148 section 4.1, table 1, and section 4.3, table 3. */
 const struct bm_coap_operation bm_coap_operations[] = {
-    { "coap-est-crts", "crts", BM_COAP_GET, false, 0, { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT }, NULL, crts },
-    { "coap-est-sen",
-      "sen",
-      BM_COAP_POST,
-      true,
-      BM_CMD_ENROL,
-      { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT },
-      bm_est_enroll,
-      certificate },
+    { "coap-est-crts", "crts", BM_COAP_GET, 0, { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT }, NULL, crts },
+    { "coap-est-sen", "sen", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT }, bm_est_enroll, certificate },
     { "coap-est-sren",
       "sren",
       BM_COAP_POST,
-      true,
       BM_CMD_ENROL,
       { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT },
       bm_est_reenroll,
       certificate },
-    { "coap-est-att", "att", BM_COAP_GET, false, 0, { BM_COAP_CSRATTRS, 0 }, NULL, att },
-    { "coap-est-skg", "skg", BM_COAP_POST, true, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skg },
-    { "coap-est-skc", "skc", BM_COAP_POST, true, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skc },
-    { NULL, NULL, 0, false, 0, { 0, 0 }, NULL, NULL },
+    { "coap-est-att", "att", BM_COAP_GET, 0, { BM_COAP_CSRATTRS, 0 }, NULL, att },
+    { "coap-est-skg", "skg", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skg },
+    { "coap-est-skc", "skc", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skc },
+    { NULL, NULL, 0, 0, { 0, 0 }, NULL, NULL },
 };
 
 /* --- which operation ------------------------------------------------------------------------------------------------------------- */

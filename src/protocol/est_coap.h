@@ -23,7 +23,6 @@ struct bm_coap_operation {
     const char *name;       /* "coap-est-sen": logs, metrics */
     const char *short_name; /* last segment of the path; NULL ends the table */
     uint8_t method;
-    bool client_cert;
     uint8_t command;                   /* enum bm_command, or 0: answered from the view alone */
     uint16_t formats[BM_COAP_FORMATS]; /* of the answer, the default first; 0: there is no second */
     enum bm_rc (*prepare)(const struct bm_request *q, struct bm_buf *payload, struct bm_error *e);

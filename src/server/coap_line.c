@@ -307,6 +307,8 @@ static enum bm_coap_next take_request(struct bm_coap_line *l, const struct bm_co
     ask(l, m, now_ms);
     if (m->proxy) {
         refuse_plainly(l, BM_DENIED, "no-proxy", "this is no proxy", now_ms, out);
+    } else if (m->bad_block) {
+        refuse_plainly(l, BM_MALFORMED, "bad-request", "blocks of size 7 are not defined", now_ms, out);
     } else if (m->unknown != 0) {
         (void)snprintf(text, sizeof text, "option %u is not served, or not so", m->unknown);
         refuse_plainly(l, BM_MALFORMED, "bad-option", text, now_ms, out);

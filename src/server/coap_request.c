@@ -177,7 +177,8 @@ static enum bm_rc admit(struct coap_session *s, const struct bm_coap_message *m,
 {
     enum bm_rc rc = bm_coap_admit(m, &s->op, &s->q.label, &s->format, e);
 
-    if (rc == BM_OK && s->op->client_cert && s->q.client_cert.n == 0)
+    if (rc == BM_OK &&
+        s->q.client_cert.n == 0) /* RFC 9148 section 3: for all functions, those that EST over HTTP gives to anybody too */
         rc = bm_refuse(e, BM_DENIED, "no-evidence", "this call needs a DTLS client certificate");
     return rc;
 }

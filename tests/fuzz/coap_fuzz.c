@@ -19,7 +19,8 @@ static void again(const struct bm_coap_message *m)
 
     bm_coap_write(&out, m);
     must(!out.bad && bm_coap_parse(bm_buf_rd(&out), &got, &header, NULL) == BM_OK);
-    must(got.n_path == m->n_path && got.n_query == m->n_query && got.accept == m->accept && got.content_format == m->content_format);
+    must(got.n_path == m->n_path && got.n_query == m->n_query && got.accept == m->accept &&
+         got.content_format == m->content_format);
     must(got.block1.num == m->block1.num && got.block2.num == m->block2.num && bm_rd_eq(got.payload, m->payload));
     bm_buf_done(&out);
 }
@@ -41,7 +42,9 @@ static void find(const struct bm_coap_message *m)
 static void serve(struct bm_coap_line *l, struct bm_rd datagram, int64_t now, unsigned how, struct bm_buf *out)
 {
     static const uint8_t answer[300] = { 0x30 };
-    struct bm_coap_reply r = { .code = BM_COAP_CODE(2, 4), .content_format = 281, .max_age_s = -1, .size1 = -1, .payload = bm_rd_of(answer, sizeof answer) };
+    struct bm_coap_reply r = {
+        .code = BM_COAP_CODE(2, 4), .content_format = 281, .max_age_s = -1, .size1 = -1, .payload = bm_rd_of(answer, sizeof answer)
+    };
     struct bm_coap_message m;
     struct bm_rd body;
 

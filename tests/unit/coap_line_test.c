@@ -228,6 +228,7 @@ static const struct {
     { "a critical option", { 0x40, 0x01, 0, 9, 0x91, 0x61 }, 6, BM_COAP_ACK, CODE(4, 2), false },
     { "Proxy-Uri", { 0x40, 0x01, 0, 9, 0xd1, 22, 0x61 }, 7, BM_COAP_ACK, CODE(5, 5), false },
     { "Proxy-Scheme", { 0x40, 0x01, 0, 9, 0xd1, 26, 0x61 }, 7, BM_COAP_ACK, CODE(5, 5), false },
+    { "a block of the size that is reserved", { 0x40, 0x02, 0, 9, 0xd1, 14, 0x07 }, 7, BM_COAP_ACK, CODE(4, 0), false },
     { "the rest of an answer that is gone", { 0x40, 0x02, 0, 9, 0xd1, 10, 0x10 }, 7, BM_COAP_ACK, CODE(4, 8), false },
 };
 
@@ -282,14 +283,20 @@ static const struct {
 } uploads[] = {
     { "not from the beginning", { { 1, true, "0123456789abcdef", NULL } }, CODE(4, 8) },
     { "one left out", { { 0, true, "0123456789abcdef", NULL }, { 2, false, "x", NULL } }, CODE(4, 8) },
-    { "one again under another number", { { 0, true, "0123456789abcdef", NULL }, { 1, true, "0123456789abcdef", NULL },
-                                          { 1, true, "0123456789abcdef", NULL } }, CODE(4, 8) },
+    { "one again under another number",
+      { { 0, true, "0123456789abcdef", NULL }, { 1, true, "0123456789abcdef", NULL }, { 1, true, "0123456789abcdef", NULL } },
+      CODE(4, 8) },
     { "goes on at another path", { { 0, true, "0123456789abcdef", NULL }, { 1, false, "x", "sren" } }, CODE(4, 8) },
     { "longer than its size", { { 0, false, "0123456789abcdefg", NULL } }, CODE(4, 0) },
     { "shorter, and not the last", { { 0, true, "0123456789abcde", NULL } }, CODE(4, 0) },
     { "empty, and not the last", { { 0, true, "", NULL } }, CODE(4, 0) },
-    { "too much", { { 0, true, "0123456789abcdef", NULL }, { 1, true, "0123456789abcdef", NULL }, { 2, true, "0123456789abcdef", NULL },
-                    { 3, true, "0123456789abcdef", NULL }, { 4, false, "x", NULL } }, CODE(4, 13) },
+    { "too much",
+      { { 0, true, "0123456789abcdef", NULL },
+        { 1, true, "0123456789abcdef", NULL },
+        { 2, true, "0123456789abcdef", NULL },
+        { 3, true, "0123456789abcdef", NULL },
+        { 4, false, "x", NULL } },
+      CODE(4, 13) },
 };
 
 static void wrong_blocks_are_refused(void **state)
@@ -299,7 +306,8 @@ static void wrong_blocks_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < BM_COUNT(uploads); i++) {
         for (size_t j = 0; j < 5 && uploads[i].blocks[j].content != NULL; j++) {
-            struct bm_coap_message m = block(mid++, uploads[i].blocks[j].num, uploads[i].blocks[j].more, uploads[i].blocks[j].content);
+            struct bm_coap_message m =
+                block(mid++, uploads[i].blocks[j].num, uploads[i].blocks[j].more, uploads[i].blocks[j].content);
 
             if (uploads[i].blocks[j].segment != NULL)
                 m.path[1] = bm_rd_str(uploads[i].blocks[j].segment);
@@ -372,7 +380,8 @@ static void answers_come_in_blocks(void **state)
     assert_payload(m, "0123456789abcdef");
     assert_told(&second, BM_COAP_DONE);
     m = heard();
-    assert_true(m.code == CODE(2, 4) && m.content_format == 281 && m.block2.num == 1 && !m.block2.more && m.mid == 2 && m.token[0] == 2);
+    assert_true(m.code == CODE(2, 4) && m.content_format == 281 && m.block2.num == 1 && !m.block2.more && m.mid == 2 &&
+                m.token[0] == 2);
     assert_payload(m, "ghij");
     assert_told(&past, BM_COAP_DONE);
     assert_true(heard().code == CODE(4, 0));

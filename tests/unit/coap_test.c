@@ -58,7 +58,7 @@ static const struct {
     { "Accept twice", "40 01 1234 d1 04 28 01 29", true, 17 },
     { "Content-Format twice: elective, the first counts", "40 02 1234 c1 28 01 29", true, 0 },
     { "Content-Format of three bytes: elective", "40 02 1234 c3 010203", true, 0 },
-    { "block size 2048", "40 02 1234 d1 0e 0f", true, 27 },
+    { "a block size that is reserved", "40 02 1234 d1 0e 0f", true, 0 },
     { "Block1 of four bytes", "40 02 1234 d4 0e 00000006", true, 27 },
     { "Block1 twice", "40 02 1234 d1 0e 06 01 06", true, 27 },
     { "Q-Block1", "40 02 1234 d1 06 06", true, 19 },
@@ -81,6 +81,24 @@ static const struct {
     { "option number over 65535", "40 01 1234 e0 ffff e0 ffff", false, 0 },
     { "33 options", "40 01 1234 b0 00000000000000000000000000000000 00000000000000000000000000000000", false, 0 },
 };
+
+/* RFC 7959 section 2.2: SZX 7 is no unknown option, but 4.00. */
+static void a_reserved_size_is_told(void **state)
+{
+    static const uint8_t block1[] = { 0x40, 0x02, 0x12, 0x34, 0xd1, 0x0e, 0x0f },
+                         block2[] = { 0x40, 0x01, 0x12, 0x34, 0xd1, 0x0a, 0x07 },
+                         good[] = { 0x40, 0x01, 0x12, 0x34, 0xd1, 0x0a, 0x06 };
+    struct bm_coap_message m;
+    bool header;
+
+    (void)state;
+    assert_int_equal(bm_coap_parse(bm_rd_of(block1, sizeof block1), &m, &header, &err), BM_OK);
+    assert_true(m.bad_block && !m.block1.present);
+    assert_int_equal(bm_coap_parse(bm_rd_of(block2, sizeof block2), &m, &header, &err), BM_OK);
+    assert_true(m.bad_block && !m.block2.present);
+    assert_int_equal(bm_coap_parse(bm_rd_of(good, sizeof good), &m, &header, &err), BM_OK);
+    assert_true(!m.bad_block && m.block2.present);
+}
 
 static void messages_are_read(void **state)
 {
@@ -195,9 +213,8 @@ static void long_paths_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_are_read),
-        cmocka_unit_test(a_header_alone_can_be_reset),
-        cmocka_unit_test(what_is_written_can_be_read),
+        cmocka_unit_test(messages_are_read),           cmocka_unit_test(a_reserved_size_is_told),
+        cmocka_unit_test(a_header_alone_can_be_reset), cmocka_unit_test(what_is_written_can_be_read),
         cmocka_unit_test(long_paths_are_told),
     };
 

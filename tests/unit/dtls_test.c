@@ -336,7 +336,9 @@ static void cookies_end(void **state)
 
 static void what_is_no_hello_is_passed_over(void **state)
 {
-    static const uint8_t seed[] = { 22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 1, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28, 0xfe, 0xfd };
+    static const uint8_t seed[] = {
+        22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 1, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28, 0xfe, 0xfd
+    };
     uint8_t raw[60] = { 0 };
     struct bm_rd random;
     struct pair p;
@@ -365,7 +367,8 @@ static void what_is_no_hello_is_passed_over(void **state)
 /* RFC 7925 section 4.2, RFC 9325: no older version, no suite without forward secrecy. */
 static void old_ways_are_refused(void **state)
 {
-    static const struct row old[] = { { "P-256", "AES128-CCM8", NULL, 0, false }, { "P-256", "ECDHE-ECDSA-AES128-SHA", NULL, 0, false } };
+    static const struct row old[] = { { "P-256", "AES128-CCM8", NULL, 0, false },
+                                      { "P-256", "ECDHE-ECDSA-AES128-SHA", NULL, 0, false } };
     struct pair p;
 
     (void)state;
@@ -383,10 +386,10 @@ static void old_ways_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(honest_handshakes_verify), cmocka_unit_test(no_certificate_no_proof),
-        cmocka_unit_test(what_is_sent_again_counts_once), cmocka_unit_test(every_byte_counts),
+        cmocka_unit_test(honest_handshakes_verify),           cmocka_unit_test(no_certificate_no_proof),
+        cmocka_unit_test(what_is_sent_again_counts_once),     cmocka_unit_test(every_byte_counts),
         cmocka_unit_test(nothing_is_given_before_the_cookie), cmocka_unit_test(cookies_end),
-        cmocka_unit_test(what_is_no_hello_is_passed_over), cmocka_unit_test(old_ways_are_refused),
+        cmocka_unit_test(what_is_no_hello_is_passed_over),    cmocka_unit_test(old_ways_are_refused),
     };
 
     return cmocka_run_group_tests(tests, open_server, close_server);

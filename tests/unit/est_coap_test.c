@@ -1,19 +1,10 @@
 /* protocol/est_coap.h: EST over CoAP as pure functions (RFC 9148). If this fails, a device finds no function, gets another form than it asked
  * for, or is told the wrong thing about why not. */
+#include "keeper_fixture.h"
+#include "protocol/est.h"
 #include "protocol/est_coap.h"
 
-#include "protocol/est.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
 #include <cbor.h>
-
-static struct bm_error err;
 
 /* --- which operation -------------------------------------------------------------------------------------------------------------------- */
 #define N (-1)
@@ -124,8 +115,7 @@ static void queries_and_long_paths_are_refused(void **state)
 #define CRTS "</est/crts>;rt=\"ace.est.crts\";ct=\"281 287\""
 #define SEN "</est/sen>;rt=\"ace.est.sen\";ct=\"281 287\""
 #define SREN "</est/sren>;rt=\"ace.est.sren\";ct=\"281 287\""
-#define REST                                                                                                                       \
-    "</est/att>;rt=\"ace.est.att\";ct=285,</est/skg>;rt=\"ace.est.skg\";ct=62,</est/skc>;rt=\"ace.est.skc\";ct=62"
+#define REST "</est/att>;rt=\"ace.est.att\";ct=285,</est/skg>;rt=\"ace.est.skg\";ct=62,</est/skc>;rt=\"ace.est.skc\";ct=62"
 
 static const struct {
     const char *query[2], *links;
@@ -174,14 +164,39 @@ static const struct bm_coap_operation *operation(const char *short_name)
 
 static const uint8_t cert_a[] = { 0x30, 0x01, 'a' }, cert_b[] = { 0x30, 0x01, 'b' }, key_der[] = { 0x30, 0x02, 'k', 'k' };
 
-static enum bm_rc render(const char *what, struct bm_rd label, uint16_t format, uint64_t cas, struct bm_rd answer, struct bm_buf *body)
+static struct party root, other_root, issuing;
+
+static int make_cas(void **state)
+{
+    (void)state;
+    party_keys(&root, "P-256");
+    party_keys(&other_root, "P-256");
+    party_keys(&issuing, "P-256");
+    party_certify(&root, "Root", NULL, true, 86400);
+    party_certify(&other_root, "Other root", NULL, true, 86400);
+    party_certify(&issuing, "Issuing", &root, true, 86400);
+    return 0;
+}
+
+static int drop_cas(void **state)
+{
+    (void)state;
+    party_done(&root);
+    party_done(&other_root);
+    party_done(&issuing);
+    return 0;
+}
+
+static enum bm_rc render(const char *what, struct bm_rd label, uint16_t format, uint64_t cas, struct bm_rd answer,
+                         struct bm_buf *body)
 {
     const struct bm_request q = { .label = label, .raw = true };
     static struct bm_view v;
 
-    v = (struct bm_view){ .n_cas = 2, .n_labels = 1 };
-    v.cas[0] = bm_rd_of(cert_a, sizeof cert_a);
-    v.cas[1] = bm_rd_of(cert_b, sizeof cert_b);
+    v = (struct bm_view){ .n_cas = 3, .n_labels = 1 };
+    v.cas[0] = bm_buf_rd(&root.cert);
+    v.cas[1] = bm_buf_rd(&other_root.cert);
+    v.cas[2] = bm_buf_rd(&issuing.cert);
     v.labels[0].csrattrs = bm_rd_str("0\x02xx");
     v.labels[0].cas = cas;
     return operation(what)->render(&q, &v, answer, format, body, &err);
@@ -189,16 +204,19 @@ static enum bm_rc render(const char *what, struct bm_rd label, uint16_t format, 
 
 static void certificates_come_as_asked_for(void **state)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf many = { .max = 4096 }, one = { .max = 4096 }, two = { .max = 4096 }, att = { .max = 4096 };
+    BM_CLEANUP(bm_buf_done)
+    struct bm_buf many = { .max = 4096 },
+                  one = { .max = 4096 }, two = { .max = 4096 }, att = { .max = 4096 };
 
     (void)state;
     assert_int_equal(render("crts", bm_rd_str(""), 281, 3, bm_rd_str(""), &many), BM_OK);
-    assert_true(many.n > 40 && many.p[0] == 0x30 && memmem(many.p, many.n, cert_b, sizeof cert_b) != NULL); /* DER, no base64 */
-    assert_int_equal(render("crts", bm_rd_str(""), 287, 2, bm_rd_str(""), &one), BM_OK);
-    assert_true(bm_rd_eq(bm_buf_rd(&one), bm_rd_of(cert_b, sizeof cert_b)));
-    assert_int_equal(render("crts", bm_rd_str(""), 287, 3, bm_rd_str(""), &two), BM_DENIED);
+    assert_true(many.n > 40 && many.p[0] == 0x30 &&
+                memmem(many.p, many.n, other_root.cert.p, other_root.cert.n) != NULL);   /* DER, no base64 */
+    assert_int_equal(render("crts", bm_rd_str(""), 287, 5, bm_rd_str(""), &one), BM_OK); /* the root, and one below it */
+    assert_true(bm_rd_eq(bm_buf_rd(&one), bm_buf_rd(&root.cert)));
+    assert_int_equal(render("crts", bm_rd_str(""), 287, 3, bm_rd_str(""), &two), BM_DENIED); /* two roots */
     assert_string_equal(err.code, "not-acceptable");
-    assert_int_equal(render("crts", bm_rd_str(""), 287, 0, bm_rd_str(""), &two), BM_DENIED);
+    assert_int_equal(render("crts", bm_rd_str(""), 287, 4, bm_rd_str(""), &two), BM_DENIED); /* none */
     assert_int_equal(render("crts", bm_rd_str("nobody"), 287, 2, bm_rd_str(""), &two), BM_NOTFOUND);
     assert_string_equal(err.code, "unknown-label");
     assert_int_equal(render("att", bm_rd_str(""), 285, 3, bm_rd_str(""), &att), BM_OK);
@@ -296,17 +314,28 @@ static void refusals_have_their_codes(void **state)
         const char *code;
         uint8_t want;
     } refusals[] = {
-        { BM_AGAIN, "approval-pending", BM_COAP_CODE(5, 3) },  { BM_AGAIN, "upstream-pending", BM_COAP_CODE(5, 3) },
-        { BM_AGAIN, "try-again", BM_COAP_CODE(5, 3) },         { BM_DENIED, "no-evidence", BM_COAP_CODE(4, 1) },
-        { BM_DENIED, "unknown-device", BM_COAP_CODE(4, 3) },   { BM_NOTFOUND, "no-such-path", BM_COAP_CODE(4, 4) },
-        { BM_NOTFOUND, "unknown-label", BM_COAP_CODE(4, 4) },  { BM_DENIED, "method-not-allowed", BM_COAP_CODE(4, 5) },
-        { BM_DENIED, "not-acceptable", BM_COAP_CODE(4, 6) },   { BM_CONFLICT, "incomplete", BM_COAP_CODE(4, 8) },
-        { BM_MALFORMED, "bad-option", BM_COAP_CODE(4, 2) },    { BM_MALFORMED, "bad-request", BM_COAP_CODE(4, 0) },
-        { BM_MALFORMED, "", BM_COAP_CODE(4, 0) },              { BM_LIMIT, "body-too-large", BM_COAP_CODE(4, 13) },
-        { BM_LIMIT, "quota-exceeded", BM_COAP_CODE(4, 3) },    { BM_MALFORMED, "unsupported-media-type", BM_COAP_CODE(4, 15) },
-        { BM_CONFLICT, "", BM_COAP_CODE(4, 9) },               { BM_AGAIN, "too-many-attempts", BM_COAP_CODE(4, 29) },
-        { BM_BUG, "", BM_COAP_CODE(5, 0) },                    { BM_IO, "", BM_COAP_CODE(5, 3) },
-        { BM_USAGE, "not-implemented", BM_COAP_CODE(5, 1) },   { BM_DENIED, "no-proxy", BM_COAP_CODE(5, 5) },
+        { BM_AGAIN, "approval-pending", BM_COAP_CODE(5, 3) },
+        { BM_AGAIN, "upstream-pending", BM_COAP_CODE(5, 3) },
+        { BM_AGAIN, "try-again", BM_COAP_CODE(5, 3) },
+        { BM_DENIED, "no-evidence", BM_COAP_CODE(4, 1) },
+        { BM_DENIED, "unknown-device", BM_COAP_CODE(4, 3) },
+        { BM_NOTFOUND, "no-such-path", BM_COAP_CODE(4, 4) },
+        { BM_NOTFOUND, "unknown-label", BM_COAP_CODE(4, 4) },
+        { BM_DENIED, "method-not-allowed", BM_COAP_CODE(4, 5) },
+        { BM_DENIED, "not-acceptable", BM_COAP_CODE(4, 6) },
+        { BM_CONFLICT, "incomplete", BM_COAP_CODE(4, 8) },
+        { BM_MALFORMED, "bad-option", BM_COAP_CODE(4, 2) },
+        { BM_MALFORMED, "bad-request", BM_COAP_CODE(4, 0) },
+        { BM_MALFORMED, "", BM_COAP_CODE(4, 0) },
+        { BM_LIMIT, "body-too-large", BM_COAP_CODE(4, 13) },
+        { BM_LIMIT, "quota-exceeded", BM_COAP_CODE(4, 3) },
+        { BM_MALFORMED, "unsupported-media-type", BM_COAP_CODE(4, 15) },
+        { BM_CONFLICT, "", BM_COAP_CODE(4, 9) },
+        { BM_AGAIN, "too-many-attempts", BM_COAP_CODE(4, 29) },
+        { BM_BUG, "", BM_COAP_CODE(5, 0) },
+        { BM_IO, "", BM_COAP_CODE(5, 3) },
+        { BM_USAGE, "not-implemented", BM_COAP_CODE(5, 1) },
+        { BM_DENIED, "no-proxy", BM_COAP_CODE(5, 5) },
     };
 
     (void)state;
@@ -330,5 +359,5 @@ int main(void)
         cmocka_unit_test(refusals_have_their_codes),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_cas, drop_cas);
 }
