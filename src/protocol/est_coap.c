@@ -141,17 +141,16 @@ static enum bm_rc skc(const struct bm_request *q, const struct bm_view *v, struc
     return key_and_certificate(answer, BM_COAP_PKIX_CERT, body, e);
 }
 
+#define CERTIFICATES                                                                                                               \
+    {                                                                                                                              \
+        BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT                                                                                      \
+    }
+
 /* RFC 9148 section 4.1, table 1, and section 4.3, table 3. */
 const struct bm_coap_operation bm_coap_operations[] = {
-    { "coap-est-crts", "crts", BM_COAP_GET, 0, { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT }, NULL, crts },
-    { "coap-est-sen", "sen", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT }, bm_est_enroll, certificate },
-    { "coap-est-sren",
-      "sren",
-      BM_COAP_POST,
-      BM_CMD_ENROL,
-      { BM_COAP_CERTS_ONLY, BM_COAP_PKIX_CERT },
-      bm_est_reenroll,
-      certificate },
+    { "coap-est-crts", "crts", BM_COAP_GET, 0, CERTIFICATES, NULL, crts },
+    { "coap-est-sen", "sen", BM_COAP_POST, BM_CMD_ENROL, CERTIFICATES, bm_est_enroll, certificate },
+    { "coap-est-sren", "sren", BM_COAP_POST, BM_CMD_ENROL, CERTIFICATES, bm_est_reenroll, certificate },
     { "coap-est-att", "att", BM_COAP_GET, 0, { BM_COAP_CSRATTRS, 0 }, NULL, att },
     { "coap-est-skg", "skg", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skg },
     { "coap-est-skc", "skc", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skc },
