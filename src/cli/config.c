@@ -37,14 +37,14 @@ enum bm_rc bm_cli_config_show(struct bm_cli *c, struct bm_error *e)
 
     if (rc != BM_OK)
         return rc;
-    r = json_pack("{ss,ss,ss,ss,ss,ss,si,ss,ss,ss,ss,ss,si,si,si,si,ss,ss,ss,ss,ss,ss,si}", "data", config.data_dir, "file",
+    r = json_pack("{ss,ss,ss,ss,ss,ss,ss,si,ss,ss,ss,ss,ss,si,si,si,si,ss,ss,ss,ss,ss,ss,si}", "data", config.data_dir, "file",
                   config.file, "listen", config.listen, "listen_http", config.listen_http, "listen_metrics", config.listen_metrics,
-                  "listen_api", config.listen_api, "workers", (int)config.workers, "log_level", level_name(config.log_level),
-                  "tls_hosts", config.tls_hosts, "tls_cert_file", config.tls_cert_file, "tls_key_file", config.tls_key_file,
-                  "secret_file", config.secret_file, "connections", (int)config.connections, "connections_per_address",
-                  (int)config.connections_per_address, "idle_seconds", (int)config.idle_seconds, "drain_seconds",
-                  (int)config.drain_seconds, "confine", bm_confine_word(config.confine), "keeper_user", config.keeper_user,
-                  "worker_user", config.worker_user, "pkcs11_module", config.pkcs11_module, "pkcs11_pin_file",
+                  "listen_api", config.listen_api, "coap_listen", config.coap_listen, "workers", (int)config.workers, "log_level",
+                  level_name(config.log_level), "tls_hosts", config.tls_hosts, "tls_cert_file", config.tls_cert_file,
+                  "tls_key_file", config.tls_key_file, "secret_file", config.secret_file, "connections", (int)config.connections,
+                  "connections_per_address", (int)config.connections_per_address, "idle_seconds", (int)config.idle_seconds,
+                  "drain_seconds", (int)config.drain_seconds, "confine", bm_confine_word(config.confine), "keeper_user",
+                  config.keeper_user, "worker_user", config.worker_user, "pkcs11_module", config.pkcs11_module, "pkcs11_pin_file",
                   config.pkcs11_pin_file, "pkcs11_paths", config.pkcs11_paths, "pkcs11_sockets", (int)config.pkcs11_sockets);
     if (r == NULL)
         return bm_fail(e, BM_NOMEM, "out of memory, or a setting that is not UTF-8");

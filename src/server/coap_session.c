@@ -22,14 +22,11 @@ static size_t bucket_of(const struct coap *c, const struct bm_coap_key *key)
 
 static struct coap_session *find(struct coap *c, const struct bm_coap_key *key)
 {
-    struct coap_session *s;
+    struct coap_session *s = LIST_FIRST(&c->buckets[bucket_of(c, key)]);
 
-    LIST_FOREACH(s, &c->buckets[bucket_of(c, key)], bucket)
-    {
-        if (s->key.n == key->n && memcmp(s->key.bytes, key->bytes, key->n) == 0)
-            return s;
-    }
-    return NULL;
+    while (s != NULL && (s->key.n != key->n || memcmp(s->key.bytes, key->bytes, key->n) != 0))
+        s = LIST_NEXT(s, bucket);
+    return s;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------------------------------- */
