@@ -244,6 +244,6 @@ enum bm_rc bm_est_certs(const struct bm_request *q, const struct bm_view *v, str
         rc = bm_cms_certs(&a.credentials[0].cert, 1, &der, e);
     if (rc == BM_OK)
         put_der(q, r, bm_buf_rd(&der), is_der(q->body) ? 0 : line_len_like(q->body),
-                   "application/pkcs7-mime; smime-type=certs-only");
+                "application/pkcs7-mime; smime-type=certs-only");
     return rc;
 }

@@ -205,8 +205,7 @@ static enum bm_rc render(const char *what, struct bm_rd label, uint16_t format, 
 static void certificates_come_as_asked_for(void **state)
 {
     BM_CLEANUP(bm_buf_done)
-    struct bm_buf many = { .max = 4096 },
-                  one = { .max = 4096 }, two = { .max = 4096 }, att = { .max = 4096 };
+    struct bm_buf many = { .max = 4096 }, one = { .max = 4096 }, two = { .max = 4096 }, att = { .max = 4096 };
 
     (void)state;
     assert_int_equal(render("crts", bm_rd_str(""), 281, 3, bm_rd_str(""), &many), BM_OK);
