@@ -149,8 +149,8 @@ const struct bm_verb bm_verbs[] = {
     { "org", "trust", "org.trust", "Trust an organisation's certificates",
       .args = { { "org", "the organisation", .needed = true },
                 { "file", "certificates, PEM", .kind = BM_WORD_BLOB, .needed = true } },
-      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates; attestation: they anchor the maker's certificates over new keys; registrar: of its network, for vouchers; masa: of its MASA's TLS",
-                     .needed = true, .values = "manifest birth attestation registrar masa" } } },
+      .options = { { "purpose", "manifest: they may sign manifests; birth: they anchor birth certificates; attestation: they anchor the maker's certificates over new keys; registrar: of its network, for vouchers; masa: of its MASA's TLS; ra: registration authorities, over CMP",
+                     .needed = true, .values = "manifest birth attestation registrar masa ra" } } },
 
     { "product", "create", "product.create", "Add a product: a device model and its policy",
       .args = NAME("a-z, 0-9, '.', '_' and '-'"),

@@ -4,7 +4,7 @@
  *
  *   org.create      name role [title]                         role: chip-maker contract-manufacturer oem service-operator auditor
  *   org.list        [after limit]        org.show name        -> the row, "trust": [...]
- *   org.trust       org purpose          blob: PEM            purpose: manifest birth attestation registrar masa -> {"added": n, "sha256": [...]}
+ *   org.trust       org purpose          blob: PEM            purpose: manifest birth attestation registrar masa ra -> {"added": n, "sha256": [...]}
  *   profile.list    profile.show name    profile.set name     blob: the profile's JSON -> {"name", "warnings": [sentences]}
  *   ca.create       name parent [alg profile org key existing_key]    key: URI of one in a token (docs/hsm.md), made there unless existing_key; alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]

@@ -118,8 +118,8 @@ static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
 
 static bool is_purpose(const char *word)
 {
-    static const char *const purposes[] = { BM_TRUST_MANIFEST, BM_TRUST_BIRTH, BM_TRUST_ATTESTATION, BM_TRUST_REGISTRAR,
-                                            BM_TRUST_MASA };
+    static const char *const purposes[] = { BM_TRUST_MANIFEST,  BM_TRUST_BIRTH, BM_TRUST_ATTESTATION,
+                                            BM_TRUST_REGISTRAR, BM_TRUST_MASA,  BM_TRUST_RA };
 
     for (size_t i = 0; word != NULL && i < BM_COUNT(purposes); i++)
         if (strcmp(word, purposes[i]) == 0)
@@ -136,7 +136,7 @@ BM_ADMIN_HANDLER(bm_admin_org_trust)
     enum bm_rc rc = bm_arg_name(in, "org", &org, e);
 
     if (rc == BM_OK && !is_purpose(purpose))
-        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest, birth, attestation, registrar or masa");
+        rc = bm_fail(e, BM_USAGE, "'purpose' must be manifest, birth, attestation, registrar, masa or ra");
     if (rc == BM_OK)
         rc = bm_org_get(k->store, org, &o, e);
     if (rc == BM_OK)

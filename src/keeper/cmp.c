@@ -15,11 +15,13 @@ static bm_cmp_fn *const handlers[BM_CMP_TYPES] = {
     [BM_CMP_RR] = bm_cmp_rr,
     [BM_CMP_GENM] = bm_cmp_genm,
     [BM_CMP_POLLREQ] = bm_cmp_pollreq,
+    [BM_CMP_NESTED] = bm_cmp_nested,
 };
 
 void bm_cmp_job_done(struct bm_cmp_job *j)
 {
     bm_buf_done(&j->waited);
+    bm_buf_done(&j->whole);
     bm_buf_done(&j->spki);
     bm_buf_done(&j->wanted);
     bm_buf_done(&j->secret);
@@ -55,43 +57,61 @@ static enum bm_rc refuse(struct bm_cmp_job *j, struct bm_error *why, struct bm_d
     return BM_OK;
 }
 
-static enum bm_rc respond(struct bm_cmp_job *j, struct bm_rd body, const char *code, struct bm_buf *out, struct bm_error *e)
+static enum bm_rc respond(struct bm_cmp_job *j, struct bm_rd body, struct bm_buf *der, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CMP_ANSWER_MAX };
-    struct bm_cmp_told told = { 0 };
-    enum bm_rc rc = bm_cmp_answer(j, body, &der, e);
+    enum bm_rc rc;
+
+    if (j->whole.n != 0) {
+        bm_buf_put(der, j->whole.p, j->whole.n);
+        return bm_buf_check(der, e);
+    }
+    rc = bm_cmp_answer(j, body, der, e);
+    return rc != BM_OK && j->lost ? bm_wrap(e, BM_IO, "CMP answer") : rc; /* nothing may stay that nobody is told of */
+}
+
+static enum bm_rc begin(struct bm_cmp_job *j, struct bm_error *e)
+{
+    memcpy(j->c.correlation, j->in.correlation, sizeof j->c.correlation);
+    memcpy(j->c.peer, j->in.peer, sizeof j->c.peer);
+    memcpy(j->c.protocol, "cmp", sizeof "cmp");
+    return RAND_bytes(j->nonce, sizeof j->nonce) == 1 ? BM_OK : bm_fail(e, BM_BUG, "no random numbers");
+}
+
+enum bm_rc bm_cmp_run(struct bm_cmp_job *j, struct bm_buf *der, struct bm_error *e)
+{
+    uint8_t room[BM_CMP_ANSWER_MAX / 2];
+    struct bm_derw body = bm_derw_of(room, sizeof room);
+    struct bm_error why = { 0 };
+    enum bm_rc rc = begin(j, e);
 
     if (rc != BM_OK)
-        return j->lost ? bm_wrap(e, BM_IO, "CMP answer") : rc; /* nothing may stay that nobody is told of */
-    snprintf(told.code, sizeof told.code, "%s", code);
-    told.der = bm_buf_rd(&der);
-    bm_cmp_told_write(out, &told);
-    return bm_buf_check(out, e);
+        return rc;
+    rc = bm_cmp_handle(j, &body, &why);
+    if (rc == BM_OK && body.bad)
+        rc = bm_fail(&why, BM_IO, "a CMP body over %zu bytes", sizeof room);
+    if (rc == BM_OK)
+        return respond(j, bm_derw_rd(&body), der, e);
+    if (rc == BM_IO || refuse(j, &why, &body) != BM_OK) {
+        *e = why;
+        return BM_IO;
+    }
+    snprintf(j->code, sizeof j->code, "%s", bm_error_code(&why));
+    return respond(j, bm_derw_rd(&body), der, e);
 }
 
 enum bm_rc bm_run_cmp(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(bm_cmp_job_done) struct bm_cmp_job j = { .k = k, .now = now };
-    uint8_t room[BM_CMP_ANSWER_MAX / 2];
-    struct bm_derw body = bm_derw_of(room, sizeof room);
-    struct bm_error why = { 0 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf der = { .max = BM_CMP_ANSWER_MAX };
+    struct bm_cmp_told told = { 0 };
     enum bm_rc rc = bm_message_parse(payload, &j.in, e);
 
+    if (rc == BM_OK)
+        rc = bm_cmp_run(&j, &der, e);
     if (rc != BM_OK)
         return rc;
-    memcpy(j.c.correlation, j.in.correlation, sizeof j.c.correlation);
-    memcpy(j.c.peer, j.in.peer, sizeof j.c.peer);
-    memcpy(j.c.protocol, "cmp", sizeof "cmp");
-    if (RAND_bytes(j.nonce, sizeof j.nonce) != 1)
-        return bm_fail(e, BM_BUG, "no random numbers");
-    rc = bm_cmp_handle(&j, &body, &why);
-    if (rc == BM_OK && body.bad)
-        rc = bm_fail(&why, BM_IO, "a CMP body over %zu bytes", sizeof room);
-    if (rc == BM_OK)
-        return respond(&j, bm_derw_rd(&body), j.code, out, e);
-    if (rc == BM_IO || refuse(&j, &why, &body) != BM_OK) {
-        *e = why;
-        return BM_IO;
-    }
-    return respond(&j, bm_derw_rd(&body), bm_error_code(&why), out, e);
+    memcpy(told.code, j.code, sizeof told.code);
+    told.der = bm_buf_rd(&der);
+    bm_cmp_told_write(out, &told);
+    return bm_buf_check(out, e);
 }

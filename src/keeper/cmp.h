@@ -22,6 +22,8 @@ struct bm_cmp_job {
     struct bm_batch batch; /* whom the code was given to */
     uint8_t udid[BM_UDID_LEN];
     uint8_t signer_id[BM_UDID_LEN]; /* what the signer's key is called when its certificate has no key identifier */
+    int64_t ra_org;                 /* the organisation that trusts who signed it as a registration authority; 0: it is none */
+    struct bm_buf whole;            /* an answer that needs nothing around it */
     bool written_down;              /* the refusal: the judge has done it */
     bool lost;                      /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,
@@ -41,6 +43,8 @@ struct bm_cmp_job {
 };
 
 void bm_cmp_job_done(struct bm_cmp_job *j);
+/* cmp.c: the message in j->in, answered. BM_IO: the transaction is lost. */
+BM_MUST_USE enum bm_rc bm_cmp_run(struct bm_cmp_job *j, struct bm_buf *der, struct bm_error *e);
 /* cmp.c: parsed, checked, done; the answer's body goes into w. */
 BM_MUST_USE enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
 
@@ -55,7 +59,7 @@ BM_MUST_USE enum bm_rc bm_cmp_check_mac(struct bm_cmp_job *j, struct bm_error *e
 
 /* cmp_enrol.c, cmp_confirm.c, cmp_revoke.c, cmp_support.c: what a message asks for, done; the answer's body goes into w, unless it is j->granted. */
 typedef enum bm_rc bm_cmp_fn(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e);
-bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm, bm_cmp_pollreq;
+bm_cmp_fn bm_cmp_ir, bm_cmp_cr, bm_cmp_kur, bm_cmp_p10cr, bm_cmp_certconf, bm_cmp_rr, bm_cmp_genm, bm_cmp_pollreq, bm_cmp_nested;
 
 /* cmp_confirm.c: the transaction that a later message goes on with: of the same one, in this state, with the nonce of our last answer. */
 BM_MUST_USE enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_state state, struct bm_cmp_row *ret,
@@ -64,6 +68,12 @@ BM_MUST_USE enum bm_rc bm_cmp_transaction(struct bm_cmp_job *j, enum bm_cmp_stat
 /* cmp_poll.c: what the judge says (*e, BM_AGAIN) takes time, so the request is kept and answered with status waiting. */
 BM_MUST_USE enum bm_rc bm_cmp_wait(struct bm_cmp_job *j, enum bm_cmp_type answer, int64_t req_id, struct bm_derw *w,
                                    struct bm_error *e);
+
+/* cmp_ra.c: sets ra_org, after the signature has been verified. */
+BM_MUST_USE enum bm_rc bm_cmp_see_ra(struct bm_cmp_job *j, struct bm_error *e);
+/* The device that the subject of a registration authority's request names takes the place of evidence. */
+BM_MUST_USE enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, struct bm_error *e);
 
 /* cmp_secret.c: the text of a code is not known here any more. */
 BM_MUST_USE enum bm_rc bm_cmp_forget_code(struct bm_keeper *k, int64_t number, struct bm_error *e);

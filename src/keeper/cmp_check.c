@@ -3,12 +3,12 @@
 
 #include "base/text.h"
 
-enum { FIRST = 1, LATER = 2 };
+enum { FIRST = 1, LATER = 2, EITHER = 3 };
 
-/* The bodies that are taken. FIRST: it begins a transaction; LATER: it goes on with one. */
+/* The bodies that are taken. FIRST: it begins a transaction; LATER: it goes on with one; EITHER: as what is in it. */
 static const uint8_t turns[BM_CMP_TYPES] = {
-    [BM_CMP_IR] = FIRST,       [BM_CMP_CR] = FIRST, [BM_CMP_P10CR] = FIRST, [BM_CMP_KUR] = FIRST,
-    [BM_CMP_CERTCONF] = LATER, [BM_CMP_RR] = FIRST, [BM_CMP_GENM] = FIRST,  [BM_CMP_POLLREQ] = LATER,
+    [BM_CMP_IR] = FIRST, [BM_CMP_CR] = FIRST,   [BM_CMP_P10CR] = FIRST,   [BM_CMP_KUR] = FIRST,     [BM_CMP_CERTCONF] = LATER,
+    [BM_CMP_RR] = FIRST, [BM_CMP_GENM] = FIRST, [BM_CMP_POLLREQ] = LATER, [BM_CMP_NESTED] = EITHER,
 };
 
 /* --- header ------------------------------------------------------------------------------------------------------------------------- */
@@ -39,7 +39,7 @@ static enum bm_rc check_turn(struct bm_cmp_job *j, struct bm_error *e)
     if (turns[j->m.type] == LATER && h->recip_nonce.n == 0)
         return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce",
                          "a later message of a transaction has the nonce of our last one as recipNonce");
-    if (turns[j->m.type] == LATER && h->implicit_confirm)
+    if (turns[j->m.type] != FIRST && h->implicit_confirm)
         return bm_refuse(e, BM_DENIED, "cmp-request", "implicitConfirm belongs into a request for a certificate");
     return BM_OK;
 }
@@ -64,9 +64,10 @@ static enum bm_rc check_operation(struct bm_cmp_job *j, struct bm_error *e)
         { "initialization", BM_CMP_IR }, { "certification", BM_CMP_CR },   { "keyupdate", BM_CMP_KUR },
         { "pkcs10", BM_CMP_P10CR },      { "revocation", BM_CMP_RR },      { "getcacerts", BM_CMP_GENM },
         { "getcrls", BM_CMP_GENM },      { "getrootupdate", BM_CMP_GENM }, { "getcertreqtemplate", BM_CMP_GENM },
+        { "nested", BM_CMP_NESTED },
     };
 
-    if (j->in.what.n == 0 || turns[j->m.type] != FIRST)
+    if (j->in.what.n == 0 || turns[j->m.type] == LATER)
         return BM_OK;
     for (size_t i = 0; i < BM_COUNT(rows); i++)
         if (rows[i].type == j->m.type && bm_rd_eq(j->in.what, bm_rd_str(rows[i].operation)))
@@ -172,7 +173,7 @@ static enum bm_rc check_signer(struct bm_cmp_job *j, struct bm_error *e)
         return rc;
     sort_chain(j);
     j->c.evidence.proven = true;
-    return BM_OK;
+    return bm_cmp_see_ra(j, e);
 }
 
 static enum bm_rc check_protection(struct bm_cmp_job *j, struct bm_error *e)
@@ -181,6 +182,8 @@ static enum bm_rc check_protection(struct bm_cmp_job *j, struct bm_error *e)
 
     if (!j->m.has_protection || j->m.h.protection_alg.n == 0)
         return bm_refuse(e, BM_DENIED, "cmp-protection", "a message has both protectionAlg and protection: none is taken without");
+    if (j->m.type == BM_CMP_NESTED && bm_cmp_mac_is(j->m.h.protection_alg))
+        return bm_refuse(e, BM_DENIED, "cmp-integrity", "a message around others is signed, not protected by a secret");
     rc = bm_cmp_mac_is(j->m.h.protection_alg) ? bm_cmp_check_mac(j, e) : check_signer(j, e);
     if (rc != BM_OK)
         return rc;

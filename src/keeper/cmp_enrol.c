@@ -19,14 +19,16 @@ static enum bm_rc check_template(const struct bm_crmf *r, struct bm_error *e)
 
 /* Proof of possession, RFC 4211 section 4.1, by signature alone: subject and key are in the template, so poposkInput has no place
  * (RFC 9483 section 4.1.1), and raVerified is a word that a device cannot give for itself. */
-static enum bm_rc check_pop(const struct bm_crmf *r, struct bm_rd spki, struct bm_error *e)
+static enum bm_rc check_pop(const struct bm_cmp_job *j, const struct bm_crmf *r, struct bm_rd spki, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
     struct bm_spki parsed;
     enum bm_rc rc;
 
     if (r->pop == BM_CRMF_POP_RA_VERIFIED)
-        return bm_refuse(e, BM_DENIED, "cmp-not-ra", "only a registration authority can say raVerified");
+        return j->ra_org != 0
+                   ? BM_OK
+                   : bm_refuse(e, BM_DENIED, "cmp-not-ra", "only a registration authority that is trusted can say raVerified");
     if (r->pop != BM_CRMF_POP_SIGNATURE || r->pop_input)
         return bm_refuse(e, BM_DENIED, "cmp-pop",
                          "possession of the key is shown by a signature over the CertRequest, without poposkInput");
@@ -51,6 +53,9 @@ static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e
     enum bm_rc rc = j->by_mac ? BM_OK : bm_spki_parse(c->spki, &spki, e);
     uint8_t need = rc == BM_OK && !j->by_mac && strcmp(spki.alg, "RSA") == 0 ? BM_KU_KEY_ENCIPHERMENT : BM_KU_KEY_AGREEMENT;
 
+    if (j->ra_org != 0)
+        return bm_refuse(e, BM_DENIED, "cmp-not-ra",
+                         "a key that is made here is for the device alone, which has to ask for it itself");
     if (j->by_mac)
         return bm_refuse(e, BM_DENIED, "cmp-integrity", "a key is made for who signs the request, as it is encrypted to that key");
     if (j->m.h.pvno < 3)
@@ -187,6 +192,10 @@ static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_
 
     if (rc != BM_OK)
         return rc;
+    if (j->ra_org != 0)
+        rc = bm_cmp_vouched(j, w->subject, e);
+    if (rc != BM_OK)
+        return rc;
     j->c.n_requests = 1;
     j->c.requests[0].service = j->in.label;
     j->judged.max = BM_FRAME_MAX;
@@ -197,7 +206,8 @@ static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_
     if (rc != BM_OK)
         return rc;
     j->lost = true;
-    return grant(j, w, out, e);
+    rc = j->ra_org != 0 ? bm_cmp_record_vouched(j, e) : BM_OK;
+    return rc == BM_OK ? grant(j, w, out, e) : rc;
 }
 
 /* --- the kinds of request -------------------------------------------------------------------------------------------------------------- */
@@ -210,7 +220,7 @@ static enum bm_rc take_key(struct bm_cmp_job *j, const struct bm_crmf *r, struct
     if (bm_crmf_wants_key(&r->t, &alg))
         return ask_for_key(j, r, alg, e);
     rc = bm_crmf_spki(&r->t, &j->wanted, e);
-    return rc == BM_OK ? check_pop(r, bm_buf_rd(&j->wanted), e) : rc;
+    return rc == BM_OK ? check_pop(j, r, bm_buf_rd(&j->wanted), e) : rc;
 }
 
 static enum bm_rc crmf(struct bm_cmp_job *j, enum bm_cmp_type answer, struct bm_derw *out, struct bm_error *e)

@@ -153,6 +153,9 @@ struct bm_cmp_poll {
 };
 BM_MUST_USE enum bm_rc bm_cmp_poll_parse(struct bm_rd content, struct bm_cmp_poll *ret, struct bm_error *e);
 
+/* NestedMessageContent, section 5.1.3.4: the messages in it, each whole. BM_DENIED "cmp-request": more than there is room for. */
+BM_MUST_USE enum bm_rc bm_cmp_nested_parse(struct bm_rd content, struct bm_rd *ret, size_t room, size_t *ret_n, struct bm_error *e);
+
 /* GenMsgContent, section 5.3.19: the first question, and how many there are. value: whole element, or empty. */
 enum bm_cmp_info {
     BM_CMP_INFO_OTHER,
@@ -198,7 +201,8 @@ void bm_cmp_put_poll(struct bm_derw *w, int64_t req_id, uint32_t check_after_s, 
 void bm_cmp_put_text(struct bm_derw *w, const char *text);
 void bm_cmp_put_req_id(struct bm_derw *w, int64_t id);
 
-void bm_cmp_put_revoked(struct bm_derw *w); /* rp: it is done */
+void bm_cmp_put_revoked(struct bm_derw *w);                       /* rp: it is done */
+void bm_cmp_put_nested(struct bm_derw *w, struct bm_rd messages); /* one after the other */
 /* genp: the value as it is; certificates (caCerts); a CRL in a list (crls), empty: there is no newer one. */
 void bm_cmp_put_info(struct bm_derw *w, enum bm_cmp_info what, struct bm_rd value);
 void bm_cmp_put_info_certs(struct bm_derw *w, const struct bm_buf *certs, size_t n);

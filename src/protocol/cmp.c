@@ -5,9 +5,9 @@
 static const char type[] = "application/pkixcmp"; /* RFC 9811 section 3.2 */
 
 /* RFC 9483 section 6.1, of those that this program answers. */
-static const char *const operations[] = { "initialization", "certification", "keyupdate",
-                                          "pkcs10",         "revocation",    "getcacerts",
-                                          "getcrls",        "getrootupdate", "getcertreqtemplate" };
+static const char *const operations[] = { "initialization",     "certification", "keyupdate", "pkcs10",
+                                          "revocation",         "getcacerts",    "getcrls",   "getrootupdate",
+                                          "getcertreqtemplate", "nested" };
 
 static bool is_operation(struct bm_rd word)
 {

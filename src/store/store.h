@@ -128,6 +128,7 @@ BM_MUST_USE enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_or
 #define BM_TRUST_MASA "masa"               /* anchors the TLS server of its MASA */
 #define BM_TRUST_REGISTRAR "registrar"     /* of its network: who may ask for vouchers for its devices */
 #define BM_TRUST_ATTESTATION "attestation" /* anchors certificates that vouch for keys of its attested devices */
+#define BM_TRUST_RA "ra"                   /* anchors registration authorities: docs/cmp.md */
 struct bm_trust {
     int64_t id, org_id;
     char purpose[16];

@@ -247,7 +247,7 @@ def test_path_names_another_operation(idevid):
         assert idevid.ask(idevid.message("ir", ir()), path).fail == {"badRequest"}
 
 
-@pytest.mark.parametrize("body", ["ip", "pkiconf", "error", "pollRep", "nested"])
+@pytest.mark.parametrize("body", ["ip", "pkiconf", "error", "pollRep"])
 def test_bodies_that_are_no_requests(idevid, body):
     assert idevid.ask(idevid.message(body, NULL if body == "pkiconf" else seq())).fail == {"badRequest"}
 

@@ -1,5 +1,5 @@
 /* targets: bm_cmp_parse bm_cmp_protected bm_crmf_parse bm_crmf_spki bm_cmp_confirm_parse bm_cmp_hash_fits bm_cmp_mac_is bm_cmp_mac_parse bm_cmp_mac_put bm_cmp_revocation_parse bm_cmp_question_parse
- * bm_cmp_crl_status_parse bm_cmp_poll_parse bm_crmf_wants_key */
+ * bm_cmp_crl_status_parse bm_cmp_poll_parse bm_crmf_wants_key bm_cmp_nested_parse */
 #include "pki/cmp.h"
 
 #include <stdlib.h>
@@ -87,12 +87,16 @@ static void support(struct bm_rd in)
     struct bm_cmp_crl_status s;
     struct bm_cmp_question q;
     struct bm_cmp_poll p;
+    struct bm_rd nested[4];
+    size_t n;
     struct bm_error e;
 
     if (bm_cmp_revocation_parse(in, &r, &e) == BM_OK)
         must(r.n >= 1 && r.reason >= 0 && r.reason <= 10 && inside(r.t.serial, in) && inside(r.t.issuer, in));
     if (bm_cmp_question_parse(in, &q, &e) == BM_OK)
         must(inside(q.value, in));
+    if (bm_cmp_nested_parse(in, nested, 4, &n, &e) == BM_OK)
+        must(n >= 1 && n <= 4 && inside(nested[n - 1], in));
     if (bm_cmp_poll_parse(in, &p, &e) == BM_OK)
         must(p.n >= 1);
     if (bm_cmp_crl_status_parse(in, &s, &e) == BM_OK)

@@ -301,6 +301,17 @@ static const struct row polls[] = {
     { "something after the list", "3005 3003 020100 00", BM_MALFORMED },
 };
 
+static const struct row nests[] = {
+    { "one", "3002 3000", BM_OK },
+    { "as many as there is room for", "3004 3000 3000", BM_OK },
+    { "one more", "3006 3000 3000 3000", BM_DENIED },
+    { "none", "3000", BM_MALFORMED },
+    { "no message", "3002 0500", BM_MALFORMED },
+    { "a message, and something else", "3004 3000 0500", BM_MALFORMED },
+    { "not a list", "3102 3000", BM_MALFORMED },
+    { "something after the list", "3002 3000 00", BM_MALFORMED },
+};
+
 /* CertTemplates, [6] or nothing: does it want a key? BM_OK: it does. */
 static const struct row wanted_keys[] = {
     { "none", "", BM_OK },
@@ -426,6 +437,20 @@ static void support_rows(void **state)
     run(revocations, BM_COUNT(revocations), parse_revocation, BM_MALFORMED);
     run(questions, BM_COUNT(questions), parse_question, BM_MALFORMED);
     run(crl_statuses, BM_COUNT(crl_statuses), parse_crl_status, BM_MALFORMED);
+}
+
+static enum bm_rc parse_nested(struct bm_rd in)
+{
+    struct bm_rd got[2];
+    size_t n;
+
+    return bm_cmp_nested_parse(in, got, BM_COUNT(got), &n, &err);
+}
+
+static void nested_rows(void **state)
+{
+    (void)state;
+    run(nests, BM_COUNT(nests), parse_nested, BM_MALFORMED);
 }
 
 static void poll_rows(void **state)
@@ -554,11 +579,17 @@ static void the_library_reads_what_we_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(message_rows),        cmocka_unit_test(request_rows),
-        cmocka_unit_test(confirmation_rows),   cmocka_unit_test(mac_rows),
-        cmocka_unit_test(support_rows),        cmocka_unit_test(poll_rows),
-        cmocka_unit_test(wanted_key_rows),     cmocka_unit_test(bodies_about_waiting),
-        cmocka_unit_test(fields_of_a_request), cmocka_unit_test(the_library_reads_what_we_write),
+        cmocka_unit_test(message_rows),
+        cmocka_unit_test(request_rows),
+        cmocka_unit_test(confirmation_rows),
+        cmocka_unit_test(mac_rows),
+        cmocka_unit_test(support_rows),
+        cmocka_unit_test(poll_rows),
+        cmocka_unit_test(nested_rows),
+        cmocka_unit_test(wanted_key_rows),
+        cmocka_unit_test(bodies_about_waiting),
+        cmocka_unit_test(fields_of_a_request),
+        cmocka_unit_test(the_library_reads_what_we_write),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
