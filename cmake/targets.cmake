@@ -98,12 +98,14 @@ function(bm_fuzz_targets)
     endforeach()
 endfunction()
 
-# tests/bench/<x>_bench.c, each a program of its own.
+# tests/bench/<x>_bench.c, each a program of its own, with what is in tests/bench/<x>/ of C.
 function(bm_benches)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/*_bench.c)
     foreach(source ${sources})
         get_filename_component(name ${source} NAME_WE)
-        add_executable(${name} ${source})
+        string(REGEX REPLACE "_bench$" "" thing ${name})
+        file(GLOB parts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/${thing}/*.c)
+        add_executable(${name} ${source} ${parts})
         set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
         target_link_libraries(${name} PRIVATE bm_flags bm_all)
     endforeach()

@@ -147,7 +147,7 @@ static enum bm_rc check_csr(const struct bm_enrol *c, const struct bm_proven *wh
     }
     rc = bm_csr_parse(r->csr, ret, e);
 
-    if (rc == BM_OK && !c->keygen) /* RFC 7030 section 4.4.1: then its key and signature are passed over */
+    if (rc == BM_OK && !c->keygen && !r->verified) /* RFC 7030 section 4.4.1: then its key and signature are passed over */
         rc = bm_csr_verify(ret, e);
     if (rc != BM_OK)
         return bm_wrap(e, rc, "certificate request");

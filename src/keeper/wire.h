@@ -69,6 +69,7 @@ struct bm_enrol {
     struct bm_enrol_request {
         struct bm_rd service; /* name; empty: the product's first, or none */
         struct bm_rd csr;     /* PKCS#10, DER */
+        bool verified;        /* never on the wire: a door of the keeper has verified its signature */
         struct bm_rd spki;    /* never on the wire, in place of csr: a key whose possession the keeper itself has verified */
     } requests[BM_SERVICES_MAX];
 };

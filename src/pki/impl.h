@@ -28,6 +28,10 @@ bool bm_ec_verify(EVP_PKEY *key, struct bm_rd digest, struct bm_rd sig_der);
 bool bm_ec_sign(EVP_PKEY *key, struct bm_rd digest, uint8_t *ret, size_t *ret_len);
 bool bm_ec_has_private(EVP_PKEY *key);
 /* r||s of `size` bytes each, and SEQUENCE { r, s }. */
+EVP_PKEY *bm_rsa_open(struct bm_rd raw); /* contents of the BIT STRING; NULL: not a key */
+bool bm_rsa_verify(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, struct bm_rd sig); /* PKCS #1 v1.5 */
+/* A content key for `to`, PKCS #1 v1.5 (RFC 3370 section 4.2.1). ret_len: room on the way in. */
+bool bm_rsa_wrap(EVP_PKEY *to, struct bm_rd secret, uint8_t *ret, size_t *ret_len);
 bool bm_ec_raw_to_der(struct bm_rd raw, size_t size, struct bm_derw *w);
 bool bm_ec_der_to_raw(struct bm_rd der, size_t size, uint8_t *ret);
 

@@ -1,9 +1,7 @@
 #include "pki/impl.h"
 #include "pki/scep.h"
 
-#include <openssl/err.h>
 #include <openssl/rand.h>
-#include <openssl/rsa.h>
 
 static const struct bm_rd oid_rsa = BM_LIT(OID_RSA), oid_data = BM_LIT(OID_CMS_DATA),
                           oid_enveloped = BM_LIT(OID_CMS_ENVELOPED_DATA);
@@ -168,17 +166,6 @@ static bool encrypt(enum bm_scep_cipher c, const uint8_t *key, const uint8_t *iv
     return ok;
 }
 
-static bool wrap(EVP_PKEY *to, const uint8_t *cek, size_t cek_len, uint8_t *ret, size_t *ret_len)
-{
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, to, NULL);
-    bool ok = ctx != NULL && EVP_PKEY_encrypt_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
-              EVP_PKEY_encrypt(ctx, ret, ret_len, cek, cek_len) == 1;
-
-    EVP_PKEY_CTX_free(ctx);
-    ERR_clear_error();
-    return ok;
-}
-
 /* The one KeyTransRecipientInfo, in its SET. */
 static void recipient(struct bm_derw *w, const struct bm_cert *to, struct bm_rd wrapped)
 {
@@ -247,7 +234,7 @@ enum bm_rc bm_scep_seal(struct bm_rd plain, const struct bm_cert *to, EVP_PKEY *
     uint8_t cek[CEK_MAX], iv[BLOCK], wrapped[1024];
     size_t wrapped_len = sizeof wrapped;
     bool ok = RAND_priv_bytes(cek, sizeof cek) == 1 && RAND_bytes(iv, sizeof iv) == 1 && encrypt(cipher, cek, iv, plain, &sealed) &&
-              wrap(key, cek, ciphers[cipher].key_len, wrapped, &wrapped_len);
+              bm_rsa_wrap(key, bm_rd_of(cek, ciphers[cipher].key_len), wrapped, &wrapped_len);
     struct letter l = { to, cipher, { iv, sizeof iv }, { wrapped, wrapped_len }, bm_buf_rd(&sealed) };
 
     bm_wipe(cek, sizeof cek);

@@ -153,7 +153,7 @@ enum bm_rc bm_spki_open(const struct bm_spki *k, EVP_PKEY **ret, struct bm_error
     if (strcmp(k->alg, "Ed25519") == 0)
         key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, k->raw.p, k->raw.n);
     else
-        key = generic_open(k->whole);
+        key = k->bits != 0 ? bm_rsa_open(k->raw) : generic_open(k->whole);
     if (key == NULL) {
         ERR_clear_error();
         return bm_fail(e, BM_MALFORMED, "public key of algorithm %s: this OpenSSL cannot read it", k->alg);

@@ -71,6 +71,11 @@ static enum bm_rc ec_verify(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, s
     return bm_ec_verify(key, bm_rd_of(digest, n), sig_der) ? BM_OK : bad_signature(e);
 }
 
+static enum bm_rc rsa_verify(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, struct bm_rd sig, struct bm_error *e)
+{
+    return bm_rsa_verify(key, d, msg, sig) ? BM_OK : bad_signature(e);
+}
+
 enum bm_rc bm_verify_x509(EVP_PKEY *key, struct bm_rd sig_alg, struct bm_rd tbs, struct bm_rd sig, struct bm_error *e)
 {
     const struct sig_alg *a = sig_alg_find(sig_alg);
@@ -82,6 +87,8 @@ enum bm_rc bm_verify_x509(EVP_PKEY *key, struct bm_rd sig_alg, struct bm_rd tbs,
         return bm_fail(e, BM_MALFORMED, "signature algorithm is for %s keys and the key is another", a->key_name);
     if (a->key == EVP_PKEY_EC)
         return ec_verify(key, a->digest, tbs, sig, e);
+    if (a->key == EVP_PKEY_RSA)
+        return rsa_verify(key, a->digest, tbs, sig, e);
     return evp_verify(key, a->digest, tbs, sig, e);
 }
 
@@ -91,6 +98,8 @@ enum bm_rc bm_verify_raw_with(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg,
     struct bm_derw w = bm_derw_of(der, sizeof der);
     enum bm_curve c = bm_ec_curve(key);
 
+    if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && d != BM_DIGEST_NONE)
+        return rsa_verify(key, d, msg, sig, e);
     if (c == BM_CURVE_NONE)
         return evp_verify(key, d, msg, sig, e);
     if (!bm_ec_raw_to_der(sig, bm_ec_size(c), &w))

@@ -3,17 +3,21 @@
  *
  *   handshake_stock   server's side, mutual TLS 1.3, P-256, X25519, library defaults: chain building, session tickets
  *   handshake_lean    the same without chain building and tickets: the least this library can do
+ *   handshake_server  the same where the client shows no certificate: TLS 1.3, library defaults
  *   csr_verify        ECDSA P-256 over a request, key already loaded
- *   sign              ECDSA P-256 over a ready TBSCertificate, digest included */
+ *   sign              ECDSA P-256 over a ready TBSCertificate, digest included
+ *   rsa_verify, rsa_sign, rsa_decrypt    RSA-2048: PKCS #1 v1.5 with SHA-256, and a wrapped key opened */
 #include "pki/cert.h"
 
+#include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { HANDSHAKES = 1500, ROUNDS = 5, OPERATIONS = 4000 };
+enum { HANDSHAKES = 1500, ROUNDS = 5, OPERATIONS = 4000, RSA_OPERATIONS = 500 };
+enum kind { STOCK, LEAN, SERVER_ONLY };
 
 static int64_t cpu_ns(void)
 {
@@ -113,15 +117,15 @@ static double median(double *v)
     return v[ROUNDS / 2];
 }
 
-static double measure_handshake(X509 *server_cert, EVP_PKEY *server_key, X509 *device_cert, EVP_PKEY *device_key, bool lean)
+static double measure_handshake(X509 *server_cert, EVP_PKEY *server_key, X509 *device_cert, EVP_PKEY *device_key, enum kind kind)
 {
     SSL_CTX *s = context(TLS_server_method(), server_cert, server_key), *c = context(TLS_client_method(), device_cert, device_key);
     double us[ROUNDS];
 
     SSL_CTX_set_verify(c, SSL_VERIFY_NONE, NULL);
-    SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(s, kind == SERVER_ONLY ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     must(X509_STORE_add_cert(SSL_CTX_get_cert_store(s), device_cert)); /* so that the stock check has an anchor to find */
-    if (lean) {
+    if (kind == LEAN) {
         SSL_CTX_set_cert_verify_callback(s, accept_any, NULL);
         must(SSL_CTX_set_num_tickets(s, 0));
         SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
@@ -139,9 +143,9 @@ static double measure_handshake(X509 *server_cert, EVP_PKEY *server_key, X509 *d
 }
 
 /* --- signatures --------------------------------------------------------------------------------------------------------------- */
-static double measure_sign(EVP_PKEY *key, bool verify)
+static double measure_sign(EVP_PKEY *key, bool verify, int operations)
 {
-    unsigned char tbs[400] = { 1 }, sig[80];
+    unsigned char tbs[400] = { 1 }, sig[512];
     size_t n = sizeof sig;
     EVP_MD_CTX *ctx = need(EVP_MD_CTX_new()), *one = need(EVP_MD_CTX_new());
     double us[ROUNDS];
@@ -154,32 +158,71 @@ static double measure_sign(EVP_PKEY *key, bool verify)
     for (int r = 0; r < ROUNDS; r++) {
         int64_t from = cpu_ns();
 
-        for (int i = 0; i < OPERATIONS / ROUNDS; i++) {
+        for (int i = 0; i < operations / ROUNDS; i++) {
             size_t m = sizeof sig;
 
             must(EVP_MD_CTX_copy_ex(one, ctx));
             must(verify ? EVP_DigestVerify(one, sig, n, tbs, sizeof tbs)
-                        : EVP_DigestSign(one, (unsigned char[80]){ 0 }, &m, tbs, sizeof tbs));
+                        : EVP_DigestSign(one, (unsigned char[512]){ 0 }, &m, tbs, sizeof tbs));
         }
-        us[r] = (double)(cpu_ns() - from) / (OPERATIONS / ROUNDS) / 1000;
+        us[r] = (double)(cpu_ns() - from) / (operations / ROUNDS) / 1000;
     }
     EVP_MD_CTX_free(ctx);
     EVP_MD_CTX_free(one);
     return median(us);
 }
 
-int main(void)
+static double measure_decrypt(EVP_PKEY *key)
 {
-    EVP_PKEY *server_key = need(EVP_EC_gen("P-256")), *device_key = need(EVP_EC_gen("P-256"));
+    EVP_PKEY_CTX *to = need(EVP_PKEY_CTX_new(key, NULL)), *from = need(EVP_PKEY_CTX_new(key, NULL));
+    unsigned char plain[256] = { 1 }, sealed[512];
+    size_t n = sizeof sealed;
+    double us[ROUNDS];
+
+    must(EVP_PKEY_encrypt_init(to));
+    must(EVP_PKEY_CTX_set_rsa_padding(to, RSA_PKCS1_PADDING));
+    must(EVP_PKEY_encrypt(to, sealed, &n, plain, 32));
+    must(EVP_PKEY_decrypt_init(from));
+    must(EVP_PKEY_CTX_set_rsa_padding(from, RSA_PKCS1_PADDING));
+    for (int r = 0; r < ROUNDS; r++) {
+        int64_t began = cpu_ns();
+
+        for (int i = 0; i < RSA_OPERATIONS / ROUNDS; i++) {
+            size_t m = sizeof plain;
+
+            must(EVP_PKEY_decrypt(from, plain, &m, sealed, n));
+        }
+        us[r] = (double)(cpu_ns() - began) / (RSA_OPERATIONS / ROUNDS) / 1000;
+    }
+    EVP_PKEY_CTX_free(to);
+    EVP_PKEY_CTX_free(from);
+    return median(us);
+}
+
+static void print_handshakes(EVP_PKEY *server_key, EVP_PKEY *device_key)
+{
+    static const char *const names[] = {
+        [STOCK] = "handshake_stock", [LEAN] = "handshake_lean", [SERVER_ONLY] = "handshake_server"
+    };
     X509 *server_cert = certificate(server_key, "server"), *device_cert = certificate(device_key, "device");
 
-    printf("{\"handshake_stock\": %.1f, \"handshake_lean\": %.1f, \"csr_verify\": %.1f, \"sign\": %.1f}\n",
-           measure_handshake(server_cert, server_key, device_cert, device_key, false),
-           measure_handshake(server_cert, server_key, device_cert, device_key, true), measure_sign(device_key, true),
-           measure_sign(server_key, false));
+    for (int k = STOCK; k <= SERVER_ONLY; k++)
+        printf("\"%s\": %.1f, ", names[k], measure_handshake(server_cert, server_key, device_cert, device_key, (enum kind)k));
     X509_free(server_cert);
     X509_free(device_cert);
+}
+
+int main(void)
+{
+    EVP_PKEY *server_key = need(EVP_EC_gen("P-256")), *device_key = need(EVP_EC_gen("P-256")), *rsa = need(EVP_RSA_gen(2048));
+
+    printf("{");
+    print_handshakes(server_key, device_key);
+    printf("\"csr_verify\": %.1f, \"sign\": %.1f, \"rsa_verify\": %.1f, \"rsa_sign\": %.1f, \"rsa_decrypt\": %.1f}\n",
+           measure_sign(device_key, true, OPERATIONS), measure_sign(server_key, false, OPERATIONS),
+           measure_sign(rsa, true, OPERATIONS), measure_sign(rsa, false, RSA_OPERATIONS), measure_decrypt(rsa));
     EVP_PKEY_free(server_key);
     EVP_PKEY_free(device_key);
+    EVP_PKEY_free(rsa);
     return 0;
 }
