@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +21,17 @@ import (
 type party struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+}
+
+// By which step-ca knows a device: its own extension, here with the UDID.
+func deviceExtension(key *ecdsa.PublicKey) (pkix.Extension, error) {
+	spki, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return pkix.Extension{}, err
+	}
+	udid := sha256.Sum256(spki)
+	value, err := asn1.Marshal(struct{ DeviceID string }{hex.EncodeToString(udid[:])})
+	return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 37476, 9000, 64, 4}, Value: value}, err
 }
 
 // A certificate for a new key; by nil: self-signed.
@@ -41,6 +53,11 @@ func issue(name string, ca bool, by *party) (*party, error) {
 	} else {
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 		t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+		extension, err := deviceExtension(&key.PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		t.ExtraExtensions = []pkix.Extension{extension}
 	}
 	issuer := &party{t, key}
 	if by != nil {

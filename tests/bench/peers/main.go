@@ -43,10 +43,12 @@ type protocol struct {
 }
 
 var protocols = map[string]protocol{
-	"est":   {nil, estEnrol},
-	"step":  {stepPrepare, stepEnrol},
-	"cfssl": {nil, cfsslEnrol},
-	"acme":  {acmePrepare, acmeEnrol},
+	"est":         {nil, estEnrol},
+	"step":        {stepPrepare, stepEnrol},
+	"cfssl":       {nil, cfsslEnrol},
+	"acme":        {acmePrepare, acmeEnrol},
+	"acme-packed": {func(c *client) error { return attestPrepare(c, true) }, func(c *client) error { return attestEnrol(c, "packed") }},
+	"acme-step":   {func(c *client) error { return attestPrepare(c, false) }, func(c *client) error { return attestEnrol(c, "step") }},
 }
 
 func fatal(err error) {
@@ -98,6 +100,8 @@ func (c *client) postJSON(path string, ask, answer any) error {
 	}
 	return json.Unmarshal(body, answer)
 }
+
+func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 func newRequest(t *x509.CertificateRequest) (*ecdsa.PrivateKey, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -197,7 +201,7 @@ func main() {
 		return
 	}
 	if len(os.Args) != 5 {
-		fatal(errors.New("usage: peers identities DIR N | peers est|step|cfssl|acme URL DIR N"))
+		fatal(errors.New("usage: peers identities DIR N | peers est|step|cfssl|acme|acme-packed|acme-step URL DIR N"))
 	}
 	p, known := protocols[os.Args[1]]
 	n, err := strconv.ParseInt(os.Args[4], 10, 64)
