@@ -70,8 +70,8 @@ def one_round(server, url, path, door, folder, n):
     return (server.cpu() - before) / done * 1000
 
 
-def furnish(bench):
-    data = bench.registry("doors")
+def furnish(bench, name="doors"):
+    data = bench.registry(name)
     for door in {d.name: d for d in DOORS}.values():
         birthmark(data, "manifest", "import", devices(bench, door) / "manifest", "--batch", "b")
     return data

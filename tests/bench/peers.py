@@ -85,14 +85,22 @@ class Est(Peer):
 class StepCa(Peer):
     name, protocol, kind = "step-ca", "step", "its own /rekey, new TLS connection with client certificate"
     durable = "Badger database, no fsync before the answer"
+    extra = {}
+
+    def __init__(self, folder, identities):
+        super().__init__(folder, identities)
+        self.issuing = (identities / "issuing.pem", identities / "issuing-key.pem")
+
+    def provisioners(self):
+        return [{"type": "JWK", "name": "bench", "key": json.loads((self.ids / "provisioner.jwk").read_text())}]
 
     def command(self):
-        ids = self.ids
+        cert, key = (str(path) for path in self.issuing)
         return [self.write("ca.json", {
-            "root": str(ids / "root.pem"), "crt": str(ids / "issuing.pem"), "key": str(ids / "issuing-key.pem"), "address": self.address,
+            "root": str(self.ids / "root.pem"), "crt": cert, "key": key, "address": self.address,
             "dnsNames": ["127.0.0.1", "localhost"], "logger": {"format": "text"},
             "db": {"type": "badgerv2", "dataSource": str(self.folder / "db")},
-            "authority": {"provisioners": [{"type": "JWK", "name": "bench", "key": json.loads((ids / "provisioner.jwk").read_text())}]}})]
+            "authority": {"provisioners": self.provisioners()}, **self.extra})]
 
 
 class Cfssl(Peer):
@@ -148,9 +156,9 @@ class Ours:
     durable = "SQLite, certificate and audit leaf with fsync before the answer, in groups of those who ask at the same time"
 
     def __init__(self, bench, identities):
-        data = bench.registry("beside")
-        manifest = bench.folder / "beside.manifest"
-        run(BIN / "birthmark", "manifest", "make", identities / "identities.jsonl", "--out", manifest, "--id", "beside", "--issuer", "maker",
+        data = bench.registry(f"beside-{self.protocol}")
+        manifest = bench.folder / f"beside-{self.protocol}.manifest"
+        run(BIN / "birthmark", "manifest", "make", identities / "identities.jsonl", "--out", manifest, "--id", f"beside-{self.protocol}", "--issuer", "maker",
             "--key", bench.signer / "signer-key.pem", "--cert", bench.signer / "signer-cert.pem")
         birthmark(data, "manifest", "import", manifest, "--batch", "b")
         birthmark(data, "org", "trust", "maker", identities / "issuing.pem", "--purpose", "birth")

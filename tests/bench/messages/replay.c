@@ -120,10 +120,52 @@ static bool read_rest(const struct link *l, size_t n, struct bm_buf *ret)
     return true;
 }
 
+static bool read_more(const struct link *l, struct bm_buf *ret)
+{
+    uint8_t room[HEAD_MAX];
+    ssize_t r = get(l, room, sizeof room);
+
+    if (r > 0)
+        bm_buf_put(ret, room, (size_t)r);
+    return r > 0 && bm_buf_check(ret, NULL) == BM_OK;
+}
+
+/* A line with a size in hex, so many bytes, an empty line; the last is of size 0 (RFC 9112 section 7.1). Trailers are not expected. */
+static bool read_chunks(const struct link *l, struct bm_buf *raw, struct bm_buf *ret)
+{
+    for (size_t at = 0;;) {
+        const uint8_t *eol = raw->n > at ? memmem(raw->p + at, raw->n - at, "\r\n", 2) : NULL;
+        size_t n = eol != NULL ? strtoul((const char *)raw->p + at, NULL, 16) : 0,
+               from = eol != NULL ? (size_t)(eol - raw->p) + 2 : 0;
+
+        if (eol == NULL || raw->n < from + n + 2) {
+            if (!read_more(l, raw))
+                return false;
+            continue;
+        }
+        bm_buf_put(ret, raw->p + from, n);
+        at = from + n + 2;
+        if (n == 0)
+            return true;
+    }
+}
+
+static bool read_body(const struct link *l, const char *head, const char *end, size_t n, struct bm_buf *ret)
+{
+    const char *length = strcasestr(head, "\r\ncontent-length:"), *chunked = strcasestr(head, "\r\ntransfer-encoding: chunked");
+    BM_CLEANUP(bm_buf_done) struct bm_buf raw = { .max = ANSWER_MAX };
+    struct bm_buf *to = chunked != NULL && chunked < end ? &raw : ret;
+
+    bm_buf_put(to, end + 4, n - (size_t)(end + 4 - head));
+    if (to == &raw)
+        return read_chunks(l, &raw, ret);
+    return length != NULL && length < end && read_rest(l, strtoul(length + 17, NULL, 10), ret);
+}
+
 bool http_ask(const struct link *l, const char *url, const char *path, const char *content_type, struct bm_rd body,
               struct bm_buf *ret)
 {
-    char head[HEAD_MAX], *end, *length;
+    char head[HEAD_MAX], *end;
     size_t n;
     int len = body.n != 0
                   ? snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
@@ -133,12 +175,8 @@ bool http_ask(const struct link *l, const char *url, const char *path, const cha
     if (!send_all(l, head, (size_t)len) || !send_all(l, body.p, body.n))
         return false;
     end = read_head(l, head, &n);
-    length = end != NULL ? strcasestr(head, "\r\ncontent-length:") : NULL;
-    if (length == NULL || length > end || strncmp(head + 8, " 200", 4) != 0)
-        return false;
     ret->max = ANSWER_MAX;
-    bm_buf_put(ret, end + 4, n - (size_t)(end + 4 - head));
-    return read_rest(l, strtoul(length + 17, NULL, 10), ret);
+    return end != NULL && strncmp(head + 8, " 200", 4) == 0 && read_body(l, head, end, n, ret);
 }
 
 /* --- many at once ------------------------------------------------------------------------------------------------------------------ */
