@@ -10,7 +10,7 @@ PEERS ?=
 SCALE ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build dev demo check lint bench bench-scale fuzz soak format install clean
+.PHONY: help build dev demo check lint bench bench-scale conformance fuzz soak format install clean
 
 help:
 	@echo 'make                                the programs, in build/release/bin'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint                           clang-tidy, cppcheck, format, longest functions'
 	@echo 'make bench [PEERS=1]                measurements; beside other servers'
 	@echo 'make bench-scale [SCALE=5000000]    does it stay as fast with that many devices?'
+	@echo 'make conformance                    public conformance suites, fetched'
 	@echo 'make soak [SOAK_SECONDS=$(SOAK_SECONDS)]          the long tests'
 	@echo 'make fuzz [SECONDS=$(SECONDS)] [TARGET=text]    libFuzzer, SECONDS per target'
 	@echo 'make format                         clang-format, in place'
@@ -55,6 +56,11 @@ bench-scale:
 	@scripts/install-deps bench
 	@scripts/build release $(JOBS)
 	@scripts/bench --only scale --scale $(if $(SCALE),$(SCALE),5000000)
+
+conformance:
+	@scripts/install-deps check
+	@scripts/build release $(JOBS)
+	@scripts/conformance
 
 fuzz:
 	@scripts/install-deps check

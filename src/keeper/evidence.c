@@ -75,7 +75,8 @@ static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const 
 
 /* A certificate that is not self-issued and not one of ours must come from a chip maker we trust for it. */
 struct anchor_search {
-    const struct bm_cert *top;
+    const struct bm_cert *path; /* the leaf first */
+    size_t n;
     int64_t now, org_id;
     bool found;
 };
@@ -88,7 +89,8 @@ static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_erro
     (void)e;
     if (s->found || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
         return BM_OK;
-    s->found = bm_rd_eq(s->top->whole, anchor.whole) || bm_cert_check_link(s->top, &anchor, s->now, NULL) == BM_OK;
+    s->found =
+        bm_rd_eq(s->path[s->n - 1].whole, anchor.whole) || bm_cert_check_above(s->path, s->n, &anchor, s->now, NULL) == BM_OK;
     s->org_id = t->org_id;
     return BM_OK;
 }
@@ -101,7 +103,7 @@ enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const str
 
     link[0] = *leaf;
     for (size_t i = 0; i <= v->n_chain; i++) {
-        struct anchor_search s = { .top = &link[i], .now = now };
+        struct anchor_search s = { .path = link, .n = i + 1, .now = now };
 
         rc = bm_trust_each(k->store, purpose, try_anchor, &s, e);
         *ret_org = s.org_id;
@@ -109,7 +111,8 @@ enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const str
             return rc;
         if (i == v->n_chain)
             break;
-        if (bm_cert_parse(v->chain[i], &link[i + 1], e) != BM_OK || bm_cert_check_link(&link[i], &link[i + 1], now, e) != BM_OK)
+        if (bm_cert_parse(v->chain[i], &link[i + 1], e) != BM_OK ||
+            bm_cert_check_above(link, i + 1, &link[i + 1], now, e) != BM_OK)
             return bm_wrap(e, BM_DENIED, "%s certificate chain", purpose);
     }
     return bm_refuse(

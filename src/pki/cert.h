@@ -129,6 +129,11 @@ BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *re
  * "not-yet-valid", "expired", "bad-signature". */
 BM_MUST_USE enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e);
 
+/* The same of the end of a path: path[0] is the leaf, each certificate the subject of the next, and issuer's the next above. Counts the CAs between, as
+ * its path length allows (RFC 5280 section 6.1.4, l and m: self-issued ones do not count). n is 1 or more. */
+BM_MUST_USE enum bm_rc bm_cert_check_above(const struct bm_cert *path, size_t n, const struct bm_cert *issuer, int64_t at,
+                                           struct bm_error *e);
+
 /* Degenerate certs-only CMS SignedData (RFC 5652, RFC 7030 section 4.1.3) over n certificates. */
 BM_MUST_USE enum bm_rc bm_cms_certs(const struct bm_rd *certs, size_t n, struct bm_buf *ret_der, struct bm_error *e);
 

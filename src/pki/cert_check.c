@@ -49,3 +49,15 @@ enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *
         rc = bm_spki_open(&spki, &key, e);
     return rc == BM_OK ? bm_verify_x509(key, cert->sig_alg, cert->tbs, cert->sig, e) : rc;
 }
+
+enum bm_rc bm_cert_check_above(const struct bm_cert *path, size_t n, const struct bm_cert *issuer, int64_t at, struct bm_error *e)
+{
+    size_t between = 0;
+
+    for (size_t i = 1; i < n; i++)
+        between += !bm_rd_eq(path[i].subject, path[i].issuer);
+    if (issuer->path_len >= 0 && between > (size_t)issuer->path_len)
+        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer may have %d CAs below it, and there are %zu", issuer->path_len,
+                         between);
+    return bm_cert_check_link(&path[n - 1], issuer, at, e);
+}

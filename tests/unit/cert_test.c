@@ -282,6 +282,22 @@ static void limits(void **state)
 }
 
 /* --- links ------------------------------------------------------------------------------------------------------------------------------ */
+/* What breaks: a CA that may have so many below it has more. RFC 5280 section 6.1.4, l and m. */
+static void check_depth(const struct bm_cert *leaf, const struct bm_cert *ca, const struct bm_cert *root)
+{
+    struct bm_cert path[] = { *leaf, *ca, *ca }, issuer = *root;
+
+    for (int room = -1; room < 4; room++) {
+        issuer.path_len = room;
+        assert_int_equal(bm_cert_check_above(path, BM_COUNT(path), &issuer, NOW, &err), room == 0 || room == 1 ? BM_DENIED : BM_OK);
+    }
+    assert_string_equal(err.code, "bad-issuer");
+    path[1].issuer = path[1].subject; /* self-issued: does not count */
+    issuer.path_len = 1;
+    assert_ok(bm_cert_check_above(path, BM_COUNT(path), &issuer, NOW, &err));
+    assert_ok(bm_cert_check_above(path, 1, ca, NOW, &err)); /* the leaf is none between */
+}
+
 static void links_refused(void **state)
 {
     BM_CLEANUP(bm_key_freep) struct bm_key *root_key = key_new("EC", "P-256");
@@ -325,6 +341,7 @@ static void links_refused(void **state)
     x = ca.cert;
     x.spki = root.cert.spki;
     REFUSED(&leaf.cert, &x, NOW, "bad-signature");
+    check_depth(&leaf.cert, &ca.cert, &root.cert);
     flipped = exact(leaf.cert.whole);
     flipped[leaf.cert.serial.p - leaf.cert.whole.p + 5] ^= 1;
     assert_ok(bm_cert_parse(bm_rd_of(flipped, leaf.cert.whole.n), &c, &err));
