@@ -111,8 +111,7 @@ enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const str
             return rc;
         if (i == v->n_chain)
             break;
-        if (bm_cert_parse(v->chain[i], &link[i + 1], e) != BM_OK ||
-            bm_cert_check_above(link, i + 1, &link[i + 1], now, e) != BM_OK)
+        if (bm_cert_parse(v->chain[i], &link[i + 1], e) != BM_OK || bm_cert_check_above(link, i + 1, &link[i + 1], now, e) != BM_OK)
             return bm_wrap(e, BM_DENIED, "%s certificate chain", purpose);
     }
     return bm_refuse(
