@@ -55,7 +55,9 @@ BM_MUST_USE enum bm_rc bm_scep_case_open(struct bm_scep_case *c, struct bm_error
 
 /* scep_admit.c: may this message cost private RSA operations? is_signed: its signature is right. BM_AGAIN "scep-busy". */
 BM_MUST_USE enum bm_rc bm_scep_admit(struct bm_scep_case *c, bool is_signed, struct bm_error *e);
-/* scep_request.c: PKCSReq and RenewalReq; with what `reply` is then. BM_AGAIN "approval-pending". */
+/* scep_request.c: sets `digest` */
+void bm_scep_name_transaction(struct bm_scep_case *c);
+/* PKCSReq and RenewalReq; with what `reply` is then. BM_AGAIN "approval-pending". */
 BM_MUST_USE enum bm_rc bm_scep_request(struct bm_scep_case *c, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_scep_poll(struct bm_scep_case *c, struct bm_error *e);
 /* scep_get.c */

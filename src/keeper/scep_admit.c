@@ -3,6 +3,15 @@
  * address a small part of that, and each known key has a count of its own. What it takes to find out is one RSA verification. */
 #include "keeper/scep.h"
 
+/* Who is waiting for something has been let in once, and polls. */
+static bool waits(struct bm_scep_case *c)
+{
+    BM_CLEANUP(bm_scep_row_done) struct bm_scep_row row = { 0 };
+
+    bm_scep_name_transaction(c);
+    return bm_scep_row_find(c->k->store, c->digest, &row, NULL) == BM_OK && row.waits;
+}
+
 /* A registered key, or a certificate that is byte for byte one of ours. The message's signature has been verified with it. */
 static bool is_known(struct bm_scep_case *c)
 {
@@ -11,7 +20,7 @@ static bool is_known(struct bm_scep_case *c)
     int64_t device, batch;
 
     bm_udid_of(c->signer.spki, id);
-    if (bm_device_peek(c->k->store, id, &device, &batch, NULL) == BM_OK)
+    if (bm_device_peek(c->k->store, id, &device, &batch, NULL) == BM_OK || waits(c))
         return true;
     if (c->self_signed)
         return false;

@@ -6,7 +6,7 @@
 /* --- transactions ------------------------------------------------------------------------------------------------------------------------- */
 /* A client that got no answer sends the same again. Some make the transactionID from their key, so that a renewal has the same one: what tells them
  * apart is the certificate that signs it. A self-signed one is made anew each time, so there it is the key. */
-static void name_transaction(struct bm_scep_case *c)
+void bm_scep_name_transaction(struct bm_scep_case *c)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf whole = { .max = BM_CERT_MAX + 2 * BM_SCEP_TRANSACTION_MAX };
 
@@ -238,7 +238,7 @@ static enum bm_rc request(struct bm_scep_case *c, struct bm_rd message, struct b
         rc = bm_refuse(e, BM_DENIED, "scep-not-found", "the request of this transaction has another subject");
     if (rc != BM_OK)
         return rc;
-    name_transaction(c);
+    bm_scep_name_transaction(c);
     rc = find_again(c, csr.spki, e);
     return rc == BM_NOTFOUND ? judge(c, &csr, message, e) : rc;
 }
@@ -294,7 +294,7 @@ enum bm_rc bm_scep_poll(struct bm_scep_case *c, struct bm_error *e)
 
     if (!bm_scep_issuer_and_subject(bm_buf_rd(&c->plain), &issuer, &subject))
         return bm_refuse(e, BM_DENIED, "scep-integrity", "the envelope of a CertPoll does not hold an IssuerAndSubject");
-    name_transaction(c);
+    bm_scep_name_transaction(c);
     rc = bm_scep_row_find(c->k->store, c->digest, &row, e);
     if (rc == BM_OK && row.waits)
         return ask_again(c, &row, subject, e);

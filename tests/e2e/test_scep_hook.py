@@ -257,6 +257,21 @@ def test_settings(server, client, hook, tmp_path):
     assert len(secrets) == 2
 
 
+def test_who_waits_is_no_stranger(server, client, ra, hook):
+    """A device that polls is served when strangers at its address have used up what strangers may."""
+    hook.open.clear()
+    phone, stranger = Phone(), Device("RSA-2048")
+    assert phone.asks(client, ra).status == PENDING
+    raw = scep.message(scep.envelope(scep.csr(stranger.key), ra), stranger.key, stranger.cert)
+    turned_away = next(i for i in range(302) if client.post(raw).status == 429)
+    assert turned_away >= 100
+    assert phone.polls(client, ra).status == PENDING
+    hook.open.set()
+    assert phone.hears(client, ra).status == SUCCESS
+    server.stop()  # which forgets what was counted
+    server.start("--listen-http", f"127.0.0.1:{server.http_port}")
+
+
 def test_who_tries_challenges_out(server, client, ra, hook):
     """Ten that are wrong, and that address waits; the hook is not asked any more. Last, as it counts for all from here."""
     for i in range(12):
