@@ -3,7 +3,6 @@
 #include "keeper/internal.h"
 
 #include <arpa/inet.h>
-#include <openssl/hmac.h>
 #include <stdlib.h>
 
 enum { SETS = 1024, WAYS = 4, KEY_LEN = 16 };
@@ -29,13 +28,11 @@ static const int window_s[BM_GUESSES] = {
 };
 
 /* Keyed, so that nobody can choose names that fall into one set. */
-static void key_of(const struct bm_keeper *k, struct bm_rd name, uint8_t ret[KEY_LEN])
+static void key_of(struct bm_keeper *k, struct bm_rd name, uint8_t ret[KEY_LEN])
 {
     uint8_t whole[32];
-    unsigned n = sizeof whole;
 
-    if (HMAC(EVP_sha256(), k->challenge_key, sizeof k->challenge_key, name.p, name.n, whole, &n) == NULL)
-        abort(); /* out of memory at 32 bytes: nothing sensible is left to do */
+    bm_challenge_mac(k, name, whole);
     memcpy(ret, whole, KEY_LEN);
 }
 

@@ -3,20 +3,45 @@
  * of before is good after. */
 #include "keeper/internal.h"
 
-#include <openssl/hmac.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 
 enum { RANDOM_LEN = 16, MAC_LEN = 24, HEAD_LEN = RANDOM_LEN + 8 };
 _Static_assert(HEAD_LEN + MAC_LEN == BM_CHALLENGE_LEN, "parts add up");
 
-static void mac(const struct bm_keeper *k, const uint8_t head[HEAD_LEN], uint8_t ret[MAC_LEN])
+static EVP_MAC_CTX *keyed(const struct bm_keeper *k)
+{
+    OSSL_PARAM digest[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){ "SHA256" }, 0), OSSL_PARAM_END };
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *c = EVP_MAC_CTX_new(hmac);
+
+    EVP_MAC_free(hmac); /* the context holds its own */
+    if (c == NULL || EVP_MAC_init(c, k->challenge_key, sizeof k->challenge_key, digest) != 1)
+        abort();
+    return c;
+}
+
+/* HMAC-SHA-256. Its context is kept, since looking the algorithm up costs several times what it does. Out of memory here, nothing sensible is
+ * left to do. */
+void bm_challenge_mac(struct bm_keeper *k, struct bm_rd in, uint8_t ret[32])
+{
+    size_t n;
+
+    if (k->challenge_mac == NULL)
+        k->challenge_mac = keyed(k);
+    else if (EVP_MAC_init(k->challenge_mac, NULL, 0, NULL) != 1)
+        abort();
+    if (EVP_MAC_update(k->challenge_mac, in.p, in.n) != 1 || EVP_MAC_final(k->challenge_mac, ret, &n, 32) != 1 || n != 32)
+        abort();
+}
+
+static void mac(struct bm_keeper *k, const uint8_t head[HEAD_LEN], uint8_t ret[MAC_LEN])
 {
     uint8_t whole[32];
-    unsigned n = sizeof whole;
 
-    if (HMAC(EVP_sha256(), k->challenge_key, sizeof k->challenge_key, head, HEAD_LEN, whole, &n) == NULL)
-        abort(); /* out of memory at 32 bytes: nothing sensible is left to do */
+    bm_challenge_mac(k, bm_rd_of(head, HEAD_LEN), whole);
     memcpy(ret, whole, MAC_LEN);
 }
 

@@ -122,6 +122,7 @@ struct bm_keeper {
     size_t next_import;
     int64_t dry_runs; /* begun so far; they go by negative numbers */
     uint8_t challenge_key[32], handshake_key[32];
+    EVP_MAC_CTX *challenge_mac;     /* with the former; NULL until it is needed */
     struct bm_seen_handshake *seen; /* BM_HANDSHAKES_SEEN of them */
     struct bm_used_challenge *used; /* open addressing, power of two */
     size_t used_cap, used_n;
@@ -188,6 +189,8 @@ BM_MUST_USE enum bm_rc bm_keeper_open_journal(struct bm_keeper *k, struct bm_err
 BM_MUST_USE enum bm_rc bm_keeper_journal_key(struct bm_keeper *k, const char *uri, struct bm_error *e);
 
 /* challenge.c */
+/* Keyed as long as this process lives. */
+void bm_challenge_mac(struct bm_keeper *k, struct bm_rd in, uint8_t ret[32]);
 void bm_challenge_make(struct bm_keeper *k, int64_t now, uint8_t ret[BM_CHALLENGE_LEN]);
 BM_MUST_USE enum bm_rc bm_challenge_check(struct bm_keeper *k, struct bm_rd challenge, int64_t now, struct bm_error *e);
 /* Remembers it, after the signature over it has been verified. */

@@ -226,6 +226,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_pkcs11_close(k->ring.pkcs11);
     bm_journal_close(k->journal);
     bm_store_close(k->store);
+    EVP_MAC_CTX_free(k->challenge_mac); /* which wipes */
     bm_wipe(k->challenge_key, sizeof k->challenge_key);
     bm_wipe(k->handshake_key, sizeof k->handshake_key);
     free(k->seen);

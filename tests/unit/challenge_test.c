@@ -23,6 +23,7 @@ static struct bm_keeper *keeper_new(uint8_t key)
 
 static void keeper_free(struct bm_keeper *k)
 {
+    EVP_MAC_CTX_free(k->challenge_mac);
     free(k->used);
     free(k->fresh);
     free(k);
