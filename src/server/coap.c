@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "server/coap_impl.h"
+#include "server/view_holder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,9 +24,8 @@ struct process {
         struct process *p;
         size_t listener;
     } sources[BM_LISTEN_MAX];
-    struct bm_buf view_bytes;
-    bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
-    bool has_served;             /* said so to the supervisor once */
+    struct bm_view_holder view;
+    bool has_served; /* said so to the supervisor once */
     int64_t drain_until_ms;
     int status;
 };
@@ -72,37 +72,27 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 /* --- the view -------------------------------------------------------------------------------------------------------------------------- */
-static void drop_view(struct bm_buf *bytes, struct bm_view *view)
+/* Sessions that began with the context before hold their own reference. */
+static enum bm_rc use_view(void *arg, const struct bm_view *view, struct bm_error *e)
 {
-    bm_buf_done(bytes);
-    free(view);
-}
-
-/* Takes over bytes and view on BM_OK. Sessions that began with the context before hold their own reference. */
-static enum bm_rc use_view(struct process *p, struct bm_buf *bytes, struct bm_view *view, struct bm_error *e)
-{
+    struct coap *c = &((struct process *)arg)->c;
     SSL_CTX *tls = NULL;
-    enum bm_rc rc = bm_view_parse(bm_buf_rd(bytes), view, e);
+    enum bm_rc rc = bm_dtls_context(view, &c->cookies, &tls, e);
 
-    if (rc == BM_OK)
-        rc = bm_dtls_context(view, &p->c.cookies, &tls, e);
     if (rc != BM_OK)
         return rc;
-    bm_wipe(bytes->p + (view->tls_key.p - bytes->p), view->tls_key.n); /* OpenSSL has the key now; ours goes */
-    view->tls_key = bm_rd_of(NULL, 0);
-    SSL_free(p->c.door);
-    p->c.door = NULL;
-    SSL_CTX_free(p->c.tls);
-    drop_view(&p->view_bytes, p->c.view);
-    p->c.tls = tls;
-    p->view_bytes = *bytes;
-    p->c.view = view;
+    SSL_free(c->door);
+    c->door = NULL;
+    SSL_CTX_free(c->tls);
+    c->tls = tls;
+    c->view = view;
     return BM_OK;
 }
 
-static void serving(struct process *p)
+static void on_view(void *arg)
 {
     static const char ready = BM_WORKER_READY;
+    struct process *p = arg;
 
     bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)p->c.view->version);
     for (size_t i = 0; !p->has_served && i < p->c.setup->listeners->n; i++) {
@@ -114,70 +104,14 @@ static void serving(struct process *p)
         bm_log(BM_LOG_DEBUG, "control", "the supervisor does not listen");
 }
 
-static void view_failed(struct process *p, const struct bm_error *e)
+static void on_no_view(void *arg)
 {
-    bm_log(BM_LOG_ERROR, "view", "code=%s reason=\"%s\"", bm_error_code(e), e->what);
-    if (p->c.view == NULL) /* with an old one we go on serving */
-        stop(p, 1);
-}
-
-static void ask_view(struct process *p);
-
-static enum bm_rc read_view(struct process *p, uint8_t type, struct bm_rd payload, struct bm_error *e)
-{
-    struct bm_buf bytes = { .max = BM_FRAME_MAX };
-    struct bm_view *view = calloc(1, sizeof *view);
-    struct bm_refused refused = { 0 };
-    enum bm_rc rc;
-
-    bm_buf_put(&bytes, payload.p, payload.n);
-    if (view == NULL || bytes.bad)
-        rc = bm_fail(e, BM_NOMEM, "out of memory");
-    else if (type == (BM_CMD_VIEW | BM_ANSWER))
-        rc = use_view(p, &bytes, view, e);
-    else if (type == BM_REFUSAL && bm_refused_parse(payload, &refused, e) == BM_OK)
-        rc = bm_refuse(e, BM_IO, refused.code, "%s", refused.what);
-    else
-        rc = bm_fail(e, BM_IO, "the keeper gave no view");
-    if (rc != BM_OK)
-        drop_view(&bytes, view);
-    return rc;
-}
-
-static void on_view(void *arg, uint8_t type, struct bm_rd payload)
-{
-    struct process *p = arg;
-    struct bm_error e = { 0 };
-    enum bm_rc rc;
-
-    p->view_asked = false;
-    if (type == 0) /* the link has ended, and with it this process */
-        return;
-    rc = read_view(p, type, payload, &e);
-    if (rc != BM_OK)
-        view_failed(p, &e);
-    else
-        serving(p);
-    if (p->view_again && rc == BM_OK)
-        ask_view(p);
-}
-
-static void ask_view(struct process *p)
-{
-    struct bm_error e;
-
-    p->view_again = p->view_asked;
-    if (p->view_asked)
-        return;
-    if (bm_link_send(p->c.link, BM_CMD_VIEW, bm_rd_of(NULL, 0), on_view, p, NULL, &e) == BM_OK)
-        p->view_asked = true;
-    else
-        view_failed(p, &e);
+    stop(arg, 1);
 }
 
 static void on_changed(void *arg)
 {
-    ask_view(arg);
+    bm_view_ask(&((struct process *)arg)->view);
 }
 
 static void on_keeper_gone(void *arg)
@@ -195,8 +129,8 @@ static void apply(struct process *p, const struct bm_worker_settings *s)
     p->settings = *s;
     p->c.per_address = s->per_address;
     bm_log_init(p->c.setup->name, s->log_level);
-    if (p->c.link != NULL)
-        ask_view(p);
+    if (p->view.link != NULL)
+        bm_view_ask(&p->view);
 }
 
 static void on_control(evutil_socket_t fd, short what, void *arg)
@@ -271,6 +205,7 @@ static enum bm_rc start(struct process *p, struct bm_error *e)
         rc = bm_link_new(p->c.base, p->c.setup->keeper_fd, events, &p->c.link, e);
     if (rc != BM_OK)
         return rc;
+    p->view = (struct bm_view_holder){ .link = p->c.link, .use = use_view, .used = on_view, .none = on_no_view, .arg = p };
     apply(p, &p->c.setup->settings);
     return bm_confine(p->c.setup->confine, BM_ROLE_WORKER, NULL, 0, e); /* nothing has been read from anybody yet */
 }
@@ -299,7 +234,7 @@ static void finish(struct process *p)
     bm_listeners_close(c->setup->listeners);
     SSL_free(c->door);
     SSL_CTX_free(c->tls);
-    drop_view(&p->view_bytes, c->view);
+    bm_view_drop(&p->view);
     bm_peers_free(c->peers);
     bm_buf_done(&c->payload);
     bm_buf_done(&c->out);

@@ -60,7 +60,7 @@ struct coap {
     const struct bm_worker_setup *setup;
     struct event_base *base;
     struct bm_link *link;
-    struct bm_view *view; /* NULL: not yet */
+    const struct bm_view *view; /* NULL: not yet */
     SSL_CTX *tls;
     struct bm_dtls_cookies cookies;
     struct bm_dtls_io door_io; /* for those who have shown no cookie yet */

@@ -6,6 +6,7 @@
 #include "server/conn.h"
 #include "server/staple.h"
 #include "server/tls.h"
+#include "server/view_holder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,9 +36,7 @@ struct worker {
         struct bm_admission queue;
         bool waited_before; /* somebody was in the queue at the last sweep, while we were full */
     } accepts[BM_LISTEN_MAX];
-    struct bm_buf view_bytes;
-    struct bm_view *view;
-    bool view_asked, view_again; /* a VIEW is under way; it changed meanwhile */
+    struct bm_view_holder view;
     struct bm_staple *staple;
     bool has_served; /* said so to the supervisor once */
     bool accepting, draining;
@@ -66,7 +65,7 @@ static void accept_on(struct worker *w, bool on)
 
 static bool has_room(const struct worker *w)
 {
-    return w->view != NULL && !w->draining && bm_conns_n(w->conns) < w->settings.connections;
+    return w->view.view != NULL && !w->draining && bm_conns_n(w->conns) < w->settings.connections;
 }
 
 static bool lets_in(struct worker *w, const struct acceptor *a, int fd, const struct sockaddr *from, int64_t now)
@@ -201,49 +200,32 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
         stop(w, 0);
     else if (!w->accepting && has_room(w))
         accept_on(w, true);
-    for (size_t i = 0; w->view != NULL && !has_room(w) && i < w->setup->listeners->n; i++)
+    for (size_t i = 0; w->view.view != NULL && !has_room(w) && i < w->setup->listeners->n; i++)
         send_waiting_away(w, &w->accepts[i]);
 }
 
 /* --- the view ------------------------------------------------------------------------------------------------------------------ */
 
-static void drop_view(struct bm_buf *bytes, struct bm_view *view)
+static enum bm_rc use_view(void *arg, const struct bm_view *view, struct bm_error *e)
 {
-    bm_buf_done(bytes);
-    free(view);
-}
-
-/* Takes over bytes and view on BM_OK. */
-static enum bm_rc use_view(struct worker *w, struct bm_buf *bytes, struct bm_view *view, struct bm_error *e)
-{
+    struct worker *w = arg;
     SSL_CTX *tls = NULL;
-    enum bm_rc rc = bm_view_parse(bm_buf_rd(bytes), view, e);
+    enum bm_rc rc = bm_tls_context(view, &tls, e);
 
-    if (rc == BM_OK)
-        rc = bm_tls_context(view, &tls, e);
     if (rc != BM_OK)
         return rc;
-    /* OpenSSL has the key now; ours goes. */
-    bm_wipe(bytes->p + (view->tls_key.p - bytes->p), view->tls_key.n);
-    view->tls_key = bm_rd_of(NULL, 0);
     SSL_CTX_free(w->world.tls); /* open connections hold their own reference */
-    drop_view(&w->view_bytes, w->view);
     w->world.tls = tls;
-    w->view_bytes = *bytes;
-    w->view = view;
     w->world.router.view = view;
-    bm_staple_use(w->staple, tls);
     return BM_OK;
 }
-
-static void ask_view(struct worker *w);
 
 static void serving(struct worker *w)
 {
     struct bm_error e;
 
     w->has_served = true;
-    bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)w->view->version);
+    bm_log(BM_LOG_DEBUG, "view", "version=%llu", (unsigned long long)w->view.view->version);
     if (!w->accepting && has_room(w))
         accept_on(w, true);
     if (bm_control_ready(w->setup->control_fd, &e) != BM_OK)
@@ -259,59 +241,23 @@ static void on_staple(void *arg)
         serving(w);
 }
 
-static void view_failed(struct worker *w, const struct bm_error *e)
-{
-    bm_log(BM_LOG_ERROR, "view", "code=%s reason=\"%s\"", bm_error_code(e), e->what);
-    if (w->view == NULL) /* with an old one we go on serving */
-        stop(w, 1);
-}
-
-static void on_view(void *arg, uint8_t type, struct bm_rd payload)
+static void on_view(void *arg)
 {
     struct worker *w = arg;
-    struct bm_buf bytes = { .max = BM_FRAME_MAX };
-    struct bm_view *view = calloc(1, sizeof *view);
-    struct bm_refused refused = { 0 };
-    struct bm_error e = { 0 };
-    enum bm_rc rc;
 
-    w->view_asked = false;
-    bm_buf_put(&bytes, payload.p, payload.n);
-    if (view == NULL || bytes.bad)
-        rc = bm_fail(&e, BM_NOMEM, "out of memory");
-    else if (type == (BM_CMD_VIEW | BM_ANSWER))
-        rc = use_view(w, &bytes, view, &e);
-    else if (type == BM_REFUSAL && bm_refused_parse(payload, &refused, &e) == BM_OK)
-        rc = bm_refuse(&e, BM_IO, refused.code, "%s", refused.what);
-    else
-        rc = bm_fail(&e, BM_IO, "the keeper gave no view");
-    if (rc == BM_OK && w->has_served)
+    bm_staple_use(w->staple, w->world.tls);
+    if (w->has_served)
         serving(w);
-    if (rc != BM_OK) {
-        drop_view(&bytes, view);
-        if (type != 0)
-            view_failed(w, &e);
-    }
-    if (w->view_again && rc == BM_OK)
-        ask_view(w);
 }
 
-static void ask_view(struct worker *w)
+static void on_no_view(void *arg)
 {
-    struct bm_error e;
-
-    w->view_again = w->view_asked;
-    if (w->view_asked)
-        return;
-    if (bm_link_send(w->world.link, BM_CMD_VIEW, bm_rd_of(NULL, 0), on_view, w, NULL, &e) == BM_OK)
-        w->view_asked = true;
-    else
-        view_failed(w, &e);
+    stop(arg, 1);
 }
 
 static void on_changed(void *arg)
 {
-    ask_view(arg);
+    bm_view_ask(&((struct worker *)arg)->view);
 }
 
 static void on_keeper_gone(void *arg)
@@ -332,8 +278,8 @@ static void apply(struct worker *w, const struct bm_worker_settings *s)
     w->world.per_address = s->per_address;
     w->world.idle_ms = (int)s->idle_s * 1000;
     bm_log_init(w->setup->name, s->log_level);
-    if (w->world.link != NULL)
-        ask_view(w);
+    if (w->view.link != NULL)
+        bm_view_ask(&w->view);
 }
 
 static void on_control(evutil_socket_t fd, short what, void *arg)
@@ -424,6 +370,7 @@ static enum bm_rc start(struct worker *w, struct bm_error *e)
     if (rc != BM_OK)
         return rc;
     w->world.router.keeper_alive = true;
+    w->view = (struct bm_view_holder){ .link = w->world.link, .use = use_view, .used = on_view, .none = on_no_view, .arg = w };
     apply(w, &w->setup->settings);
     return bm_confine(w->setup->confine, BM_ROLE_WORKER, NULL, 0, e); /* nothing has been read from anybody yet */
 }
@@ -440,7 +387,7 @@ static void finish(struct worker *w)
     drop_event(w->sweep);
     drop_event(w->term);
     close_listeners(w);
-    drop_view(&w->view_bytes, w->view);
+    bm_view_drop(&w->view);
     SSL_CTX_free(w->world.tls);
     bm_staple_free(w->staple);
     if (w->world.base != NULL)
