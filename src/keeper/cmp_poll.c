@@ -141,7 +141,7 @@ static enum bm_rc answer(struct bm_cmp_job *j, struct bm_cmp_row *row, struct bm
 enum bm_rc bm_cmp_pollreq(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e)
 {
     struct bm_cmp_poll p;
-    struct bm_cmp_row row;
+    struct bm_cmp_row row = { 0 };
     enum bm_rc rc = bm_cmp_poll_parse(j->m.content, &p, e);
 
     if (rc == BM_OK)
