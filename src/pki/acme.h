@@ -36,6 +36,17 @@ extern const char *const bm_acme_algs[];
 BM_MUST_USE enum bm_rc bm_acme_jws_verify(const struct bm_acme_jws *j, struct bm_rd spki, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_acme_jws_verify_mac(const struct bm_acme_jws *j, struct bm_rd secret, struct bm_error *e);
 
+/* A client's half, acme_write.c: one request, signed. */
+struct bm_acme_say {
+    const struct bm_key *key;
+    const char *url, *nonce;
+    const char *kid;      /* NULL: the key itself is shown, as "jwk" (section 6.2) */
+    struct bm_rd payload; /* empty: POST-as-GET */
+};
+BM_MUST_USE enum bm_rc bm_acme_jws_write(const struct bm_acme_say *s, struct bm_buf *out, struct bm_error *e);
+/* externalAccountBinding over this key, with the secret as it was given out (base64url). NULL with *e filled. */
+json_t *bm_acme_binding(const struct bm_key *key, const char *url, const char *kid, struct bm_rd secret_b64, struct bm_error *e);
+
 /* token "." base64url(thumbprint): RFC 8555 section 8.1 */
 void bm_acme_key_authorization(const char *token, const uint8_t thumbprint[32], struct bm_buf *out);
 

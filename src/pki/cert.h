@@ -124,6 +124,21 @@ struct bm_issue {
 BM_MUST_USE enum bm_rc bm_cert_issue(const struct bm_issue *i, struct bm_buf *ret_der, int64_t *ret_not_before,
                                      int64_t *ret_not_after, struct bm_error *e);
 
+/* For a CA whose key is elsewhere and answers later (P-256, P-384, RSA). The body (TBSCertificate) of what bm_cert_issue() would give: the same checks
+ * and codes; i->issuer_key is not looked at, i->issuer_cert must be there. */
+BM_MUST_USE enum bm_rc bm_cert_body(const struct bm_issue *i, struct bm_buf *ret_tbs, struct bm_error *e);
+enum { BM_BODY_DIGEST_MAX = 64 };
+/* What the key is to sign: the digest that goes with it. BM_USAGE for a key of another kind. */
+BM_MUST_USE enum bm_rc bm_cert_body_digest(struct bm_rd ca_spki, struct bm_rd tbs, uint8_t ret[BM_BODY_DIGEST_MAX], size_t *ret_len,
+                                           struct bm_error *e);
+enum bm_signature_form {
+    BM_SIGNATURE_DER, /* ECDSA as in X.509 */
+    BM_SIGNATURE_RAW, /* r||s, as in JOSE */
+};
+/* The whole, once the signature is there; it is verified with the CA's key. BM_DENIED "bad-signature". */
+BM_MUST_USE enum bm_rc bm_cert_complete(struct bm_rd ca_spki, struct bm_rd tbs, struct bm_rd sig, enum bm_signature_form form,
+                                        struct bm_buf *ret_der, struct bm_error *e);
+
 /* Checks that cert is signed by issuer, within both validities at `at`, and issuer.ca. One link of a chain.
  * BM_DENIED: "bad-issuer" (no CA, no keyCertSign, an unknown critical extension, path length, another name or key identifier),
  * "not-yet-valid", "expired", "bad-signature". */

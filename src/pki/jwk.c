@@ -175,16 +175,24 @@ static bool put_canonical(struct bm_buf *out, const struct bm_spki *k)
     return true;
 }
 
-enum bm_rc bm_jwk_thumbprint(struct bm_rd spki, uint8_t ret[32], struct bm_error *e)
+enum bm_rc bm_jwk_write(struct bm_rd spki, struct bm_buf *out, struct bm_error *e)
 {
-    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 2048 };
     struct bm_spki k;
     enum bm_rc rc = bm_spki_parse(spki, &k, e);
 
     if (rc != BM_OK)
         return rc;
-    if (!put_canonical(&text, &k) || text.bad)
+    if (!put_canonical(out, &k))
         return bm_refuse(e, BM_MALFORMED, "acme-key", "a key of kind %s has no JWK", k.alg);
-    bm_udid_of(bm_buf_rd(&text), ret); /* a SHA-256 like any other */
-    return BM_OK;
+    return bm_buf_check(out, e);
+}
+
+enum bm_rc bm_jwk_thumbprint(struct bm_rd spki, uint8_t ret[32], struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 2048 };
+    enum bm_rc rc = bm_jwk_write(spki, &text, e);
+
+    if (rc == BM_OK)
+        bm_udid_of(bm_buf_rd(&text), ret); /* a SHA-256 like any other */
+    return rc;
 }
