@@ -164,6 +164,7 @@ enum {
     BM_TASK_BODY_MAX = 32 * 1024,            /* of a request */
     BM_TASK_ANSWER_MAX = 64 * 1024,          /* body of an answer */
     BM_TASK_TEXT_MAX = 4096,                 /* a URL, a header field, a TXT record */
+    BM_ACME_THUMBPRINT_LEN = 44,             /* RFC 8555 section 8.1, base64url of a SHA-256, with its terminator */
     BM_TASK_REDIRECTS_MAX = 10,              /* RFC 8555 says nothing; ten are what the large CAs follow */
     BM_ERRAND_COMMAND_MAX = 4 * 1024 * 1024, /* what the courier reports at a time */
 

@@ -124,26 +124,35 @@ static void x509_freep(X509 **x)
     X509_free(*x);
 }
 
-/* One file with the certificate first, what goes with it, and the private key, not encrypted. */
-static enum bm_rc take_client(const char *pem, struct bm_buf *ret_cert, struct bm_buf *ret_key, struct bm_error *e)
+static enum bm_rc put_key(EVP_PKEY *key, struct bm_buf *ret, struct bm_error *e)
 {
-    BM_CLEANUP(bio_freep) BIO *in = BIO_new_mem_buf(pem, -1), *again = BIO_new_mem_buf(pem, -1), *out = BIO_new(BIO_s_secmem());
-    BM_CLEANUP(x509_freep) X509 *x = in != NULL ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
-    BM_EVP_FREE EVP_PKEY *key = again != NULL ? PEM_read_bio_PrivateKey(again, NULL, NULL, (void *)(uintptr_t) "") : NULL;
+    BM_CLEANUP(bio_freep) BIO *out = BIO_new(BIO_s_secmem());
     char *text = NULL;
     long n;
-    enum bm_rc rc = take_certs(pem, "--client", ret_cert, e);
+
+    if (out == NULL || PEM_write_bio_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL) != 1)
+        return bm_fail(e, BM_NOMEM, "no memory for a key");
+    n = BIO_get_mem_data(out, &text);
+    bm_buf_put(ret, text, n > 0 ? (size_t)n : 0);
+    return bm_buf_check(ret, e);
+}
+
+/* One file with the certificate first, what goes with it, and the private key, not encrypted; or the key alone, where that is all that is needed. */
+static enum bm_rc take_client(const char *pem, bool key_alone, struct bm_buf *ret_cert, struct bm_buf *ret_key, struct bm_error *e)
+{
+    BM_CLEANUP(bio_freep) BIO *in = BIO_new_mem_buf(pem, -1), *again = BIO_new_mem_buf(pem, -1);
+    BM_CLEANUP(x509_freep) X509 *x = in != NULL && !key_alone ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+    BM_EVP_FREE EVP_PKEY *key = again != NULL ? PEM_read_bio_PrivateKey(again, NULL, NULL, (void *)(uintptr_t) "") : NULL;
+    enum bm_rc rc = key_alone ? BM_OK : take_certs(pem, "--client", ret_cert, e);
 
     ERR_clear_error();
     if (rc != BM_OK)
         return rc;
-    if (key == NULL || x == NULL || X509_check_private_key(x, key) != 1)
+    if (key_alone && key == NULL)
+        return bm_fail(e, BM_USAGE, "--client: wants a private key, not encrypted, in PEM");
+    if (!key_alone && (key == NULL || x == NULL || X509_check_private_key(x, key) != 1))
         return bm_fail(e, BM_USAGE, "--client: wants a certificate and its private key, not encrypted, in one PEM file");
-    if (out == NULL || PEM_write_bio_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL) != 1)
-        return bm_fail(e, BM_NOMEM, "no memory for a key");
-    n = BIO_get_mem_data(out, &text);
-    bm_buf_put(ret_key, text, n > 0 ? (size_t)n : 0);
-    return bm_buf_check(ret_key, e);
+    return put_key(key, ret_key, e);
 }
 
 static enum bm_rc take_secret(struct bm_keeper *k, const json_t *in, int64_t now, struct bm_upstream *u, struct bm_error *e)
@@ -151,7 +160,8 @@ static enum bm_rc take_secret(struct bm_keeper *k, const json_t *in, int64_t now
     BM_CLEANUP(bm_buf_done) struct bm_buf key = { .max = PEM_MAX / 2 }, plain = { .max = PEM_MAX };
     const char *client = bm_arg_text(in, "client"), *login = bm_arg_text(in, "login");
     size_t n = login != NULL ? strcspn(login, "\r\n") : 0;
-    enum bm_rc rc = client != NULL ? take_client(client, &u->client_cert, &key, e) : BM_OK;
+    bool key_alone = bm_upstream_driver_find(u->driver)->key_alone;
+    enum bm_rc rc = client != NULL ? take_client(client, key_alone, &u->client_cert, &key, e) : BM_OK;
 
     if (rc != BM_OK)
         return rc;
@@ -313,6 +323,8 @@ static enum bm_rc take_way(const json_t *in, const struct chain *c, struct bm_up
     snprintf(u->names, sizeof u->names, "%s", names);
     if (trust != NULL)
         return take_certs(trust, "--trust", &u->trust, e);
+    if (d->system_trust)
+        return BM_OK;
     u->trust.max = PEM_MAX;
     bm_pem_write(&u->trust, "CERTIFICATE", bm_buf_rd(&c->der[c->n - 1]));
     return BM_OK;

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <time.h>
 
-static const struct bm_upstream_driver *const bm_upstream_drivers[] = { &bm_upstream_est };
+static const struct bm_upstream_driver *const bm_upstream_drivers[] = {
+    &bm_upstream_est, &bm_upstream_acme, &bm_upstream_awspca, &bm_upstream_awskms, &bm_upstream_azure,
+};
 
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name)
 {

@@ -53,6 +53,8 @@ struct bm_upstream_driver {
     const char *name;           /* as in --driver */
     const char *url_form;       /* for who gets --url wrong */
     bool plain_http;            /* http:// will do: its messages are protected themselves */
+    bool system_trust;          /* without --trust, what the system trusts: a public service, not one under the CA's own root */
+    bool key_alone;             /* --client is a private key, without a certificate */
     const char *const *options; /* names that --options may have, NULL-ended; NULL: none */
     /* When it is taken in: is what this driver needs there? NULL: it needs nothing. */
     enum bm_rc (*check)(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_error *e);
@@ -67,6 +69,8 @@ struct bm_upstream_driver {
                        struct bm_error *e);
 };
 extern const struct bm_upstream_driver bm_upstream_est; /* upstream_est.c: RFC 7030 */
+extern const struct bm_upstream_driver bm_upstream_acme; /* upstream_acme.c: RFC 8555 */
+extern const struct bm_upstream_driver bm_upstream_awspca, bm_upstream_awskms, bm_upstream_azure;
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name);
 /* The value that --options gives this name; "" when it gives none. */
 void bm_upstream_option(const struct bm_upstream *u, const char *name, char *ret, size_t size);
@@ -88,6 +92,9 @@ extern const struct bm_errand_kind bm_errand_upstream;
 /* The certificate among those that came that fits: over csr's key, by ca, valid, and no CA's. BM_DENIED "upstream-refused". */
 BM_MUST_USE enum bm_rc bm_upstream_pick(const struct bm_rd *certs, size_t n, const struct bm_csr *csr, const struct bm_cert *ca,
                                         int64_t now, struct bm_cert *ret, struct bm_error *e);
+
+/* upstream_acme_view.c: of the account key by which an upstream CA knows us at a device's name; "": there is none. */
+BM_MUST_USE enum bm_rc bm_upstream_thumbprint(struct bm_keeper *k, char ret[BM_ACME_THUMBPRINT_LEN], struct bm_error *e);
 
 /* admin_upstream.c: secret sealed and opened; rows that move to another key-encryption key */
 BM_MUST_USE enum bm_rc bm_upstream_open(struct bm_keeper *k, const struct bm_upstream *u, struct bm_upstream_secret *ret,

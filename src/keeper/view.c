@@ -1,5 +1,5 @@
 /* What workers serve without asking: CA certificates, EST labels with their CSR attributes, the TLS identity. */
-#include "keeper/internal.h"
+#include "keeper/upstream.h"
 
 #include "store/ca_rotate.h"
 
@@ -195,6 +195,7 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
     BM_CLEANUP(bm_buf_done) struct bm_buf chain_pem = { .max = BM_COMMAND_MAX }, key = { .max = BM_CERT_MAX };
     int64_t tokens = 0;
     uint8_t nonce[BM_HANDSHAKE_NONCE_LEN];
+    char thumbprint[BM_ACME_THUMBPRINT_LEN];
     enum bm_rc rc;
 
     if (m == NULL)
@@ -208,12 +209,15 @@ enum bm_rc bm_run_view(struct bm_keeper *k, int64_t now, struct bm_buf *out, str
         return rc;
     bm_observe_tls(bm_buf_rd(&chain_pem));
     rc = bm_token_count_good(k->store, now, &tokens, e);
+    if (rc == BM_OK)
+        rc = bm_upstream_thumbprint(k, thumbprint, e);
     if (rc != BM_OK)
         return rc;
     m->view.api = tokens != 0;
     m->view.version = k->view_version;
     m->view.tls_chain_pem = bm_buf_rd(&chain_pem);
     m->view.tls_key = bm_buf_rd(&key);
+    m->view.acme_thumbprint = bm_rd_str(thumbprint);
     bm_keeper_nonce(k, nonce);
     m->view.nonce = bm_rd_of(nonce, sizeof nonce);
     bm_view_write(out, &m->view);

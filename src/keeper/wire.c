@@ -248,6 +248,7 @@ void bm_view_write(struct bm_buf *out, const struct bm_view *v)
     bm_buf_vec(out, v->tls_key);
     bm_buf_vec(out, v->nonce);
     bm_buf_uint(out, 1, v->api);
+    bm_buf_vec(out, v->acme_thumbprint);
 }
 
 enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e)
@@ -260,7 +261,8 @@ enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *
         ok = bm_rd_vec(&in, BM_NAME_LEN - 1, &ret->labels[i].label) && bm_rd_vec(&in, BM_CSRATTRS_MAX, &ret->labels[i].csrattrs) &&
              bm_rd_u64(&in, &ret->labels[i].cas);
     ok = ok && bm_rd_vec(&in, BM_COMMAND_MAX, &ret->tls_chain_pem) && bm_rd_vec(&in, BM_CERT_MAX, &ret->tls_key) &&
-         bm_rd_vec(&in, BM_HANDSHAKE_NONCE_LEN, &ret->nonce) && bm_rd_u8(&in, &api) && api <= 1;
+         bm_rd_vec(&in, BM_HANDSHAKE_NONCE_LEN, &ret->nonce) && bm_rd_u8(&in, &api) && api <= 1 &&
+         bm_rd_vec(&in, BM_ACME_THUMBPRINT_LEN - 1, &ret->acme_thumbprint);
     ret->api = api != 0;
     return finish(ok, in, "view answer", e);
 }

@@ -137,6 +137,7 @@ struct bm_view {
     struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */
     struct bm_rd nonce;         /* BM_HANDSHAKE_NONCE_LEN bytes that every handshake has to hold from now on */
     bool api;                   /* somebody has a token: the Admin API is served */
+    struct bm_rd acme_thumbprint; /* of our account at an upstream CA that looks for us by http-01, base64url; or empty */
 };
 void bm_view_write(struct bm_buf *out, const struct bm_view *v);
 BM_MUST_USE enum bm_rc bm_view_parse(struct bm_rd in, struct bm_view *ret, struct bm_error *e);

@@ -14,6 +14,9 @@ enum bm_rc bm_acme_render(const struct bm_request *q, const struct bm_view *v, s
                           struct bm_error *e);
 enum bm_rc bm_acme_directory(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
                              struct bm_error *e);
+/* /.well-known/acme-challenge/TOKEN, for an upstream CA that looks for us. */
+enum bm_rc bm_acme_answer_challenge(const struct bm_request *q, const struct bm_view *v, struct bm_rd answer, struct bm_response *r,
+                                    struct bm_error *e);
 void bm_acme_refuse(const struct bm_request *q, const struct bm_error *e, uint32_t retry_after_s, struct bm_response *r);
 
 #endif

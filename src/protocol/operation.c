@@ -113,6 +113,8 @@ const struct bm_operation bm_operations[] = {
     ACME_POST("acme-certificate", "cert/*"),
     ACME_POST("acme-revoke", "revoke-cert"),
     ACME_POST("acme-key-change", "key-change"),
+    { "acme-answer", "acme", BM_GET, "/.well-known/acme-challenge/*", 0, false, 0, NULL, bm_acme_answer_challenge, bm_refuse_text,
+      .public_http = true },
     { NULL, NULL, BM_GET, NULL, 0, false, 0, NULL, NULL, NULL },
 };
 
