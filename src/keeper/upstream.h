@@ -68,7 +68,7 @@ struct bm_upstream_driver {
     enum bm_rc (*read)(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
                        struct bm_error *e);
 };
-extern const struct bm_upstream_driver bm_upstream_est; /* upstream_est.c: RFC 7030 */
+extern const struct bm_upstream_driver bm_upstream_est;  /* upstream_est.c: RFC 7030 */
 extern const struct bm_upstream_driver bm_upstream_acme; /* upstream_acme.c: RFC 8555 */
 extern const struct bm_upstream_driver bm_upstream_awspca, bm_upstream_awskms, bm_upstream_azure;
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name);

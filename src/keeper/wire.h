@@ -133,10 +133,10 @@ struct bm_view {
         struct bm_rd label, csrattrs; /* DER CsrAttrs */
         uint64_t cas;                 /* which of the above its cacerts tells of: bit i for cas[i] */
     } labels[BM_VIEW_LABELS_MAX];
-    struct bm_rd tls_chain_pem; /* server certificate and what goes with it */
-    struct bm_rd tls_key;       /* PKCS#8 DER; wipe after use */
-    struct bm_rd nonce;         /* BM_HANDSHAKE_NONCE_LEN bytes that every handshake has to hold from now on */
-    bool api;                   /* somebody has a token: the Admin API is served */
+    struct bm_rd tls_chain_pem;   /* server certificate and what goes with it */
+    struct bm_rd tls_key;         /* PKCS#8 DER; wipe after use */
+    struct bm_rd nonce;           /* BM_HANDSHAKE_NONCE_LEN bytes that every handshake has to hold from now on */
+    bool api;                     /* somebody has a token: the Admin API is served */
     struct bm_rd acme_thumbprint; /* of our account at an upstream CA that looks for us by http-01, base64url; or empty */
 };
 void bm_view_write(struct bm_buf *out, const struct bm_view *v);
