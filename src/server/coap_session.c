@@ -70,6 +70,38 @@ static struct coap_session *refused(struct coap *c, struct bm_peer *peer, unsign
     return NULL;
 }
 
+/* Which of two gives way first: one that has shown no certificate, as none has before its handshake is over; then the one silent longest. */
+static bool is_less(const struct coap_session *a, const struct coap_session *b)
+{
+    bool known = a->q.client_cert.n != 0;
+
+    if (b == NULL || known != (b->q.client_cert.n != 0))
+        return b == NULL || !known;
+    return a->heard_ms < b->heard_ms;
+}
+
+/* Among those that are open, or those in their handshake. Whoever has shown a good cookie comes before somebody who is silent: else a few clients that
+ * say nothing would keep everybody out. What is with the keeper goes on. */
+static void make_way(struct coap *c, bool open)
+{
+    struct coap_session *least = NULL;
+
+    for (struct coap_session *s = TAILQ_FIRST(&c->sessions); s != NULL; s = TAILQ_NEXT(s, link))
+        if (s->open == open && s->ticket == 0 && is_less(s, least))
+            least = s;
+    if (least != NULL)
+        say_goodbye(least);
+}
+
+static bool has_room(struct coap *c)
+{
+    if (c->n - c->n_open >= BM_COAP_HANDSHAKES_MAX)
+        make_way(c, false);
+    if (c->n >= BM_COAP_SESSIONS_MAX)
+        make_way(c, true);
+    return c->n < BM_COAP_SESSIONS_MAX && c->n - c->n_open < BM_COAP_HANDSHAKES_MAX;
+}
+
 /* The side at the door becomes a session. NULL: there is no room. */
 static struct coap_session *let_in(struct coap *c, struct bm_rd random)
 {
@@ -79,7 +111,7 @@ static struct coap_session *let_in(struct coap *c, struct bm_rd random)
 
     if (peer == NULL)
         return refused(c, peer, BM_REFUSED_ADDRESS);
-    if (c->n >= BM_COAP_SESSIONS_MAX || c->n - c->n_open >= BM_COAP_HANDSHAKES_MAX)
+    if (!has_room(c))
         return refused(c, peer, BM_REFUSED_BUSY);
     if (RAND_bytes((unsigned char *)&mid, sizeof mid) != 1 || (s = calloc(1, sizeof *s)) == NULL)
         return refused(c, peer, BM_REFUSED_MEMORY);
@@ -285,11 +317,11 @@ void bm_coap_datagram(struct coap *c, const struct bm_coap_ends *ends, struct bm
 }
 
 /* --- time ---------------------------------------------------------------------------------------------------------------------------- */
-/* A handshake's flight once more, or its end. */
+/* A handshake's flight once more, or its end: by its time, or because we are about to end; whoever has left it must not hold us up. */
 static void sweep_handshake(struct coap_session *s, int64_t now_ms)
 {
     ERR_clear_error();
-    if (now_ms - s->since_ms < BM_COAP_HANDSHAKE_MS && DTLSv1_handle_timeout(s->ssl) >= 0)
+    if (!s->all->draining && now_ms - s->since_ms < BM_COAP_HANDSHAKE_MS && DTLSv1_handle_timeout(s->ssl) >= 0)
         return;
     bm_metric_add(BM_M_HANDSHAKES_FAILED, BM_HANDSHAKE_TIMEOUT, 0, 1);
     bm_coap_session_free(s);
