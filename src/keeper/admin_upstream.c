@@ -155,13 +155,22 @@ static enum bm_rc take_client(const char *pem, bool key_alone, struct bm_buf *re
     return put_key(key, ret_key, e);
 }
 
+/* --client, or what the driver makes in its place. */
+static enum bm_rc find_client(const char *client, struct bm_upstream *u, struct bm_buf *ret_key, struct bm_error *e)
+{
+    const struct bm_upstream_driver *d = bm_upstream_driver_find(u->driver);
+
+    if (client != NULL)
+        return take_client(client, d->key_alone, &u->client_cert, ret_key, e);
+    return d->make_client != NULL ? d->make_client(&u->client_cert, ret_key, e) : BM_OK;
+}
+
 static enum bm_rc take_secret(struct bm_keeper *k, const json_t *in, int64_t now, struct bm_upstream *u, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf key = { .max = PEM_MAX / 2 }, plain = { .max = PEM_MAX };
     const char *client = bm_arg_text(in, "client"), *login = bm_arg_text(in, "login");
     size_t n = login != NULL ? strcspn(login, "\r\n") : 0;
-    bool key_alone = bm_upstream_driver_find(u->driver)->key_alone;
-    enum bm_rc rc = client != NULL ? take_client(client, key_alone, &u->client_cert, &key, e) : BM_OK;
+    enum bm_rc rc = find_client(client, u, &key, e);
 
     if (rc != BM_OK)
         return rc;

@@ -58,6 +58,8 @@ struct bm_upstream_driver {
     const char *const *options; /* names that --options may have, NULL-ended; NULL: none */
     /* When it is taken in: is what this driver needs there? NULL: it needs nothing. */
     enum bm_rc (*check)(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_error *e);
+    /* Makes what --client would have given, where that is missing: PEM. NULL: it goes without. */
+    enum bm_rc (*make_client)(struct bm_buf *ret_cert, struct bm_buf *ret_key, struct bm_error *e);
     /* The state that the first step finds, made while the judged order is at hand. NULL: empty. */
     enum bm_rc (*start)(struct bm_keeper *k, const struct bm_plan *p, const struct bm_order *o, struct bm_buf *ret_state,
                         struct bm_error *e);
@@ -69,6 +71,8 @@ struct bm_upstream_driver {
                        struct bm_error *e);
 };
 extern const struct bm_upstream_driver bm_upstream_est;  /* upstream_est.c: RFC 7030 */
+extern const struct bm_upstream_driver bm_upstream_cmp;  /* upstream_cmp.c: RFC 9810 */
+extern const struct bm_upstream_driver bm_upstream_scep; /* upstream_scep.c: RFC 8894 */
 extern const struct bm_upstream_driver bm_upstream_acme; /* upstream_acme.c: RFC 8555 */
 extern const struct bm_upstream_driver bm_upstream_awspca, bm_upstream_awskms, bm_upstream_azure;
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name);

@@ -192,6 +192,14 @@ enum bm_rc bm_cmp_mac_renew(struct bm_cmp_mac *m, struct bm_error *e)
     return RAND_bytes(m->salt, BM_CMP_SALT_LEN) == 1 ? BM_OK : bm_fail(e, BM_BUG, "no random numbers");
 }
 
+enum bm_rc bm_cmp_mac_new(enum bm_cmp_mac_kind kind, unsigned iterations, struct bm_cmp_mac *ret, struct bm_error *e)
+{
+    const struct bm_cmp_hash *sha256 = &hashes[1];
+
+    *ret = (struct bm_cmp_mac){ .kind = kind, .iterations = iterations, .hash = sha256, .mac = sha256, .key_len = sha256->len };
+    return bm_cmp_mac_renew(ret, e);
+}
+
 /* --- writing ------------------------------------------------------------------------------------------------------------------------ */
 static void put_algorithm(struct bm_derw *w, struct bm_rd oid)
 {

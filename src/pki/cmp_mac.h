@@ -28,6 +28,8 @@ bool bm_cmp_mac_is(struct bm_rd alg);
 /* alg: whole AlgorithmIdentifier. BM_DENIED "cmp-algorithm": hashes that are not taken (SHA-1 as owf; HMAC-SHA-1 is, as it is what OpenSSL
  * does by default), too many iterations, parameters that do not parse. */
 BM_MUST_USE enum bm_rc bm_cmp_mac_parse(struct bm_rd alg, struct bm_cmp_mac *ret, struct bm_error *e);
+/* One of our own: SHA-256 throughout, and a new salt. */
+BM_MUST_USE enum bm_rc bm_cmp_mac_new(enum bm_cmp_mac_kind kind, unsigned iterations, struct bm_cmp_mac *ret, struct bm_error *e);
 /* The MAC of msg; *ret_len at most BM_CMP_MAC_MAX. */
 BM_MUST_USE enum bm_rc bm_cmp_mac_make(const struct bm_cmp_mac *m, struct bm_rd secret, struct bm_rd msg, uint8_t *ret,
                                        size_t *ret_len, struct bm_error *e);

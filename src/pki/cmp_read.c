@@ -246,8 +246,7 @@ enum bm_rc bm_cmp_confirm_parse(struct bm_rd content, struct bm_cmp_confirm *ret
     return BM_OK;
 }
 
-/* Which hash an algorithm goes with: the hash's own identifier, or that of a signature. */
-static enum bm_digest digest_of(struct bm_rd algorithm_whole)
+enum bm_digest bm_cmp_hash_of(struct bm_rd algorithm_whole)
 {
     static const struct {
         struct bm_rd oid;
@@ -269,7 +268,7 @@ static enum bm_digest digest_of(struct bm_rd algorithm_whole)
 
 bool bm_cmp_hash_fits(const struct bm_cmp_confirm *c, const struct bm_cert *cert)
 {
-    enum bm_digest d = digest_of(c->hash_alg.n != 0 ? c->hash_alg : cert->sig_alg);
+    enum bm_digest d = bm_cmp_hash_of(c->hash_alg.n != 0 ? c->hash_alg : cert->sig_alg);
     uint8_t digest[BM_DIGEST_MAX];
     size_t n = d != BM_DIGEST_NONE ? bm_digest_of(d, cert->whole, digest) : 0;
 

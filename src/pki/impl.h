@@ -61,6 +61,10 @@ enum bm_rc bm_key_file_wrong(const char *name, struct bm_error *e); /* BM_DENIED
 /* With a digest of the caller's choice (JWS). EC signatures are r||s. */
 BM_MUST_USE enum bm_rc bm_verify_raw_with(EVP_PKEY *key, enum bm_digest d, struct bm_rd msg, struct bm_rd sig, struct bm_error *e);
 
+/* --- cmp_read.c -------------------------------------------------------------------------------------------------------------- */
+/* Which hash an algorithm goes with (whole AlgorithmIdentifier): the hash's own identifier, or that of a signature. */
+enum bm_digest bm_cmp_hash_of(struct bm_rd algorithm_whole);
+
 /* --- spki.c ----------------------------------------------------------------------------------------------------------------- */
 /* SHA-256 of the key bits cut to 160 bits: RFC 7093 section 2, method 1. */
 void bm_key_id(struct bm_rd raw, uint8_t ret[20]);

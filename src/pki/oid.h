@@ -82,7 +82,9 @@
 #define OID_KP_OCSP "\x2b\x06\x01\x05\x05\x07\x03\x09"
 #define OID_KP_ANY "\x55\x1d\x25\x00"
 #define OID_KP_CMC_RA "\x2b\x06\x01\x05\x05\x07\x03\x1c" /* RFC 6402 section 2.10 */
-#define OID_KP_CM_KGA "\x2b\x06\x01\x05\x05\x07\x03\x20" /* RFC 9810 appendix F */
+#define OID_KP_CMC_CA "\x2b\x06\x01\x05\x05\x07\x03\x1b"
+#define OID_KP_MS_REQUEST_AGENT "\x2b\x06\x01\x04\x01\x82\x37\x14\x02\x01" /* Certificate Request Agent, 1.3.6.1.4.1.311.20.2.1 */
+#define OID_KP_CM_KGA "\x2b\x06\x01\x05\x05\x07\x03\x20"                   /* RFC 9810 appendix F */
 
 /* names */
 #define OID_CN "\x55\x04\x03"

@@ -44,6 +44,7 @@ struct bm_scep_message {
     struct bm_rd signature;
     /* of the attributes */
     struct bm_rd content_type, message_digest, transaction_id, sender_nonce, recipient_nonce;
+    struct bm_rd fail_text; /* text, as it came */
     int type, status, fail; /* -1: not there, or no such number */
     bool has_time;
     int64_t signing_time;
@@ -82,6 +83,9 @@ bool bm_scep_same_name(struct bm_rd a, struct bm_rd b);
 /* Is the message signed by this key? BM_DENIED "scep-algorithm" (a digest below SHA-256, or no RSA signature), "scep-integrity". */
 BM_MUST_USE enum bm_rc bm_scep_verify(const struct bm_scep_message *m, EVP_PKEY *key, struct bm_error *e);
 
+/* The same of a message that is signed with RSA and SHA-1, for answers of servers that know no better. */
+BM_MUST_USE enum bm_rc bm_scep_verify_sha1(const struct bm_scep_message *m, EVP_PKEY *key, struct bm_error *e);
+
 enum bm_scep_cipher { BM_SCEP_AES128, BM_SCEP_AES192, BM_SCEP_AES256, BM_SCEP_CIPHERS };
 /* Of an envelope. BM_DENIED "scep-algorithm": only AES-CBC is taken (RFC 8894 section 3.1 forbids nothing; DES and 3DES are broken or old). */
 BM_MUST_USE enum bm_rc bm_scep_cipher_of(const struct bm_scep_envelope *v, enum bm_scep_cipher *ret, struct bm_error *e);
@@ -104,6 +108,17 @@ struct bm_scep_reply {
 };
 BM_MUST_USE enum bm_rc bm_scep_reply_write(const struct bm_scep_reply *r, const struct bm_key *signer, const struct bm_cert *cert,
                                            struct bm_buf *ret, struct bm_error *e);
+/* A request of a client's: PKCSReq, CertPoll. signer: an RSA key, cert: its own. */
+struct bm_scep_ask {
+    enum bm_scep_type type;
+    struct bm_rd transaction_id, sender_nonce;
+    struct bm_rd envelope;
+};
+BM_MUST_USE enum bm_rc bm_scep_ask_write(const struct bm_scep_ask *q, const struct bm_key *signer, const struct bm_cert *cert,
+                                         struct bm_buf *ret, struct bm_error *e);
+/* What the envelope of a CertPoll holds, section 3.3.3: appends IssuerAndSubject. */
+BM_MUST_USE enum bm_rc bm_scep_put_issuer_and_subject(struct bm_rd issuer, struct bm_rd subject, struct bm_buf *ret,
+                                                      struct bm_error *e);
 /* The degenerate SignedData that carries a CRL: section 3.3.4. */
 BM_MUST_USE enum bm_rc bm_cms_crl(struct bm_rd crl, struct bm_buf *ret_der, struct bm_error *e);
 

@@ -1,6 +1,7 @@
 #include "pki/impl.h"
 #include "pki/scep.h"
 
+#include <openssl/err.h>
 #include <openssl/rand.h>
 
 static const struct bm_rd oid_rsa = BM_LIT(OID_RSA), oid_data = BM_LIT(OID_CMS_DATA),
@@ -27,17 +28,22 @@ static enum bm_digest digest_of(const struct bm_scep_message *m)
 }
 
 /* RFC 5652 section 5.4: what is signed is the SET OF the attributes, not the [0] in its place. */
+static enum bm_rc signed_set(const struct bm_scep_message *m, struct bm_buf *ret, struct bm_error *e)
+{
+    uint8_t room[8];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+
+    bm_derw_header(&w, m->attributes.n, BM_DER_SET);
+    bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    bm_buf_put(ret, m->attributes.p, m->attributes.n);
+    return bm_buf_check(ret, e);
+}
+
 static enum bm_rc verify_attributes(const struct bm_scep_message *m, EVP_PKEY *key, enum bm_digest d, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf set = { .max = m->attributes.n + 8 };
-    uint8_t room[8];
-    struct bm_derw w = bm_derw_of(room, sizeof room);
-    enum bm_rc rc;
+    enum bm_rc rc = signed_set(m, &set, e);
 
-    bm_derw_header(&w, m->attributes.n, BM_DER_SET);
-    bm_buf_put(&set, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
-    bm_buf_put(&set, m->attributes.p, m->attributes.n);
-    rc = bm_buf_check(&set, e);
     return rc == BM_OK ? bm_verify_raw_with(key, d, bm_buf_rd(&set), m->signature, e) : rc;
 }
 
@@ -59,6 +65,31 @@ enum bm_rc bm_scep_verify(const struct bm_scep_message *m, EVP_PKEY *key, struct
     if (verify_attributes(m, key, d, NULL) != BM_OK)
         return bm_refuse(e, BM_DENIED, "scep-integrity", "the signature is not by the key of the signer's certificate");
     return BM_OK;
+}
+
+static bool is_sha1(const struct bm_scep_message *m)
+{
+    static const struct bm_rd oid_sha1 = BM_LIT(OID_SHA1), with_rsa = BM_LIT(OID_SHA1_RSA);
+
+    return bm_rd_eq(m->digest, oid_sha1) && (bm_rd_eq(m->sig_alg, oid_rsa) || bm_rd_eq(m->sig_alg, with_rsa)) &&
+           bm_rd_eq(m->content_type, oid_data);
+}
+
+enum bm_rc bm_scep_verify_sha1(const struct bm_scep_message *m, EVP_PKEY *key, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf set = { .max = m->attributes.n + 8 };
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    enum bm_rc rc = signed_set(m, &set, e);
+    bool ok = rc == BM_OK && ctx != NULL && is_sha1(m) && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA &&
+              EVP_Digest(m->content.p, m->content.n, digest, &n, EVP_sha1(), NULL) == 1 &&
+              bm_rd_eq(m->message_digest, bm_rd_of(digest, n)) && EVP_DigestVerifyInit(ctx, NULL, EVP_sha1(), NULL, key) == 1 &&
+              EVP_DigestVerify(ctx, m->signature.p, m->signature.n, set.p, set.n) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    ERR_clear_error();
+    return ok ? BM_OK : bm_refuse(e, BM_DENIED, "scep-integrity", "the signature with SHA-1 does not verify with the signer's key");
 }
 
 /* --- envelopes -------------------------------------------------------------------------------------------------------------------------- */

@@ -127,6 +127,11 @@ static bool read_digest(struct bm_rd value, struct bm_scep_message *m)
     return bm_der_only(value, BM_DER_OCTET_STRING, &m->message_digest);
 }
 
+static bool read_fail_text(struct bm_rd value, struct bm_scep_message *m)
+{
+    return bm_der_any(&value, NULL, &m->fail_text, NULL) && value.n == 0; /* UTF8String; some write another kind of string */
+}
+
 static bool read_time(struct bm_rd value, struct bm_scep_message *m)
 {
     m->has_time = true;
@@ -143,6 +148,7 @@ static const struct {
     { BM_LIT(OID_SCEP_MESSAGE_TYPE), read_type },
     { BM_LIT(OID_SCEP_PKI_STATUS), read_status },
     { BM_LIT(OID_SCEP_FAIL_INFO), read_fail },
+    { BM_LIT(OID_SCEP_FAIL_TEXT), read_fail_text },
     { BM_LIT(OID_SCEP_SENDER_NONCE), read_sender_nonce },
     { BM_LIT(OID_SCEP_RECIPIENT_NONCE), read_recipient_nonce },
     { BM_LIT(OID_SCEP_TRANSACTION_ID), read_transaction },

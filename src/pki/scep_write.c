@@ -47,33 +47,63 @@ static int by_encoding(const void *x, const void *y)
     return c != 0 ? c : a->n < b->n ? -1 : a->n > b->n;
 }
 
-static enum bm_rc fill(struct attributes *a, const struct bm_scep_reply *r, struct bm_error *e)
+static const struct bm_rd attr_content_type = BM_LIT(OID_CONTENT_TYPE), attr_digest = BM_LIT(OID_MESSAGE_DIGEST),
+                          attr_type = BM_LIT(OID_SCEP_MESSAGE_TYPE), attr_status = BM_LIT(OID_SCEP_PKI_STATUS),
+                          attr_fail = BM_LIT(OID_SCEP_FAIL_INFO), attr_text = BM_LIT(OID_SCEP_FAIL_TEXT),
+                          attr_sender = BM_LIT(OID_SCEP_SENDER_NONCE), attr_recipient = BM_LIT(OID_SCEP_RECIPIENT_NONCE),
+                          attr_transaction = BM_LIT(OID_SCEP_TRANSACTION_ID);
+
+/* What every message has. */
+static enum bm_rc begin(struct attributes *a, enum bm_scep_type type, struct bm_rd transaction_id, struct bm_rd envelope,
+                        struct bm_error *e)
 {
-    static const struct bm_rd content_type = BM_LIT(OID_CONTENT_TYPE), digest = BM_LIT(OID_MESSAGE_DIGEST),
-                              type = BM_LIT(OID_SCEP_MESSAGE_TYPE), status = BM_LIT(OID_SCEP_PKI_STATUS),
-                              fail = BM_LIT(OID_SCEP_FAIL_INFO), text = BM_LIT(OID_SCEP_FAIL_TEXT),
-                              sender = BM_LIT(OID_SCEP_SENDER_NONCE), recipient = BM_LIT(OID_SCEP_RECIPIENT_NONCE),
-                              transaction = BM_LIT(OID_SCEP_TRANSACTION_ID);
-    uint8_t nonce[NONCE_LEN], sha256[BM_DIGEST_MAX];
+    uint8_t sha256[BM_DIGEST_MAX];
 
     a->w = bm_derw_of(a->room, sizeof a->room);
     a->n = 0;
-    if (RAND_bytes(nonce, sizeof nonce) != 1 || bm_digest_of(BM_SHA256, r->envelope, sha256) == 0)
-        return bm_fail(e, BM_BUG, "no random numbers or no digest");
-    add(a, content_type, BM_DER_OID, oid_data);
-    add(a, digest, BM_DER_OCTET_STRING, bm_rd_of(sha256, 32));
-    add_number(a, type, BM_SCEP_CERT_REP);
-    add_number(a, status, (int)r->status);
-    if (r->status == BM_SCEP_FAILURE)
-        add_number(a, fail, (int)r->fail);
-    if (r->status == BM_SCEP_FAILURE && r->fail_text != NULL)
-        add(a, text, BM_DER_UTF8, bm_rd_str(r->fail_text));
-    add(a, sender, BM_DER_OCTET_STRING, bm_rd_of(nonce, sizeof nonce));
-    if (r->recipient_nonce.n != 0)
-        add(a, recipient, BM_DER_OCTET_STRING, r->recipient_nonce);
-    add(a, transaction, BM_DER_PRINTABLE, r->transaction_id);
+    if (bm_digest_of(BM_SHA256, envelope, sha256) == 0)
+        return bm_fail(e, BM_BUG, "no digest");
+    add(a, attr_content_type, BM_DER_OID, oid_data);
+    add(a, attr_digest, BM_DER_OCTET_STRING, bm_rd_of(sha256, 32));
+    add_number(a, attr_type, (int)type);
+    add(a, attr_transaction, BM_DER_PRINTABLE, transaction_id);
+    return BM_OK;
+}
+
+static enum bm_rc end(struct attributes *a, struct bm_error *e)
+{
     qsort(a->at, a->n, sizeof a->at[0], by_encoding);
     return a->w.bad ? bm_fail(e, BM_LIMIT, "signed attributes do not fit") : BM_OK;
+}
+
+static enum bm_rc fill(struct attributes *a, const struct bm_scep_reply *r, struct bm_error *e)
+{
+    uint8_t nonce[NONCE_LEN];
+    enum bm_rc rc = begin(a, BM_SCEP_CERT_REP, r->transaction_id, r->envelope, e);
+
+    if (rc == BM_OK && RAND_bytes(nonce, sizeof nonce) != 1)
+        rc = bm_fail(e, BM_BUG, "no random numbers");
+    if (rc != BM_OK)
+        return rc;
+    add_number(a, attr_status, (int)r->status);
+    if (r->status == BM_SCEP_FAILURE)
+        add_number(a, attr_fail, (int)r->fail);
+    if (r->status == BM_SCEP_FAILURE && r->fail_text != NULL)
+        add(a, attr_text, BM_DER_UTF8, bm_rd_str(r->fail_text));
+    add(a, attr_sender, BM_DER_OCTET_STRING, bm_rd_of(nonce, sizeof nonce));
+    if (r->recipient_nonce.n != 0)
+        add(a, attr_recipient, BM_DER_OCTET_STRING, r->recipient_nonce);
+    return end(a, e);
+}
+
+static enum bm_rc fill_ask(struct attributes *a, const struct bm_scep_ask *q, struct bm_error *e)
+{
+    enum bm_rc rc = begin(a, q->type, q->transaction_id, q->envelope, e);
+
+    if (rc != BM_OK)
+        return rc;
+    add(a, attr_sender, BM_DER_OCTET_STRING, q->sender_nonce);
+    return end(a, e);
 }
 
 /* --- SignedData, RFC 5652 section 5 ----------------------------------------------------------------------------------------------------- */
@@ -131,13 +161,13 @@ static void content(struct bm_derw *w, struct bm_rd envelope)
 }
 
 /* What is before the signers, and around all: everything back to the first byte. */
-static void front(struct bm_derw *w, size_t end, const struct bm_scep_reply *r, const struct bm_cert *cert)
+static void front(struct bm_derw *w, size_t end, struct bm_rd envelope, const struct bm_cert *cert)
 {
     size_t mark = bm_derw_mark(w);
 
     bm_derw_put(w, cert->whole);
     bm_derw_end(w, mark, BM_DER_CTX_CONS(0));
-    content(w, r->envelope);
+    content(w, envelope);
     mark = bm_derw_mark(w);
     alg(w, oid_sha256);
     bm_derw_end(w, mark, BM_DER_SET);
@@ -148,27 +178,59 @@ static void front(struct bm_derw *w, size_t end, const struct bm_scep_reply *r, 
     bm_derw_end(w, end, BM_DER_SEQUENCE);
 }
 
+static enum bm_rc write_message(const struct attributes *a, struct bm_rd envelope, const struct bm_key *signer,
+                                const struct bm_cert *cert, struct bm_buf *ret, struct bm_error *e)
+{
+    size_t cap = envelope.n + cert->whole.n + 2 * ATTRIBUTES_ROOM + 2048;
+    BM_CLEANUP(bm_buf_done) struct bm_buf room = { .max = cap };
+    uint8_t *p = bm_buf_room(&room, cap);
+    struct bm_derw w;
+    size_t mark;
+    enum bm_rc rc;
+
+    if (p == NULL)
+        return bm_fail(e, BM_NOMEM, "no memory for a message");
+    w = bm_derw_of(p, cap);
+    mark = bm_derw_mark(&w);
+    rc = signer_info(&w, a, signer, cert, e);
+    if (rc != BM_OK)
+        return rc;
+    front(&w, mark, envelope, cert);
+    if (w.bad)
+        return bm_fail(e, BM_LIMIT, "the message does not fit");
+    bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
+    return bm_buf_check(ret, e);
+}
+
 enum bm_rc bm_scep_reply_write(const struct bm_scep_reply *r, const struct bm_key *signer, const struct bm_cert *cert,
                                struct bm_buf *ret, struct bm_error *e)
 {
-    size_t cap = r->envelope.n + cert->whole.n + 2 * ATTRIBUTES_ROOM + 2048;
-    BM_CLEANUP(bm_buf_done) struct bm_buf room = { .max = cap };
-    uint8_t *p = bm_buf_room(&room, cap);
     struct attributes a;
-    struct bm_derw w;
-    size_t end;
-    enum bm_rc rc = p != NULL ? fill(&a, r, e) : bm_fail(e, BM_NOMEM, "no memory for an answer");
+    enum bm_rc rc = fill(&a, r, e);
 
-    if (rc != BM_OK)
-        return rc;
-    w = bm_derw_of(p, cap);
-    end = bm_derw_mark(&w);
-    rc = signer_info(&w, &a, signer, cert, e);
-    if (rc != BM_OK)
-        return rc;
-    front(&w, end, r, cert);
+    return rc == BM_OK ? write_message(&a, r->envelope, signer, cert, ret, e) : rc;
+}
+
+enum bm_rc bm_scep_ask_write(const struct bm_scep_ask *q, const struct bm_key *signer, const struct bm_cert *cert,
+                             struct bm_buf *ret, struct bm_error *e)
+{
+    struct attributes a;
+    enum bm_rc rc = fill_ask(&a, q, e);
+
+    return rc == BM_OK ? write_message(&a, q->envelope, signer, cert, ret, e) : rc;
+}
+
+enum bm_rc bm_scep_put_issuer_and_subject(struct bm_rd issuer, struct bm_rd subject, struct bm_buf *ret, struct bm_error *e)
+{
+    uint8_t room[2 * BM_NAME_DER_MAX + 8];
+    struct bm_derw w = bm_derw_of(room, sizeof room);
+    size_t mark = bm_derw_mark(&w);
+
+    bm_derw_put(&w, subject);
+    bm_derw_put(&w, issuer);
+    bm_derw_end(&w, mark, BM_DER_SEQUENCE);
     if (w.bad)
-        return bm_fail(e, BM_LIMIT, "the answer does not fit");
+        return bm_fail(e, BM_LIMIT, "names that are too long");
     bm_buf_put(ret, bm_derw_rd(&w).p, bm_derw_rd(&w).n);
     return bm_buf_check(ret, e);
 }

@@ -6,9 +6,11 @@ require (
 	github.com/globalsign/est v1.0.6
 	github.com/pion/dtls/v2 v2.2.8-0.20231026152330-9cc3df9c3369
 	github.com/plgd-dev/go-coap/v3 v3.3.0
+	github.com/smallstep/pkcs7 v0.2.1
+	github.com/smallstep/scep v0.0.0-20250318231241-a25cabb69492
 	github.com/transparency-dev/merkle v0.0.2
 	github.com/zmap/zlint/v3 v3.6.1
-	golang.org/x/crypto v0.17.0
+	golang.org/x/crypto v0.33.0
 )
 
 require (
@@ -39,3 +41,6 @@ require (
 	golang.org/x/text v0.14.0 // indirect
 	golang.org/x/time v0.0.0-20210220033141-f8bda1e9f3ba // indirect
 )
+
+// what pkcs7 asks for wants a newer Go than Debian 12 has; the little it uses of it (cryptobyte) is in here
+replace golang.org/x/crypto => golang.org/x/crypto v0.17.0
