@@ -7,7 +7,8 @@
 #include <time.h>
 
 static const struct bm_upstream_driver *const bm_upstream_drivers[] = {
-    &bm_upstream_est, &bm_upstream_cmp, &bm_upstream_scep, &bm_upstream_acme, &bm_upstream_awspca, &bm_upstream_awskms, &bm_upstream_azure,
+    &bm_upstream_est,    &bm_upstream_cmp,    &bm_upstream_scep,  &bm_upstream_acme,
+    &bm_upstream_awspca, &bm_upstream_awskms, &bm_upstream_azure,
 };
 
 const struct bm_upstream_driver *bm_upstream_driver_find(const char *name)

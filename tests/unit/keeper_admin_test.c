@@ -144,6 +144,7 @@ static const struct good {
     { "{\"op\":\"batch.create\",\"name\":\"b-1\",\"product\":\"prod\",\"quota\":7,\"ca\":\"issuing\",\"maker\":\"chips\"}",
       NOTHING },
     { "{\"op\":\"batch.set\",\"name\":\"b-1\",\"quota\":8,\"state\":\"closed\",\"ca\":\"issuing\",\"maker\":\"\"}", NOTHING },
+    { "{\"op\":\"batch.hook\",\"name\":\"b-1\",\"url\":\"https://mdm.example/hook\"}", NOTHING },
     { "{\"op\":\"batch.list\",\"product\":\"prod\",\"after\":0,\"limit\":5}", NOTHING },
     { "{\"op\":\"batch.show\",\"name\":\"b-1\"}", NOTHING },
     { "{\"op\":\"claim.create\",\"batch\":\"lot\",\"from_org\":\"acme\",\"valid\":\"5d\",\"note\":\"n\"}", NOTHING },
