@@ -398,10 +398,16 @@ static enum bm_rc find_verb(struct bm_cli *c, const struct bm_verb *family, cons
     return unknown_verb(family, typed, e);
 }
 
+/* A family that is looked for below another, too: birthmark ca ceremony begin. */
+static const struct bm_verb *find_below(const struct bm_verb *family, const char *word)
+{
+    return strcmp(family->family, "ca") == 0 && strcmp(word, "ceremony") == 0 ? find_family(word) : NULL;
+}
+
 /* Sets c->verb; leaves it NULL when help is all that is wanted. */
 static enum bm_rc take_verb(struct bm_cli *c, struct words *w, struct bm_error *e)
 {
-    const struct bm_verb *family;
+    const struct bm_verb *family, *below;
     const char *word;
     enum bm_rc rc = next_plain(c, w, &word, e);
 
@@ -420,6 +426,12 @@ static enum bm_rc take_verb(struct bm_cli *c, struct words *w, struct bm_error *
         return BM_OK;
     }
     rc = next_plain(c, w, &word, e);
+    below = rc == BM_OK && word != NULL ? find_below(family, word) : NULL;
+    if (below != NULL) {
+        family = below;
+        c->family = family->family;
+        rc = next_plain(c, w, &word, e);
+    }
     if (rc != BM_OK || (word == NULL && c->help))
         return rc;
     if (word == NULL)
