@@ -1,7 +1,9 @@
 /* Registration authorities, RFC 9483 section 5: who puts devices' messages into messages of its own (5.2.2), and who asks in a device's name (5.2.3). Both
- * have to be trusted by an organisation, 'org trust --purpose ra', and the second gets nothing but for that organisation's devices. */
+ * have to be trusted by an organisation, 'org trust --purpose ra', and the second gets nothing but for the devices that are that
+ * organisation's at this moment. */
 #include "keeper/brski.h"
 #include "keeper/cmp.h"
+#include "keeper/ownership.h"
 
 enum { NESTED_MAX = 8 };
 
@@ -87,17 +89,16 @@ static enum bm_rc find_device(struct bm_cmp_job *j, struct bm_rd subject, struct
 enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_error *e)
 {
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    struct bm_line *l = NULL;
+    int64_t owner = 0;
     enum bm_rc rc = find_device(j, subject, &d, e);
 
     if (rc != BM_OK)
         return rc;
     j->c.claimed_udid = bm_rd_of(j->udid, sizeof j->udid);
-    if (d.batch_id != 0)
-        rc = bm_line_get(j->k, d.batch_id, &l, e);
+    rc = bm_owner_of(j->k, &d, &owner, e);
     if (rc != BM_OK)
         return rc;
-    if (l == NULL || l->owner.id != j->ra_org)
+    if (owner != j->ra_org)
         return bm_refuse(e, BM_DENIED, "cmp-not-ra", "this registration authority is trusted for devices of another organisation");
     j->spki.n = 0;
     j->spki.max = BM_SPKI_MAX;

@@ -203,6 +203,11 @@ def test_what_it_cannot_do_in_a_devices_name(server, ra, client):
     ]
     for what, got, fail in rows:
         assert got.fail == {fail}, (what, got.text)
+    server.run("device", "transfer", client.device.udid, "other", "--force")  # sold: its new owner's device, of the same product
+    sold = vouched(ra, client.device.udid)
+    assert sold.fail == {"notAuthorized"} and "cmp-not-ra" in sold.text
+    server.run("device", "transfer", client.device.udid, "oem", "--force")
+    assert vouched(ra, client.device.udid).type == "ip"
     server.run("device", "suspend", client.device.udid)
     assert "device-suspended" in vouched(ra, client.device.udid).text
     assert BODIES["nested"] == 20
