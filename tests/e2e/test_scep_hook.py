@@ -264,7 +264,7 @@ def test_who_waits_is_no_stranger(server, client, ra, hook):
     assert phone.asks(client, ra).status == PENDING
     raw = scep.message(scep.envelope(scep.csr(stranger.key), ra), stranger.key, stranger.cert)
     turned_away = next(i for i in range(302) if client.post(raw).status == 429)
-    assert turned_away >= 90  # a hundred in a second, and the phone has been one of them
+    assert turned_away >= 50  # a hundred in one second, less what came before in it
     assert phone.polls(client, ra).status == PENDING
     hook.open.set()
     assert phone.hears(client, ra).status == SUCCESS

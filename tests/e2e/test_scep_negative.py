@@ -225,7 +225,7 @@ def test_strangers_share(server, client, world):
         if answer.status != 200:
             break
     assert (answer.status, answer.code) == (429, "scep-busy") and "Retry-After" in answer.headers, (i, answer)
-    assert 100 <= i <= 300
+    assert 50 <= i <= 300  # a hundred in one second, less what came before in it
     d, again = world.other, None
     assert client.send(scep.message(scep.envelope(scep.csr(d.key), world.ra), d.key, d.cert, transaction="here"), world.ra).status == "0"
     raw = scep.message(scep.envelope(scep.csr(d.key), world.ra), d.key, d.cert, transaction="again")
