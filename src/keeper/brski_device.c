@@ -3,38 +3,31 @@
 
 #include "base/text.h"
 
-struct anchoring {
-    const struct bm_cert *top;
-    int64_t now;
-    bool found;
-};
-
-static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_error *e)
-{
-    struct anchoring *a = arg;
-    struct bm_cert anchor;
-
-    (void)e;
-    a->found = a->found || (bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) == BM_OK &&
-                            (bm_rd_eq(a->top->whole, anchor.whole) || bm_cert_check_link(a->top, &anchor, a->now, NULL) == BM_OK));
-    return BM_OK;
-}
-
 /* Does the certificate come from a chip maker whom we trust to say what its device is called? */
 static enum bm_rc is_birth_certificate(struct bm_keeper *k, const struct bm_voucher_opened *pledge, int64_t now, bool *ret,
                                        struct bm_error *e)
 {
     struct bm_cms_chain chain;
-    struct anchoring a = { .now = now };
-    enum bm_rc rc = BM_OK;
+    struct bm_evidence v = { 0 };
+    struct bm_error why = { 0 };
+    int64_t org_id;
+    enum bm_rc rc;
 
+    _Static_assert(BM_CMS_CHAIN_MAX <= 1 + BM_TLS_CLIENT_CERTS_MAX, "room for all above the pledge's");
     *ret = false;
     if (bm_cms_signed_chain(&pledge->cms, &pledge->signer, now, &chain, NULL) != BM_OK)
         return BM_OK;
-    a.top = &chain.at[chain.n - 1];
-    if (chain.n > 1 || !bm_rd_eq(a.top->issuer, a.top->subject))
-        rc = bm_trust_each(k->store, BM_TRUST_BIRTH, try_anchor, &a, e);
-    *ret = a.found;
+    if (chain.n == 1 && bm_rd_eq(pledge->signer.issuer, pledge->signer.subject)) /* signed by itself */
+        return BM_OK;
+    while (v.n_chain + 1 < chain.n) {
+        v.chain[v.n_chain] = chain.at[v.n_chain + 1].whole;
+        v.n_chain++;
+    }
+    rc = bm_evidence_chain(k, BM_TRUST_BIRTH, &v, &chain.at[0], now, &org_id, &why);
+    *ret = rc == BM_OK;
+    if (rc == BM_OK || rc == BM_DENIED)
+        return BM_OK;
+    *e = why;
     return rc;
 }
 

@@ -8,44 +8,6 @@
 enum { NESTED_MAX = 8 };
 
 /* --- is it one? ----------------------------------------------------------------------------------------------------------------------- */
-struct anchor_search {
-    const struct bm_cert *top;
-    int64_t now, org_id;
-};
-
-static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_error *e)
-{
-    struct anchor_search *s = arg;
-    struct bm_cert anchor;
-
-    (void)e;
-    if (s->org_id != 0 || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
-        return BM_OK;
-    if (bm_rd_eq(s->top->whole, anchor.whole) || bm_cert_check_link(s->top, &anchor, s->now, NULL) == BM_OK)
-        s->org_id = t->org_id;
-    return BM_OK;
-}
-
-/* From the signer's certificate upwards through what came with it, to one that somebody here is trusted for. */
-static enum bm_rc find_anchor(struct bm_cmp_job *j, int64_t *ret_org, struct bm_error *e)
-{
-    const struct bm_evidence *v = &j->c.evidence;
-    struct bm_cert below, top = j->signer;
-    enum bm_rc rc = BM_OK;
-
-    for (size_t i = 0; rc == BM_OK; i++) {
-        struct anchor_search s = { .top = &top, .now = j->now };
-
-        rc = bm_trust_each(j->k->store, BM_TRUST_RA, try_anchor, &s, e);
-        *ret_org = s.org_id;
-        below = top;
-        if (rc != BM_OK || s.org_id != 0 || i == v->n_chain || bm_cert_parse(v->chain[i], &top, NULL) != BM_OK ||
-            bm_cert_check_link(&below, &top, j->now, NULL) != BM_OK)
-            break;
-    }
-    return rc;
-}
-
 /* One of our own making may have been revoked. */
 static bool is_revoked(const struct bm_cmp_job *j)
 {
@@ -58,14 +20,22 @@ static bool is_revoked(const struct bm_cmp_job *j)
 enum bm_rc bm_cmp_see_ra(struct bm_cmp_job *j, struct bm_error *e)
 {
     const struct bm_cert *c = &j->signer;
+    struct bm_error why = { 0 };
+    int64_t org_id;
     enum bm_rc rc;
 
     if (c->whole.n == 0 || !bm_is_registrar_cert(c) || j->now < c->not_before || j->now > c->not_after || is_revoked(j))
         return BM_OK;
-    rc = find_anchor(j, &j->ra_org, e);
-    if (rc == BM_OK && j->ra_org != 0)
-        j->c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_NONE }; /* of a device it is none */
-    return rc;
+    rc = bm_evidence_chain(j->k, BM_TRUST_RA, &j->c.evidence, c, j->now, &org_id, &why);
+    if (rc == BM_DENIED) /* nobody here trusts it for that: one like any other */
+        return BM_OK;
+    if (rc != BM_OK) {
+        *e = why;
+        return rc;
+    }
+    j->ra_org = org_id;
+    j->c.evidence = (struct bm_evidence){ .kind = BM_EVIDENCE_NONE }; /* of a device it is none */
+    return BM_OK;
 }
 
 /* --- in a device's name ------------------------------------------------------------------------------------------------------------------ */

@@ -130,7 +130,8 @@ enum bm_rc bm_upstream_make_client(struct bm_buf *ret_cert, struct bm_buf *ret_k
 
 /* --- who speaks for the upstream CA --------------------------------------------------------------------------------------------------- */
 struct search {
-    const struct bm_cert *top;
+    const struct bm_cert *path; /* the speaker's first */
+    size_t n;
     int64_t now;
     bool is, below; /* an anchor itself; issued by one */
 };
@@ -143,8 +144,8 @@ static enum bm_rc try_anchor(void *arg, struct bm_rd der, struct bm_error *e)
     (void)e;
     if (bm_cert_parse(der, &anchor, NULL) != BM_OK)
         return BM_OK;
-    s->is = s->is || bm_rd_eq(s->top->whole, der);
-    s->below = s->below || bm_cert_check_link(s->top, &anchor, s->now, NULL) == BM_OK;
+    s->is = s->is || bm_rd_eq(s->path[s->n - 1].whole, der);
+    s->below = s->below || bm_cert_check_above(s->path, s->n, &anchor, s->now, NULL) == BM_OK;
     return BM_OK;
 }
 
@@ -169,19 +170,20 @@ enum bm_rc bm_upstream_fingerprint_check(const struct bm_upstream *u, struct bm_
     return bm_fail(e, BM_USAGE, "--options: fingerprint is the SHA-256 of a certificate, 64 hex digits");
 }
 
-static bool is_anchor(const struct bm_upstream *u, const struct bm_cert *c, int64_t now, bool *ret_below)
+static bool is_anchor(const struct bm_upstream *u, const struct bm_cert *path, size_t n, int64_t now, bool *ret_below)
 {
-    struct search s = { .top = c, .now = now };
+    struct search s = { .path = path, .n = n, .now = now };
 
     *ret_below = bm_pem_parse(bm_buf_rd(&u->trust), "CERTIFICATE", try_anchor, &s, NULL) == BM_OK && s.below;
-    return s.is || is_named(u, c);
+    return s.is || is_named(u, &path[n - 1]);
 }
 
-static bool find_issuer(const struct bm_cert *of, const struct bm_rd *pool, size_t n, int64_t now, struct bm_cert *ret)
+static bool find_issuer(const struct bm_cert *path, size_t depth, const struct bm_rd *pool, size_t n, int64_t now,
+                        struct bm_cert *ret)
 {
     for (size_t i = 0; i < n; i++)
-        if (bm_cert_parse(pool[i], ret, NULL) == BM_OK && bm_rd_eq(ret->subject, of->issuer) &&
-            bm_cert_check_link(of, ret, now, NULL) == BM_OK)
+        if (bm_cert_parse(pool[i], ret, NULL) == BM_OK && bm_rd_eq(ret->subject, path[depth - 1].issuer) &&
+            bm_cert_check_above(path, depth, ret, now, NULL) == BM_OK)
             return true;
     return false;
 }
@@ -189,15 +191,14 @@ static bool find_issuer(const struct bm_cert *of, const struct bm_rd *pool, size
 /* Each certificate is by the next, up to one of --trust. */
 static bool leads_there(const struct bm_upstream *u, const struct bm_cert *cert, const struct bm_rd *pool, size_t n, int64_t now)
 {
-    struct bm_cert top = *cert, next;
+    struct bm_cert path[BM_CHAIN_MAX + 1] = { *cert };
     bool below;
 
-    for (int depth = 0; depth < BM_CHAIN_MAX; depth++) {
-        if (is_anchor(u, &top, now, &below) || below)
+    for (size_t depth = 1; depth <= BM_CHAIN_MAX; depth++) {
+        if (is_anchor(u, path, depth, now, &below) || below)
             return true;
-        if (!find_issuer(&top, pool, n, now, &next))
+        if (!find_issuer(path, depth, pool, n, now, &path[depth]))
             return false;
-        top = next;
     }
     return false;
 }
@@ -221,7 +222,7 @@ static bool is_authority(const struct bm_cert *c)
 enum bm_rc bm_upstream_speaker_check(const struct bm_upstream *u, const struct bm_cert *cert, const struct bm_rd *pool, size_t n,
                                      int64_t now, struct bm_error *e)
 {
-    bool below, named = is_anchor(u, cert, now, &below);
+    bool below, named = is_anchor(u, cert, 1, now, &below);
 
     if (now < cert->not_before || now > cert->not_after)
         return bm_refuse(e, BM_DENIED, "upstream-untrusted", "the certificate that speaks for the upstream CA is not valid now");
