@@ -21,19 +21,9 @@ static enum bm_rc check_url(const char *url, struct bm_error *e)
     return BM_OK;
 }
 
-static enum bm_rc add_pem(void *arg, struct bm_rd der, struct bm_error *e)
-{
-    struct bm_cert c;
-    enum bm_rc rc = bm_cert_parse(der, &c, e);
-
-    if (rc == BM_OK)
-        bm_pem_write(arg, "CERTIFICATE", der);
-    return rc;
-}
-
 static enum bm_rc take_trust(const char *pem, struct bm_buf *ret, struct bm_error *e)
 {
-    enum bm_rc rc = pem != NULL ? bm_pem_parse(bm_rd_str(pem), "CERTIFICATE", add_pem, ret, e) : BM_OK;
+    enum bm_rc rc = pem != NULL ? bm_pem_parse(bm_rd_str(pem), "CERTIFICATE", bm_admin_add_pem, ret, e) : BM_OK;
 
     if (rc == BM_OK && pem != NULL && ret->n == 0)
         rc = bm_fail(e, BM_USAGE, "no certificate in it");

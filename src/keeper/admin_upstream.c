@@ -90,23 +90,13 @@ enum bm_rc bm_upstream_reseal(struct bm_keeper *k, int64_t from_kek, int64_t now
 }
 
 /* --- the client's certificate and key -------------------------------------------------------------------------------------------- */
-static enum bm_rc add_pem(void *arg, struct bm_rd der, struct bm_error *e)
-{
-    struct bm_cert c;
-    enum bm_rc rc = bm_cert_parse(der, &c, e);
-
-    if (rc == BM_OK)
-        bm_pem_write(arg, "CERTIFICATE", der);
-    return rc;
-}
-
 /* The certificates of a PEM file, and nothing else that may be in it. */
 static enum bm_rc take_certs(const char *pem, const char *what, struct bm_buf *ret, struct bm_error *e)
 {
     enum bm_rc rc;
 
     ret->max = PEM_MAX;
-    rc = bm_pem_parse(bm_rd_str(pem), "CERTIFICATE", add_pem, ret, e);
+    rc = bm_pem_parse(bm_rd_str(pem), "CERTIFICATE", bm_admin_add_pem, ret, e);
     if (rc == BM_OK && ret->n == 0)
         rc = bm_fail(e, BM_USAGE, "no certificate in it");
     if (rc == BM_OK)

@@ -170,3 +170,13 @@ enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *colum
         return bm_fail(e, BM_NOMEM, "no memory");
     return rc;
 }
+
+enum bm_rc bm_admin_add_pem(void *arg, struct bm_rd der, struct bm_error *e)
+{
+    struct bm_cert c;
+    enum bm_rc rc = bm_cert_parse(der, &c, e);
+
+    if (rc == BM_OK)
+        bm_pem_write(arg, "CERTIFICATE", der);
+    return rc;
+}

@@ -359,6 +359,8 @@ BM_MUST_USE enum bm_rc bm_admin_list(struct bm_keeper *k, const char *kind, cons
 BM_MUST_USE enum bm_rc bm_admin_one(struct bm_keeper *k, const char *kind, const char *filter, const char *value, json_t *out,
                                     struct bm_error *e);
 void bm_keeper_jsonp(json_t **j);
+/* For bm_pem_parse(): a certificate that parses, written once more to the bm_buf arg, and nothing else of what may be in the file. */
+BM_MUST_USE enum bm_rc bm_admin_add_pem(void *arg, struct bm_rd der, struct bm_error *e);
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
 const char *bm_reason_name(int reason);
 

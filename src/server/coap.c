@@ -136,18 +136,16 @@ static void apply(struct process *p, const struct bm_worker_settings *s)
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {
     struct process *p = arg;
-    struct bm_worker_order order;
-    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
+    struct bm_worker_settings settings;
+    enum bm_control order = bm_control_take(fd, &settings);
 
     (void)what;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n != (ssize_t)sizeof order)
-        stop(p, 1); /* the supervisor has died; nobody would ever stop us */
-    else if (order.act == BM_WORKER_DRAIN)
+    if (order == BM_CONTROL_SETTINGS)
+        apply(p, &settings);
+    else if (order == BM_CONTROL_DRAIN)
         drain(p);
-    else
-        apply(p, &order.settings);
+    else if (order == BM_CONTROL_GONE)
+        stop(p, 1);
 }
 
 static void on_term(evutil_socket_t fd, short what, void *arg)

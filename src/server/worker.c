@@ -285,18 +285,16 @@ static void apply(struct worker *w, const struct bm_worker_settings *s)
 static void on_control(evutil_socket_t fd, short what, void *arg)
 {
     struct worker *w = arg;
-    struct bm_worker_order order;
-    ssize_t n = recv(fd, &order, sizeof order, MSG_DONTWAIT);
+    struct bm_worker_settings settings;
+    enum bm_control order = bm_control_take(fd, &settings);
 
     (void)what;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n != (ssize_t)sizeof order)
-        stop(w, 1); /* the supervisor has died; nobody would ever stop us */
-    else if (order.act == BM_WORKER_DRAIN)
+    if (order == BM_CONTROL_SETTINGS)
+        apply(w, &settings);
+    else if (order == BM_CONTROL_DRAIN)
         drain(w);
-    else
-        apply(w, &order.settings);
+    else if (order == BM_CONTROL_GONE)
+        stop(w, 1);
 }
 
 static void on_term(evutil_socket_t fd, short what, void *arg)

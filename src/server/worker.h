@@ -25,6 +25,8 @@ struct bm_worker_order {
 
 /* control.c: for all of them ... */
 BM_MUST_USE enum bm_rc bm_control_ready(int fd, struct bm_error *e);
+enum bm_control { BM_CONTROL_NONE, BM_CONTROL_SETTINGS, BM_CONTROL_DRAIN, BM_CONTROL_GONE };
+enum bm_control bm_control_take(int fd, struct bm_worker_settings *ret); /* one order, if there is one */
 /* ... and for one that has nothing to drain: takes an order; true when the process is to end, with this status. */
 bool bm_control_ended(int fd, const char *name, int *ret_status);
 

@@ -425,6 +425,18 @@ def certs_of_pkcs7(body):
 EST = "/.well-known/est/"
 
 
+def until_answered(ask, seconds=60):
+    """As a device does that is told to come again: the same request, until it is 200 or a refusal."""
+    got = []
+
+    def once():
+        got.append(ask())
+        return got[-1].status not in (202, 503)
+
+    wait_for("the answer", once, seconds)
+    return got[-1]
+
+
 def est_enrol(server, device, folder, key=None, op="simpleenroll", label=None, subject=None, cert=None, cert_key=None, headers=None,
               csr=None, version=None):
     """One EST enrolment with the device's own certificate, or the one given; returns the answer and the new key."""

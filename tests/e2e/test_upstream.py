@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from kit import DER, KEYS, PEM, Device, assert_told, certs_of_pkcs7, est_enrol, key_pem, make_cert, make_csr, name_of, wait_for
+from kit import DER, KEYS, PEM, Device, assert_told, certs_of_pkcs7, est_enrol, key_pem, make_cert, make_csr, name_of, until_answered, wait_for
 
 
 class Upstream:
@@ -153,15 +153,7 @@ def enrol(server, device, folder, key, **more):
 
 
 def poll(server, device, folder, key, **more):
-    """As a device does: the same request, until it is 200 or a refusal."""
-    got = []
-
-    def once():
-        got.append(enrol(server, device, folder, key, **more))
-        return got[-1].status not in (202, 503)
-
-    wait_for("the answer", once, 60)
-    return got[-1]
+    return until_answered(lambda: enrol(server, device, folder, key, **more))
 
 
 def credentials(server, device):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from acmekit import ERROR
 from cloudkit import Served
-from kit import KEYS, PEM, Device, assert_told, b64u, certs_of_pkcs7, est_enrol, free_port, key_pem, make_cert, make_csr, name_of, unb64u, wait_for
+from kit import KEYS, PEM, Device, assert_told, b64u, certs_of_pkcs7, est_enrol, free_port, key_pem, make_cert, make_csr, name_of, unb64u, until_answered, wait_for
 from test_acme_names import Names
 from werkzeug.wrappers import Request, Response
 
@@ -111,15 +111,9 @@ def upstream(ra, folder, name, url, chain, trust, *more, key=None):
 
 
 def poll(server, device, folder, key, *wanted):
-    """The same request until it is answered; wanted: its DNS names."""
-    got, san = [], [x509.SubjectAlternativeName([x509.DNSName(n) for n in wanted])] if wanted else []
-
-    def once():
-        got.append(est_enrol(server, device, folder, csr=make_csr(key, None, san))[0])
-        return got[-1].status not in (202, 503)
-
-    wait_for("the answer", once, 60)
-    return got[-1]
+    """wanted: its DNS names."""
+    san = [x509.SubjectAlternativeName([x509.DNSName(n) for n in wanted])] if wanted else []
+    return until_answered(lambda: est_enrol(server, device, folder, csr=make_csr(key, None, san))[0])
 
 
 def dns_of(cert):

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from cloudkit import ACCESS, SECRET, Aws, Vault
-from kit import KEYS, PEM, Device, assert_told, certs_of_pkcs7, est_enrol, wait_for
+from kit import KEYS, PEM, Device, assert_told, certs_of_pkcs7, est_enrol, until_answered, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,7 @@ def enrol(server, device, folder, key):
 
 
 def poll(server, device, folder, key):
-    got = []
-
-    def once():
-        got.append(enrol(server, device, folder, key))
-        return got[-1].status not in (202, 503)
-
-    wait_for("the answer", once, 60)
-    return got[-1]
+    return until_answered(lambda: enrol(server, device, folder, key))
 
 
 def signed_by(root, cert):

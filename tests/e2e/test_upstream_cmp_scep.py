@@ -26,7 +26,7 @@ from pyasn1.codec.der.encoder import encode
 import scep
 from cmpkit import BODIES, IMPLICIT_CONFIRM, Mac, Message, bits, cert_hash, contents, ctx, generalized, integer, name, octets, seq, sig_alg, sign, utf8
 from kit import (DER, KEYS, PEM, TOP, ChipMaker, Device, assert_told, certs_of_pkcs7, est_enrol, free_port, key_pem, make_cert, make_csr, name_of,
-                 wait_for)
+                 until_answered, wait_for)
 
 CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 SECRET = b"a long secret between two authorities"
@@ -359,15 +359,7 @@ def enrol(server, device, folder, key, **more):
 
 
 def poll(server, device, folder, key, **more):
-    """As a device does: the same request, until it is 200 or a refusal."""
-    got = []
-
-    def once():
-        got.append(enrol(server, device, folder, key, **more))
-        return got[-1].status not in (202, 503)
-
-    wait_for("the answer", once, 25)
-    return got[-1]
+    return until_answered(lambda: enrol(server, device, folder, key, **more), 25)
 
 
 def credentials(server, device):
