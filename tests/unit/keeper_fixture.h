@@ -1,5 +1,5 @@
 /* A small world for the tests of src/keeper: a registry in a folder of its own with CA, organisations, a product and a batch, devices that
- * came in through a signed manifest, and commands run the way src/keeper/run.c runs them: begin, run, commit. */
+ * came in through a signed manifest, and commands run the way src/keeper/loop_batch.c runs them: begin, run, commit. */
 #ifndef BM_TESTS_KEEPER_FIXTURE_H
 #define BM_TESTS_KEEPER_FIXTURE_H
 
@@ -466,7 +466,7 @@ static UNUSED void chip_add(struct world *w, struct chip *c, const char *batch)
 }
 
 /* --- commands --------------------------------------------------------------------------------------------------------------------- */
-/* As src/keeper/run.c does it for a batch of one. */
+/* As src/keeper/loop_batch.c does it for a batch of one. */
 static UNUSED enum bm_rc command(struct world *w, uint8_t type, struct bm_rd payload, struct bm_buf *out)
 {
     struct bm_command_in c = { .type = type, .payload = payload };
