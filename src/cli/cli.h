@@ -110,6 +110,10 @@ BM_MUST_USE enum bm_rc bm_cli_parse(struct bm_cli *c, int argc, char **argv, str
 const char *bm_cli_nearest(const char *typed, const char *const *words, size_t n);
 /* Reads a file, or standard input for "-". */
 BM_MUST_USE enum bm_rc bm_cli_read(const char *path, struct bm_buf *ret, struct bm_error *e);
+/* parse_value.c. One word's value into the request (or c->blob); dashes: "--" for an option, in messages. */
+BM_MUST_USE enum bm_rc bm_cli_take_value(struct bm_cli *c, const struct bm_word *w, const char *text, const char *dashes,
+                                         struct bm_error *e);
+bool bm_cli_was_given(const struct bm_cli *c, const struct bm_word *w);
 
 /* --- help.c ------------------------------------------------------------------------------------------------------------------ */
 void bm_cli_help(FILE *f, const char *family, const struct bm_verb *verb); /* NULL family: everything */

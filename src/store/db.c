@@ -1,3 +1,5 @@
+/* A registry that is open: its schema, its transactions, its statements. */
+#include "store/db_impl.h"
 #include "store/journal_format.h"
 
 #include <inttypes.h>
@@ -5,34 +7,6 @@
 #include <stdlib.h>
 
 static const struct bm_db_driver *const drivers[] = { &bm_db_sqlite, &bm_db_postgres };
-
-enum { SLOTS = 256 }; /* a power of two, more than twice the statements there are */
-
-struct slot {
-    const struct bm_sql *sql;
-    struct bm_stmt *st;
-    bool busy;
-};
-
-/* Rows counted in this transaction, told to the tally table once, at its end. */
-enum { TALLIES = 16 };
-
-struct tally {
-    char name[40];
-    int64_t n;
-};
-
-/* doomed: a statement failed in a way that may have undone the transaction behind our back; only rollback helps. */
-struct bm_store {
-    const struct bm_db_driver *driver;
-    struct bm_db *db;
-    bool in_transaction, doomed, read_only, snapshot, created, shared;
-    int64_t host, log; /* which we write as; whose log is meant */
-    struct slot slots[SLOTS];
-    struct tally tallies[TALLIES];
-    size_t n_tallies;
-    struct bm_journal *journal; /* borrowed; NULL: none */
-};
 
 /* --- opening ------------------------------------------------------------------------------------------------------------------ */
 static const struct bm_db_driver *driver_of(const char *dsn, const char **ret_where)
@@ -138,7 +112,7 @@ void bm_store_close(struct bm_store *s)
         return;
     if (s->db != NULL) {
         bm_store_rollback(s);
-        for (size_t i = 0; i < SLOTS; i++)
+        for (size_t i = 0; i < BM_STORE_SLOTS; i++)
             s->driver->drop(s->slots[i].st);
         s->driver->close(s->db);
     }
@@ -158,119 +132,6 @@ void bm_store_discard(struct bm_store *s)
         s->driver->discard(s->db);
     }
     bm_store_close(s);
-}
-
-/* --- hosts -------------------------------------------------------------------------------------------------------------------- */
-enum { LOG_BITS = 40 }; /* of a leaf's row; above them stands whose log it is in */
-
-enum bm_rc bm_store_claim(struct bm_store *s, int64_t host_id, struct bm_error *e)
-{
-    enum bm_rc rc = s->driver->claim != NULL ? s->driver->claim(s->db, host_id, e) : BM_OK;
-
-    if (rc == BM_OK)
-        s->host = s->log = host_id;
-    return rc;
-}
-
-bool bm_store_can_share(const struct bm_store *s)
-{
-    return s->driver->claim != NULL;
-}
-
-void bm_store_use_log(struct bm_store *s, int64_t host_id)
-{
-    s->log = host_id;
-}
-
-int64_t bm_db_log_base(const struct bm_store *s)
-{
-    return (s->log - 1) * ((int64_t)1 << LOG_BITS);
-}
-
-int64_t bm_db_log_end(const struct bm_store *s)
-{
-    return s->log * ((int64_t)1 << LOG_BITS);
-}
-
-int64_t bm_db_log_of(int64_t row)
-{
-    return row / ((int64_t)1 << LOG_BITS) + 1;
-}
-
-bool bm_store_collided(const struct bm_store *s)
-{
-    return s->driver->collided != NULL && s->driver->collided(s->db);
-}
-
-int64_t bm_store_version(const struct bm_store *s)
-{
-    return s->driver->version != NULL ? s->driver->version(s->db) : 0;
-}
-
-enum bm_rc bm_store_version_now(struct bm_store *s, int64_t *ret, struct bm_error *e)
-{
-    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 24 };
-    enum bm_rc rc = bm_meta_get(s, "version", &text, e);
-
-    bm_buf_put(&text, "", 1);
-    if (rc == BM_NOTFOUND)
-        rc = BM_OK;
-    if (rc == BM_OK)
-        rc = bm_buf_check(&text, e);
-    if (rc == BM_OK)
-        *ret = strtoll((const char *)text.p, NULL, 10);
-    return rc;
-}
-
-enum bm_rc bm_store_version_set(struct bm_store *s, int64_t version, struct bm_error *e)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRId64, version);
-    return bm_meta_set(s, "version", bm_rd_str(text), e);
-}
-
-/* --- tallies ------------------------------------------------------------------------------------------------------------------ */
-static const struct bm_sql add_tally = {
-    "INSERT INTO tally (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = tally.n + excluded.n"
-};
-
-static enum bm_rc tell_tallies(struct bm_store *s, struct bm_error *e)
-{
-    enum bm_rc rc = BM_OK;
-
-    for (size_t i = 0; rc == BM_OK && i < s->n_tallies; i++)
-        if (s->tallies[i].n != 0)
-            rc = bm_db_run(s, &add_tally, BM_ARGS(bm_arg_text(s->tallies[i].name), bm_arg_int(s->tallies[i].n)), e);
-    s->n_tallies = 0;
-    return rc;
-}
-
-/* Each host counts in rows of its own, so that no two wait for each other: "device:active", "device:active@2". */
-enum bm_rc bm_db_tally(struct bm_store *s, const char *what, int64_t n, struct bm_error *e)
-{
-    char name[sizeof s->tallies[0].name];
-    enum bm_rc rc = BM_OK;
-    size_t i = 0;
-
-    if (s->host == 1)
-        snprintf(name, sizeof name, "%s", what);
-    else
-        snprintf(name, sizeof name, "%s@%" PRId64, what, s->host);
-
-    while (i < s->n_tallies && strcmp(s->tallies[i].name, name) != 0)
-        i++;
-    if (i == TALLIES) {
-        rc = tell_tallies(s, e);
-        i = 0;
-    }
-    if (i == s->n_tallies) {
-        snprintf(s->tallies[i].name, sizeof s->tallies[i].name, "%s", name);
-        s->tallies[i].n = 0;
-        s->n_tallies++;
-    }
-    s->tallies[i].n += n;
-    return rc;
 }
 
 /* --- transactions ------------------------------------------------------------------------------------------------------------- */
@@ -312,7 +173,7 @@ enum bm_rc bm_store_commit(struct bm_store *s, struct bm_error *e)
         return bm_fail(e, BM_BUG, "store: no transaction is open");
     if (s->doomed)
         return bm_fail(e, BM_IO, "store: the transaction failed before and must be rolled back");
-    rc = tell_tallies(s, e);
+    rc = bm_db_tell_tallies(s, e);
     if (rc == BM_OK && s->journal != NULL)
         rc = bm_journal_write(s->journal, e);
     if (rc == BM_OK)
@@ -358,12 +219,12 @@ void bm_store_tidy(struct bm_store *s)
 }
 
 /* --- statements --------------------------------------------------------------------------------------------------------------- */
-/* Open addressing by address; the table is never full (SLOTS), so the walk ends. */
+/* Open addressing by address; the table is never full (BM_STORE_SLOTS), so the walk ends. */
 static struct slot *slot_of(struct bm_store *s, const struct bm_sql *q)
 {
     size_t i = ((uintptr_t)q >> 3) * 0x9e3779b1u;
 
-    for (i = (i >> 8) % SLOTS; s->slots[i].sql != NULL && s->slots[i].sql != q; i = (i + 1) % SLOTS)
+    for (i = (i >> 8) % BM_STORE_SLOTS; s->slots[i].sql != NULL && s->slots[i].sql != q; i = (i + 1) % BM_STORE_SLOTS)
         ;
     return &s->slots[i];
 }
@@ -499,79 +360,4 @@ enum bm_rc bm_db_update(struct bm_store *s, const struct bm_sql *sql, struct bm_
 int64_t bm_db_changes(struct bm_store *s)
 {
     return s->driver->changes(s->db);
-}
-
-/* --- columns ------------------------------------------------------------------------------------------------------------------ */
-struct bm_cols bm_query_cols(const struct bm_query *q)
-{
-    return (struct bm_cols){ .store = q->store, .st = q->st };
-}
-
-int64_t bm_col_int(struct bm_cols *c)
-{
-    return c->store->driver->col_int(c->st, c->i++);
-}
-
-struct bm_arg bm_col_any(struct bm_cols *c)
-{
-    struct bm_arg a = { .kind = c->store->driver->col_kind(c->st, c->i) };
-
-    if (a.kind == BM_ARG_INT)
-        a.i = c->store->driver->col_int(c->st, c->i);
-    else if (a.kind != BM_ARG_NULL)
-        a.b = c->store->driver->col_bytes(c->st, c->i);
-    c->i++;
-    return a;
-}
-
-struct bm_rd bm_col_bytes(struct bm_cols *c)
-{
-    return c->store->driver->col_bytes(c->st, c->i++);
-}
-
-void bm_col_text(struct bm_cols *c, char *ret, size_t room)
-{
-    struct bm_rd b = bm_col_bytes(c);
-
-    c->bad = c->bad || b.n >= room;
-    if (c->bad)
-        return;
-    if (b.n != 0)
-        memcpy(ret, b.p, b.n);
-    ret[b.n] = '\0';
-}
-
-void bm_col_fixed(struct bm_cols *c, void *ret, size_t n)
-{
-    struct bm_rd b = bm_col_bytes(c);
-
-    c->bad = c->bad || b.n != n;
-    if (!c->bad)
-        memcpy(ret, b.p, n);
-}
-
-void bm_col_buf(struct bm_cols *c, struct bm_buf *ret)
-{
-    struct bm_rd b = bm_col_bytes(c);
-
-    *ret = (struct bm_buf){ .max = b.n };
-    bm_buf_put(ret, b.p, b.n);
-    c->bad = c->bad || ret->bad;
-}
-
-void bm_col_append(struct bm_cols *c, struct bm_buf *ret)
-{
-    struct bm_rd b = bm_col_bytes(c);
-
-    if (ret->max == 0)
-        ret->max = b.n;
-    bm_buf_put(ret, b.p, b.n);
-    c->bad = c->bad || ret->bad;
-}
-
-enum bm_rc bm_cols_check(const struct bm_cols *c, const char *what, struct bm_error *e)
-{
-    if (c->bad)
-        return bm_fail(e, BM_IO, "store: a %s row does not have the form of this program's schema", what);
-    return BM_OK;
 }
