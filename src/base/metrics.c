@@ -10,17 +10,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CELLS_MAX 3072
-
 typedef _Atomic uint64_t cell;
 
 struct slot {
-    cell cells[CELLS_MAX];
     struct refusals {
         cell n; /* 0: not used; set after the code */
         char code[BM_METRIC_CODE];
     } refusals[BM_METRIC_REFUSALS_MAX];
     cell refusals_other;
+    cell cells[]; /* as many as the table of metrics takes */
 };
 
 static struct {
@@ -43,7 +41,8 @@ static size_t cells_of(const struct bm_metric *m)
     return values_of(m->labels[0]) * values_of(m->labels[1]) * (m->type == BM_HISTOGRAM ? m->n_buckets + 2 : 1);
 }
 
-static bool lay_out(void)
+/* How many cells there are. */
+static size_t lay_out(void)
 {
     size_t at = 0;
 
@@ -51,7 +50,7 @@ static bool lay_out(void)
         shared.at[i] = at;
         at += cells_of(&bm_metrics[i]);
     }
-    return at <= CELLS_MAX;
+    return at;
 }
 
 static struct slot *slot_at(size_t i)
@@ -61,13 +60,11 @@ static struct slot *slot_at(size_t i)
 
 enum bm_rc bm_metrics_new(size_t n_workers, struct bm_error *e)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = sizeof(struct slot) + lay_out() * sizeof(cell);
     void *p;
 
-    if (!lay_out())
-        return bm_fail(e, BM_BUG, "metrics: more than %d cells", CELLS_MAX);
     shared.n = BM_SLOT_WORKER + n_workers;
-    shared.room = (sizeof(struct slot) + page - 1) / page * page; /* a page belongs to one process */
+    shared.room = (whole + page - 1) / page * page; /* a page belongs to one process */
     p = mmap(NULL, shared.n * shared.room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return bm_fail(e, BM_NOMEM, "metrics: out of memory");

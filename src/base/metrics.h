@@ -87,8 +87,10 @@ enum bm_metric_handshake_failure { BM_HANDSHAKE_REFUSED, BM_HANDSHAKE_TIMEOUT };
 enum bm_metric_outcome { BM_OUTCOME_OK, BM_OUTCOME_REFUSED };
 enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER, BM_PROCESS_COURIER, BM_PROCESS_COAP };
 
-#define BM_METRIC_OPERATIONS_MAX 48 /* names of operations, "none" included */
-#define BM_METRIC_REFUSALS_MAX 128  /* different codes of one process; further ones are counted as "other" */
+#define BM_METRIC_HTTP_OPERATIONS_MAX 112 /* rows of bm_operations[]; the tables themselves check that they fit */
+#define BM_METRIC_COAP_OPERATIONS_MAX 14  /* rows of bm_coap_operations[] */
+#define BM_METRIC_OPERATIONS_MAX (BM_METRIC_HTTP_OPERATIONS_MAX + BM_METRIC_COAP_OPERATIONS_MAX + 2) /* and "healthz", "none" */
+#define BM_METRIC_REFUSALS_MAX 128 /* different codes of one process; further ones are counted as "other" */
 #define BM_METRIC_BUCKETS_MAX 31
 #define BM_METRIC_CODE 32
 

@@ -1,5 +1,6 @@
 #include "protocol/est_coap.h"
 
+#include "base/metrics.h"
 #include "base/text.h"
 #include "pki/cert.h"
 #include "protocol/est.h"
@@ -156,6 +157,8 @@ const struct bm_coap_operation bm_coap_operations[] = {
     { "coap-est-skc", "skc", BM_COAP_POST, BM_CMD_ENROL, { BM_COAP_MULTIPART, 0 }, bm_est_keygen, skc },
     { NULL, NULL, 0, 0, { 0, 0 }, NULL, NULL },
 };
+_Static_assert(BM_COUNT(bm_coap_operations) <= BM_METRIC_COAP_OPERATIONS_MAX,
+               "each has a name in the metrics; raise the bound there");
 
 /* --- which operation ------------------------------------------------------------------------------------------------------------- */
 static bool segment_is(const struct bm_coap_message *m, size_t i, const char *word)

@@ -1,5 +1,6 @@
 #include "protocol/operation.h"
 
+#include "base/metrics.h"
 #include "protocol/acme.h"
 #include "protocol/api.h"
 #include "protocol/cmp.h"
@@ -117,6 +118,8 @@ const struct bm_operation bm_operations[] = {
       .public_http = true },
     { NULL, NULL, BM_GET, NULL, 0, false, 0, NULL, NULL, NULL },
 };
+_Static_assert(BM_COUNT(bm_operations) <= BM_METRIC_HTTP_OPERATIONS_MAX,
+               "each may have a name of its own in the metrics; raise the bound there");
 
 /* Segment by segment; `*` takes what is left of one and not empty, `**` at the end all that is left. */
 bool bm_operation_path_fits(const char *pattern, struct bm_rd path, struct bm_rd *ret_label)
