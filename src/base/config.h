@@ -1,5 +1,5 @@
 /* The server's configuration: DATA/birthmark.conf, which may be missing, or the file the operator names. Lines `key = value`; `#` begins
- * a comment; a value runs to the end of its line. One table of rows says what keys there are (config.c). Anything unknown, doubled or out of
+ * a comment; a value runs to the end of its line. One table of rows says what keys there are (config_table.c). Anything unknown, doubled or out of
  * range is BM_USAGE with file, line and what to write instead: a setting that is silently ignored is worse than a server that does not start. */
 #ifndef BM_BASE_CONFIG_H
 #define BM_BASE_CONFIG_H
@@ -15,8 +15,8 @@ struct bm_config {
     char data_dir[BM_CONFIG_PATH_MAX];
     char file[BM_CONFIG_PATH_MAX]; /* what was read; re-read on SIGHUP */
     bool file_required;            /* the operator named it */
-    uint32_t fixed;                /* rows set by bm_config_set(): the file does not change them */
-    uint32_t seen;                 /* rows the file being read has set */
+    uint64_t fixed;                /* rows set by bm_config_set(): the file does not change them */
+    uint64_t seen;                 /* rows the file being read has set */
 
     char listen[512], listen_http[512], listen_metrics[512], listen_api[512], coap_listen[512];
     unsigned workers; /* 0: one per processor */
@@ -28,6 +28,9 @@ struct bm_config {
     char secret_file[BM_CONFIG_PATH_MAX];                                     /* "": DATA/secret */
     unsigned connections, connections_per_address;
     unsigned idle_seconds, drain_seconds;
+    unsigned coap_sessions, coap_handshakes, coap_idle_seconds, coap_bodies_mb;
+    unsigned scep_strangers_per_second, scep_strangers_per_minute, scep_known_per_minute;
+    unsigned voucher_request_seconds, voucher_log_entries;
     enum bm_confine_mode confine;
     char journal[BM_CONFIG_PATH_MAX]; /* "": none */
     char pkcs11_module[BM_CONFIG_PATH_MAX], pkcs11_pin_file[BM_CONFIG_PATH_MAX], pkcs11_paths[BM_CONFIG_PATH_MAX];
@@ -57,8 +60,17 @@ void bm_config_help(struct bm_buf *out);
 struct bm_config_doc {
     const char *key, *value, *doc; /* value: the default */
     bool number;                   /* from min to max */
+    bool reloads;                  /* SIGHUP brings it into force */
     unsigned min, max;
 };
 bool bm_config_doc(size_t i, struct bm_config_doc *ret); /* false: there are not so many */
+/* What row i is set to. */
+struct bm_config_value {
+    const char *key, *text; /* text NULL: a number; else borrowed from *c */
+    unsigned number;
+};
+bool bm_config_value(const struct bm_config *c, size_t i, struct bm_config_value *ret);
+/* The keys in which the two differ and that are in force only after a restart, with commas. */
+void bm_config_waiting(const struct bm_config *was, const struct bm_config *is, struct bm_buf *out);
 
 #endif

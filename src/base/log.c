@@ -28,6 +28,11 @@ bool bm_log_level_parse(const char *word, enum bm_log_level *ret)
     return false;
 }
 
+const char *bm_log_level_word(enum bm_log_level level)
+{
+    return (size_t)level < BM_COUNT(level_names) ? level_names[level] : "?";
+}
+
 bool bm_log_on(enum bm_log_level level)
 {
     return level <= log_level;

@@ -133,6 +133,7 @@ static enum bm_rc open_keeper(struct here *h, const char *data_dir, const char *
     o.store = h->config.store;
     o.host = h->config.host;
     o.tokens = bm_keeper_tokens_of(&h->config);
+    o.limits = bm_keeper_limits_of(&h->config);
     return bm_keeper_open(&o, &h->keeper, e);
 }
 

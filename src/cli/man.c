@@ -255,6 +255,8 @@ static void config_page(FILE *f)
     for (size_t i = 0; bm_config_doc(i, &d); i++) {
         fprintf(f, ".It Cm %s\n", d.key);
         line(f, d.doc);
+        if (d.reloads)
+            fputs("Read again on SIGHUP.\n", f);
         if (d.number)
             fprintf(f, "A whole number from %u to %u.\n", d.min, d.max);
         if (*d.value != '\0') {

@@ -46,7 +46,8 @@ struct bm_masa_request {
     bool proximity;                             /* the device has seen this very registrar */
 };
 void bm_masa_request_done(struct bm_masa_request *r);
-BM_MUST_USE enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, struct bm_masa_request *ret, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, unsigned max_age_s, struct bm_masa_request *ret,
+                                            struct bm_error *e);
 /* brski_device.c: BM_NOTFOUND "masa-unknown-device". */
 BM_MUST_USE enum bm_rc bm_masa_device(struct bm_keeper *k, const struct bm_masa_request *r, struct bm_device *ret,
                                       struct bm_error *e);

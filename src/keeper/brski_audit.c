@@ -83,7 +83,7 @@ enum bm_rc bm_masa_audit(struct bm_keeper *k, struct bm_rd cms, int64_t now, str
     BM_CLEANUP(bm_keeper_jsonp) json_t *events = json_array();
     struct telling t = { .events = events, .asks = &r.chain };
     int64_t count = 0;
-    enum bm_rc rc = bm_masa_request_open(cms, now, &r, e);
+    enum bm_rc rc = bm_masa_request_open(cms, now, k->options.limits.voucher_request_age_s, &r, e);
 
     if (rc == BM_OK)
         rc = bm_masa_device(k, &r, &d, e);
@@ -91,7 +91,7 @@ enum bm_rc bm_masa_audit(struct bm_keeper *k, struct bm_rd cms, int64_t now, str
         return rc;
     rc = bm_voucher_row_count(k->store, d.id, &count, e);
     if (rc == BM_OK)
-        rc = bm_voucher_row_each(k->store, d.id, BM_VOUCHER_EVENTS_MAX, tell_event, &t, e);
+        rc = bm_voucher_row_each(k->store, d.id, k->options.limits.voucher_events, tell_event, &t, e);
     if (rc == BM_OK)
         rc = may_read(k, &r, &d, &t, now, e);
     return rc == BM_OK ? write_log(&t, count, out, e) : rc;

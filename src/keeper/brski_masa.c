@@ -28,9 +28,9 @@ bool bm_is_registrar_cert(const struct bm_cert *c)
 }
 
 /* A registrar has a clock; what is old may have been taken from somewhere. */
-static enum bm_rc check_age(const struct bm_voucher *v, int64_t now, struct bm_error *e)
+static enum bm_rc check_age(const struct bm_voucher *v, int64_t now, unsigned max_age_s, struct bm_error *e)
 {
-    if (v->created_on != 0 && (v->created_on < now - BM_VOUCHER_REQUEST_AGE_S || v->created_on > now + BM_BACKDATE_S))
+    if (v->created_on != 0 && (v->created_on < now - (int64_t)max_age_s || v->created_on > now + BM_BACKDATE_S))
         return bm_refuse(e, BM_DENIED, "voucher-request-stale", "the registrar's request was made at another time than now");
     return BM_OK;
 }
@@ -69,7 +69,7 @@ static enum bm_rc check_prior(struct bm_masa_request *r, int64_t now, struct bm_
     return BM_OK;
 }
 
-enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, struct bm_masa_request *ret, struct bm_error *e)
+enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, unsigned max_age_s, struct bm_masa_request *ret, struct bm_error *e)
 {
     const struct bm_voucher *v = &ret->registrar.voucher;
     enum bm_rc rc = bm_voucher_open(cms, &ret->registrar, e);
@@ -82,7 +82,7 @@ enum bm_rc bm_masa_request_open(struct bm_rd cms, int64_t now, struct bm_masa_re
     if (rc == BM_OK)
         rc = bm_cms_signed_chain(&ret->registrar.cms, &ret->registrar.signer, now, &ret->chain, e);
     if (rc == BM_OK)
-        rc = check_age(v, now, e);
+        rc = check_age(v, now, max_age_s, e);
     if (rc != BM_OK || v->prior_signed.n == 0)
         return rc;
     rc = bm_voucher_open(bm_buf_rd(&v->prior_signed), &ret->pledge, e);
@@ -308,7 +308,7 @@ enum bm_rc bm_masa_answer(struct bm_keeper *k, struct bm_rd message, enum bm_vou
 {
     BM_CLEANUP(bm_masa_request_done) struct bm_masa_request r = { 0 };
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    enum bm_rc rc = bm_masa_request_open(message, now, &r, e);
+    enum bm_rc rc = bm_masa_request_open(message, now, k->options.limits.voucher_request_age_s, &r, e);
 
     if (rc == BM_OK)
         rc = bm_masa_device(k, &r, &d, e);

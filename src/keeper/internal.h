@@ -420,6 +420,7 @@ bool bm_chore_step(struct bm_keeper *k, const struct bm_chore *c, int64_t now);
 enum { BM_TOKEN_PATHS_LEN = 512 };
 BM_MUST_USE enum bm_rc bm_keeper_open_tokens(struct bm_keeper *k, const struct bm_keeper_tokens *t, struct bm_error *e);
 void bm_keeper_warm_tokens(struct bm_keeper *k);
+void bm_keeper_limits_fill(struct bm_keeper_limits *l); /* limits.c */
 /* What the module may reach, out of the configuration's list; `room` holds the texts. */
 size_t bm_keeper_token_paths(const struct bm_keeper_tokens *t, char room[BM_TOKEN_PATHS_LEN], struct bm_confine_path *ret,
                              size_t ret_room);

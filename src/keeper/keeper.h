@@ -20,6 +20,13 @@ struct bm_keeper_tokens {
 struct bm_config;
 struct bm_keeper_tokens bm_keeper_tokens_of(const struct bm_config *c); /* borrows from it */
 
+/* What an operator may allow more or less of; 0 is the default of base/limits.h. */
+struct bm_keeper_limits {
+    unsigned scep_strangers_second, scep_strangers_address, scep_known_key;
+    unsigned voucher_request_age_s, voucher_events;
+};
+struct bm_keeper_limits bm_keeper_limits_of(const struct bm_config *c);
+
 struct bm_keeper_options {
     const char *data_dir;
     const char *secret_file;                  /* what seals the keys; NULL: DATA/secret */
@@ -30,6 +37,7 @@ struct bm_keeper_options {
     const char *host;                         /* which of a registry's hosts; NULL or empty: the one that made it */
     unsigned acme_http_port, acme_tls_port;   /* 0: 80, 443 */
     struct bm_keeper_tokens tokens;
+    struct bm_keeper_limits limits;
     enum bm_confine_mode confine; /* bm_keeper_run() only: how it locks itself in once all is open */
 };
 /* Takes DATA/lock (BM_CONFLICT "in-use" when another process has it), opens store, log and keys. */

@@ -163,6 +163,7 @@ enum bm_rc bm_keeper_new(const struct bm_keeper_options *o, struct bm_keeper **r
     if (k == NULL)
         return bm_fail(e, BM_NOMEM, "no memory");
     k->options = *o;
+    bm_keeper_limits_fill(&k->options.limits);
     k->lock_fd = -1;
     k->started_at = bm_clock_s();
     k->view_version = 1;

@@ -37,7 +37,7 @@ static bool is_budget_spent(struct bm_keeper *k, int64_t now)
 {
     if (k->scep_second != now) {
         k->scep_second = now;
-        k->scep_tokens = BM_SCEP_STRANGERS_SECOND;
+        k->scep_tokens = k->options.limits.scep_strangers_second;
     }
     return k->scep_tokens-- <= 0;
 }
@@ -46,7 +46,8 @@ static enum bm_rc admit_stranger(struct bm_scep_case *c, struct bm_error *e)
 {
     uint8_t room[16];
 
-    if (bm_attempts_add(c->k, BM_GUESS_SCEP_ADDRESS, bm_attempts_address(c->in->peer, room), c->now) > BM_SCEP_STRANGERS_ADDRESS)
+    if (bm_attempts_add(c->k, BM_GUESS_SCEP_ADDRESS, bm_attempts_address(c->in->peer, room), c->now) >
+        c->k->options.limits.scep_strangers_address)
         return turn_away("of strangers from this address", e);
     return is_budget_spent(c->k, c->now) ? turn_away("of strangers", e) : BM_OK;
 }
@@ -55,6 +56,7 @@ enum bm_rc bm_scep_admit(struct bm_scep_case *c, bool is_signed, struct bm_error
 {
     if (!is_signed || !is_known(c))
         return admit_stranger(c, e);
-    return bm_attempts_add(c->k, BM_GUESS_SCEP_KEY, c->signer.spki, c->now) > BM_SCEP_KNOWN_KEY ? turn_away("signed by this key", e)
-                                                                                                : BM_OK;
+    return bm_attempts_add(c->k, BM_GUESS_SCEP_KEY, c->signer.spki, c->now) > c->k->options.limits.scep_known_key
+               ? turn_away("signed by this key", e)
+               : BM_OK;
 }

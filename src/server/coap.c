@@ -128,6 +128,10 @@ static void apply(struct process *p, const struct bm_worker_settings *s)
 {
     p->settings = *s;
     p->c.per_address = s->per_address;
+    p->c.sessions_max = s->coap_sessions;
+    p->c.handshakes_max = s->coap_handshakes;
+    p->c.idle_ms = (int64_t)s->coap_idle_s * 1000;
+    p->c.budget.max = (size_t)s->coap_bodies_mb << 20;
     bm_log_init(p->c.setup->name, s->log_level);
     if (p->view.link != NULL)
         bm_view_ask(&p->view);
@@ -181,7 +185,6 @@ static enum bm_rc init(struct process *p, struct bm_error *e)
     TAILQ_INIT(&c->sessions);
     c->payload.max = BM_COMMAND_MAX;
     c->out.max = 2 * BM_COAP_MTU;
-    c->budget.max = BM_COAP_BODIES_MAX;
     c->base = event_base_new();
     if (c->base == NULL || RAND_bytes((unsigned char *)&c->seed, sizeof c->seed) != 1)
         return bm_fail(e, BM_NOMEM, "event loop: out of memory");

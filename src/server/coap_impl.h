@@ -69,6 +69,8 @@ struct coap {
     SSL *door; /* as new; NULL: to be made */
     struct bm_peers *peers;
     unsigned per_address;
+    size_t sessions_max, handshakes_max;
+    int64_t idle_ms;
     uint64_t seed; /* so that nobody can choose addresses that share a bucket */
     LIST_HEAD(coap_bucket, coap_session) buckets[BM_COAP_BUCKETS];
     TAILQ_HEAD(coap_sessions, coap_session) sessions;

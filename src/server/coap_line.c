@@ -16,7 +16,7 @@ static void body_drop(struct bm_coap_line *l, struct bm_coap_body *b)
 
 static bool body_add(struct bm_coap_line *l, struct bm_coap_body *b, struct bm_rd more)
 {
-    if (more.n > l->budget->max - l->budget->held)
+    if (l->budget->held > l->budget->max || more.n > l->budget->max - l->budget->held)
         return false;
     bm_buf_put(&b->bytes, more.p, more.n);
     if (b->bytes.bad)

@@ -10,7 +10,7 @@
 
 #include "protocol/coap.h"
 
-/* What all lines together hold of bodies. */
+/* What all lines together hold of bodies; max may change at any time, also to less than is held. */
 struct bm_coap_budget {
     size_t held, max;
 };

@@ -82,7 +82,7 @@ static bool is_less(const struct coap_session *a, const struct coap_session *b)
 
 /* Among those that are open, or those in their handshake. Whoever has shown a good cookie comes before somebody who is silent: else a few clients that
  * say nothing would keep everybody out. What is with the keeper goes on. */
-static void make_way(struct coap *c, bool open)
+static bool make_way(struct coap *c, bool open)
 {
     struct coap_session *least = NULL;
 
@@ -91,15 +91,17 @@ static void make_way(struct coap *c, bool open)
             least = s;
     if (least != NULL)
         say_goodbye(least);
+    return least != NULL;
 }
 
+/* More than one has to go only when the operator has lowered a limit. */
 static bool has_room(struct coap *c)
 {
-    if (c->n - c->n_open >= BM_COAP_HANDSHAKES_MAX)
-        make_way(c, false);
-    if (c->n >= BM_COAP_SESSIONS_MAX)
-        make_way(c, true);
-    return c->n < BM_COAP_SESSIONS_MAX && c->n - c->n_open < BM_COAP_HANDSHAKES_MAX;
+    while (c->n - c->n_open >= c->handshakes_max && make_way(c, false))
+        continue;
+    while (c->n >= c->sessions_max && make_way(c, true))
+        continue;
+    return c->n < c->sessions_max && c->n - c->n_open < c->handshakes_max;
 }
 
 /* The side at the door becomes a session. NULL: there is no room. */
@@ -331,7 +333,7 @@ static bool is_over(const struct coap_session *s, int64_t now_ms)
 {
     if (s->ticket != 0)
         return false;
-    return now_ms - s->heard_ms >= BM_COAP_IDLE_MS ||
+    return now_ms - s->heard_ms >= s->all->idle_ms ||
            (!bm_coap_line_busy(&s->line) && (s->all->draining || now_ms - s->since_ms >= BM_CONNECTION_AGE_MS));
 }
 

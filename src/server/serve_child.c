@@ -71,6 +71,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .acme_tls_port = s->config.acme_tls_port,
         .confine = s->config.confine,
         .tokens = bm_keeper_tokens_of(&s->config),
+        .limits = bm_keeper_limits_of(&s->config),
     };
     char admin[BM_CONFIG_PATH_MAX + 16];
 
@@ -110,6 +111,10 @@ struct bm_worker_settings bm_serve_settings(const struct bm_config *c)
         .per_address = c->connections_per_address,
         .idle_s = c->idle_seconds,
         .drain_s = c->drain_seconds,
+        .coap_sessions = c->coap_sessions,
+        .coap_handshakes = c->coap_handshakes,
+        .coap_idle_s = c->coap_idle_seconds,
+        .coap_bodies_mb = c->coap_bodies_mb,
     };
 }
 

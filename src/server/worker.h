@@ -13,6 +13,7 @@
 struct bm_worker_settings {
     enum bm_log_level log_level;
     unsigned connections, per_address, idle_s, drain_s;
+    unsigned coap_sessions, coap_handshakes, coap_idle_s, coap_bodies_mb; /* the CoAP process only */
 };
 
 /* Supervisor to worker, one datagram each, between two copies of the same program image; the end of the socket means: stop at once.

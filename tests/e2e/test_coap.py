@@ -487,6 +487,25 @@ def test_a_crowd_that_says_nothing(server, register, session, go_tool, device, t
             assert the_certificate(enrol(s)[0])
 
 
+def reload(server, text):
+    seen = server.tail(1000).count("configuration read again")
+    (server.data / "birthmark.conf").write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    kit.wait_for("the reload", lambda: server.tail(1000).count("configuration read again") > seen)
+
+
+def test_an_operator_lowers_the_limit(server, session, device):
+    """Breaks when `coap_sessions` needs a restart, or when those that are too many stay: who has been silent longest makes room."""
+    before = (server.data / "birthmark.conf").read_text()
+    reload(server, before + "coap_sessions = 16\ncoap_handshakes = 8\n")
+    lines = []
+    for _ in range(17):
+        lines.append(session(device))
+        assert lines[-1].ask(GET, "est/crts").code == "2.05"
+    assert lines[1].alive() and not lines[0].alive()
+    reload(server, before)
+
+
 def test_the_process_dies(server, register, session, bundle):
     """It comes back by itself; HTTPS was never away, nothing is lost, and the supervisor had no more to do than that."""
     d = register()

@@ -358,6 +358,19 @@ static void uploads_are_bounded(void **state)
     assert_true(heard().code == CODE(4, 8));
 }
 
+/* The operator has lowered the bound while more than that is held: nothing is added, and what is there is given back as ever. */
+static void a_bound_may_be_lowered(void **state)
+{
+    const struct bm_coap_message a = block(1, 0, true, "0123456789abcdef"), b = block(2, 1, true, "0123456789abcdef");
+
+    (void)state;
+    assert_told(&a, BM_COAP_DONE);
+    budget.max = 10;
+    assert_told(&b, BM_COAP_DONE);
+    assert_true(heard().code == CODE(5, 3));
+    assert_int_equal(budget.held, 0);
+}
+
 /* --- an answer in blocks ---------------------------------------------------------------------------------------------------------------- */
 static struct bm_coap_message want(uint8_t method, uint16_t mid, uint32_t num)
 {
@@ -463,6 +476,7 @@ int main(void)
         TEST(wrong_blocks_are_refused),
         TEST(too_large_ones_are_told_how_large),
         TEST(uploads_are_bounded),
+        TEST(a_bound_may_be_lowered),
         TEST(answers_come_in_blocks),
         TEST(a_get_needs_no_first_block),
         TEST(block_sizes_follow_the_client),

@@ -1,5 +1,7 @@
 #include "base/config.h"
 
+#include "base/limits.h"
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -35,6 +37,11 @@ static const char all_keys[] = "# a comment\n"
                                "secret_file = /s\n"
                                "connections = 1\n"
                                "connections_per_address = 1000000\n"
+                               "coap_sessions = 16\n"
+                               "coap_handshakes = 16\n"
+                               "coap_bodies_mb = 4096\n"
+                               "scep_strangers_per_second = 1\n"
+                               "voucher_request_seconds = 604800\n"
                                "drain_seconds = 0";
 
 static void takes_every_key(void **state)
@@ -54,6 +61,10 @@ static void takes_every_key(void **state)
     assert_string_equal(c.secret_file, "/s");
     assert_int_equal(c.connections, 1);
     assert_int_equal(c.connections_per_address, 1000000);
+    assert_int_equal(c.coap_sessions, 16);
+    assert_int_equal(c.coap_bodies_mb, 4096);
+    assert_int_equal(c.scep_strangers_per_second, 1);
+    assert_int_equal(c.voucher_request_seconds, 604800);
     assert_int_equal(c.drain_seconds, 0);
 }
 
@@ -83,6 +94,15 @@ static void has_defaults(void **state)
     assert_string_equal(c.secret_file, "");
     assert_int_equal(c.connections, 10240);
     assert_int_equal(c.drain_seconds, 20);
+    assert_int_equal(c.coap_sessions, BM_COAP_SESSIONS_MAX);
+    assert_int_equal(c.coap_handshakes, BM_COAP_HANDSHAKES_MAX);
+    assert_int_equal(c.coap_idle_seconds * 1000, BM_COAP_IDLE_MS);
+    assert_int_equal(c.coap_bodies_mb << 20, BM_COAP_BODIES_MAX);
+    assert_int_equal(c.scep_strangers_per_second, BM_SCEP_STRANGERS_SECOND);
+    assert_int_equal(c.scep_strangers_per_minute, BM_SCEP_STRANGERS_ADDRESS);
+    assert_int_equal(c.scep_known_per_minute, BM_SCEP_KNOWN_KEY);
+    assert_int_equal(c.voucher_request_seconds, BM_VOUCHER_REQUEST_AGE_S);
+    assert_int_equal(c.voucher_log_entries, BM_VOUCHER_EVENTS_MAX);
 }
 
 static const struct {
@@ -99,6 +119,12 @@ static const struct {
     { "number and more", "workers = 1 2\n", "file:1: workers: write a whole number" },
     { "empty number", "workers =\n", "file:1: workers: write a whole number" },
     { "too large", "workers = 1025\n", "file:1: workers: 1025 is outside 0 to 1024" },
+    { "no session", "coap_sessions = 0\n", "file:1: coap_sessions: 0 is outside 16 to 65536" },
+    { "no handshake", "coap_handshakes = 7\n", "file:1: coap_handshakes: 7 is outside 8 to 65536" },
+    { "too many bodies", "coap_bodies_mb = 4097\n", "file:1: coap_bodies_mb: 4097 is outside 1 to 4096" },
+    { "nobody may ask", "scep_known_per_minute = 0\n", "file:1: scep_known_per_minute: 0 is outside 1 to 1000000" },
+    { "a stale request", "voucher_request_seconds = 604801\n", "file:1: voucher_request_seconds: 604801 is outside 60 to 604800" },
+    { "an endless log", "voucher_log_entries = 5001\n", "file:1: voucher_log_entries: 5001 is outside 100 to 5000" },
     { "too small", "connections = 0\n", "file:1: connections: 0 is outside 1 to 1000000" },
     { "would wrap", "workers = 4294967297\n", "file:1: workers: write a whole number" },
     { "no level", "log_level = loud\n", "file:1: log_level: write error, warn, info or debug" },
@@ -153,6 +179,50 @@ static void needs_certificate_and_key(void **state)
     assert_int_equal(bm_config_set(&c, "tls_cert_file", "/c", &e), BM_OK);
     assert_int_equal(bm_config_check(&c, &e), BM_OK);
     assert_int_equal(bm_config_set(&c, "no-such-key", "/c", &e), BM_USAGE);
+}
+
+static void more_handshakes_than_sessions(void **state)
+{
+    struct bm_config c;
+    struct bm_error e;
+
+    (void)state;
+    assert_int_equal(bm_config_init(&c, "/data", &e), BM_OK);
+    assert_int_equal(bm_config_set(&c, "coap_sessions", "511", &e), BM_OK);
+    assert_int_equal(bm_config_check(&c, &e), BM_USAGE);
+    assert_string_equal(e.what, "coap_handshakes: 512 are more than the 511 of coap_sessions");
+    assert_int_equal(bm_config_set(&c, "coap_handshakes", "511", &e), BM_OK);
+    assert_int_equal(bm_config_check(&c, &e), BM_OK);
+}
+
+/* Of each key, what it is set to; and which of those that differ wait for a restart. */
+static void tells_values_and_what_waits(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf none = { .max = 200 }, two = { .max = 200 };
+    struct bm_config was, is;
+    struct bm_config_value v;
+    struct bm_error e;
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(bm_config_init(&was, "/data", &e), BM_OK);
+    assert_int_equal(parse("log_level = debug\ncoap_sessions = 4000\nidle_seconds = 7\n", 56, &is, &e), BM_OK);
+    bm_config_waiting(&was, &is, &none);
+    assert_int_equal(none.n, 0);
+    assert_int_equal(bm_config_set(&is, "journal", "/j", &e), BM_OK);
+    assert_int_equal(bm_config_set(&is, "scep_known_per_minute", "7", &e), BM_OK);
+    bm_config_waiting(&was, &is, &two);
+    bm_buf_put(&two, "", 1);
+    assert_string_equal((const char *)two.p, "scep_known_per_minute, journal");
+    for (; bm_config_value(&is, n, &v); n++) {
+        if (strcmp(v.key, "log_level") == 0)
+            assert_string_equal(v.text, "debug");
+        if (strcmp(v.key, "journal") == 0)
+            assert_string_equal(v.text, "/j");
+        if (strcmp(v.key, "coap_sessions") == 0)
+            assert_true(v.text == NULL && v.number == 4000);
+    }
+    assert_true(n > 30);
 }
 
 static void write_file(const char *path, const char *text)
@@ -219,10 +289,16 @@ static void help_is_a_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_every_key),     cmocka_unit_test(takes_or_refuses_every_prefix),
-        cmocka_unit_test(has_defaults),        cmocka_unit_test(refuses),
-        cmocka_unit_test(refuses_long_values), cmocka_unit_test(needs_certificate_and_key),
-        cmocka_unit_test(reads_again),         cmocka_unit_test(help_is_a_file),
+        cmocka_unit_test(takes_every_key),
+        cmocka_unit_test(takes_or_refuses_every_prefix),
+        cmocka_unit_test(has_defaults),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(refuses_long_values),
+        cmocka_unit_test(needs_certificate_and_key),
+        cmocka_unit_test(reads_again),
+        cmocka_unit_test(help_is_a_file),
+        cmocka_unit_test(more_handshakes_than_sessions),
+        cmocka_unit_test(tells_values_and_what_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
