@@ -89,7 +89,7 @@ void bm_harden(void)
 
     (void)setrlimit(RLIMIT_CORE, &none);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    (void)prctl(PR_SET_DUMPABLE, 0);
+    (void)prctl(PR_SET_DUMPABLE, SANITIZED); /* their search for leaks traces the process, also after a change of its user */
 }
 
 void bm_limit_worker(void)
@@ -97,7 +97,8 @@ void bm_limit_worker(void)
     const struct rlimit none = { 0, 0 };
     struct stat log;
 
-    (void)setrlimit(RLIMIT_NPROC, &none);
+    if (!SANITIZED) /* it is a process of its own, too */
+        (void)setrlimit(RLIMIT_NPROC, &none);
     /* A log that goes to a file must still grow; no other file is open, and none can be opened. */
     if (fstat(STDERR_FILENO, &log) != 0 || !S_ISREG(log.st_mode))
         (void)setrlimit(RLIMIT_FSIZE, &none);

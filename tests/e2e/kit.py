@@ -1,5 +1,6 @@
 """What the tests build on: the server as a process, and devices, chip makers and clients that share no code with it."""
 
+import atexit
 import base64
 import contextlib
 import hashlib
@@ -9,10 +10,12 @@ import os
 import pathlib
 import random
 import select
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address as ipaddress
@@ -46,17 +49,28 @@ def free_port():
     raise AssertionError("no free port")
 
 
+REPORTS = pathlib.Path(tempfile.mkdtemp(prefix="birthmark-sanitizers-"))
+REPORTS.chmod(0o1777)  # pytest's folders are closed to the users that a server started as root gives its processes
+atexit.register(shutil.rmtree, REPORTS, ignore_errors=True)
+
+
+def report_stem(folder):
+    return hashlib.sha256(str(pathlib.Path(folder)).encode()).hexdigest()[:16]
+
+
 def sanitizer_env(folder):
     """Sanitizer reports go to files, where a test cannot overlook them; faketime may be loaded ahead of the sanitizer."""
+    path = REPORTS / report_stem(folder)
     return {
-        "ASAN_OPTIONS": f"log_path={folder}/sanitizer:verify_asan_link_order=0:detect_stack_use_after_return=1",
+        "ASAN_OPTIONS": f"log_path={path}:verify_asan_link_order=0:detect_stack_use_after_return=1",
         "LSAN_OPTIONS": "report_objects=1",
-        "UBSAN_OPTIONS": f"log_path={folder}/sanitizer:print_stacktrace=1",
+        "UBSAN_OPTIONS": f"log_path={path}:print_stacktrace=1",
     }
 
 
 def assert_no_reports(folder):
-    for report in sorted(pathlib.Path(folder).glob("sanitizer.*")):
+    """Of what ran with sanitizer_env(folder)."""
+    for report in sorted(REPORTS.glob(f"{report_stem(folder)}.*")):
         pytest.fail(f"sanitizer report:\n{report.read_text(errors='replace')[:8000]}")
 
 
