@@ -240,8 +240,6 @@ static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *
                              .base = (uint64_t)base,
                              .this_update = row->this_update,
                              .next_update = row->next_update };
-    uint8_t digest[32];
-    char hex[33];
     enum bm_rc rc;
 
     if (row->part != 0) {
@@ -254,13 +252,9 @@ static enum bm_rc sign_one(const struct bm_issuer *by, const struct bm_crl_row *
     ret->der.max = BM_CRL_MAX;
     ret->entries = w->n;
     rc = bm_crl_sign(w, &h, &ret->der, e);
-    if (rc == BM_OK && EVP_Q_digest(NULL, "SHA256", NULL, ret->der.p, ret->der.n, digest, NULL) != 1)
-        rc = bm_fail(e, BM_BUG, "the library has no SHA-256");
-    if (rc != BM_OK)
-        return rc;
-    bm_hex(digest, 16, hex);
-    snprintf(ret->etag, sizeof ret->etag, "\"%s\"", hex);
-    return BM_OK;
+    if (rc == BM_OK)
+        bm_etag_of(bm_buf_rd(&ret->der), ret->etag);
+    return rc;
 }
 
 /* The number is spent and the fact is in the audit log before anybody gets the list. */
@@ -443,12 +437,6 @@ enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd name, int64_t now, str
 }
 
 /* --- the worker's question -------------------------------------------------------------------------------------------------------- */
-/* If-None-Match: a list of entity tags, or "*" (RFC 9110 section 13.1.2); ours is unlike anything else that could stand there. */
-static bool has_it(struct bm_rd have, const char *etag)
-{
-    return have.n != 0 && (bm_rd_eq(have, bm_rd_str("*")) || memmem(have.p, have.n, etag, strlen(etag)) != NULL);
-}
-
 enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     struct bm_crl_ask ask;
@@ -466,7 +454,7 @@ enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, st
     memcpy(told.etag, c->etag, sizeof told.etag);
     told.this_update = l->row.this_update;
     told.max_age_s = (uint32_t)(l->row.next_update - now);
-    told.der = has_it(ask.have, c->etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&c->der);
+    told.der = bm_etag_listed(ask.have, c->etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&c->der);
     bm_crl_told_write(out, &told);
     return bm_buf_check(out, e);
 }

@@ -178,27 +178,20 @@ enum bm_rc bm_bundle_fresh(struct bm_keeper *k, struct bm_rd service, int64_t no
 }
 
 /* --- the worker's question, and the administrator's ------------------------------------------------------------------------------------ */
-static bool has_it(struct bm_rd have, const char *etag)
-{
-    return have.n != 0 && (bm_rd_eq(have, bm_rd_str("*")) || memmem(have.p, have.n, etag, strlen(etag)) != NULL);
-}
-
 enum bm_rc bm_run_trust(struct bm_keeper *k, struct bm_rd payload, int64_t now, struct bm_buf *out, struct bm_error *e)
 {
     BM_CLEANUP(bm_bundle_done) struct bm_bundle b = { 0 };
     struct bm_crl_told told = { .max_age_s = MAX_AGE_S };
     struct bm_crl_ask ask;
-    char hex[65];
     enum bm_rc rc = bm_crl_ask_parse(payload, &ask, e);
 
     if (rc == BM_OK)
         rc = bm_bundle_fresh(k, ask.ca, now, &b, e);
     if (rc != BM_OK)
         return rc;
-    digest_hex(bm_buf_rd(&b.jws), hex);
-    snprintf(told.etag, sizeof told.etag, "\"%.32s\"", hex);
+    bm_etag_of(bm_buf_rd(&b.jws), told.etag);
     told.this_update = b.not_before;
-    told.der = has_it(ask.have, told.etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&b.jws);
+    told.der = bm_etag_listed(ask.have, told.etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&b.jws);
     bm_crl_told_write(out, &told);
     return bm_buf_check(out, e);
 }

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "pki/etag.h"
 #include "pki/handshake.h"
 #include "store/store.h"
 
@@ -224,7 +225,6 @@ struct bm_crl_ask {
 void bm_crl_ask_write(struct bm_buf *out, const struct bm_crl_ask *c);
 BM_MUST_USE enum bm_rc bm_crl_ask_parse(struct bm_rd in, struct bm_crl_ask *ret, struct bm_error *e);
 
-#define BM_ETAG_LEN 35 /* 32 hex digits in quotes, and a terminator */
 struct bm_crl_told {
     char etag[BM_ETAG_LEN];
     int64_t this_update;

@@ -127,6 +127,13 @@ enum bm_rc bm_ocsp_render(const struct bm_request *q, const struct bm_view *v, s
     put_response(r, t.der);
     r->max_age_s = q->method == BM_GET ? t.max_age_s : 0;
     r->no_store = r->max_age_s == 0;
+    if (r->no_store)
+        return BM_OK;
+    bm_etag_of(t.der, r->etag);
+    if (bm_etag_listed(q->if_none_match, r->etag)) {
+        r->status = 304;
+        r->body.n = 0;
+    }
     return BM_OK;
 }
 

@@ -167,6 +167,21 @@ def test_caches_are_told(server):
     assert (head.status, head.body, int(head.headers["Content-Length"])) == (200, b"", len(first.body))
 
 
+def test_caches_of_ocsp_are_told(server):
+    """Without a tag, a cache between us and a thousand devices asks for the whole answer each time the old one ends."""
+    der = ocsp.OCSPRequestBuilder().add_certificate(ca_cert(server), ca_cert(server, "root"), hashes.SHA256()).build().public_bytes(DER)
+    path = "/ocsp/" + urllib.parse.quote(base64.b64encode(der).decode(), safe="")
+    first = get(server, path)
+    etag = first.headers["ETag"]
+    said, ends = (email.utils.parsedate_to_datetime(first.headers[n]) for n in ("Date", "Expires"))
+    assert f"max-age={int((ends - said).total_seconds())}" in first.headers["Cache-Control"]
+    again = get(server, path, headers={"If-None-Match": f'"x", {etag}'})
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag)
+    assert get(server, path, headers={"If-None-Match": '"x"'}).body == first.body
+    posted = get(server, "/ocsp", "POST", der, {"Content-Type": "application/ocsp-request", "If-None-Match": etag})
+    assert (posted.status, posted.headers["ETag"], posted.headers["Cache-Control"]) == (200, None, "no-store")
+
+
 def test_same_list_over_tls(server):
     over_tls = kit.call(server, "GET", "/crl/root.crl")
     assert over_tls.status == 200 and over_tls.body == get(server, "/crl/root.crl").body
