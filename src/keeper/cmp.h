@@ -4,6 +4,7 @@
 
 #include "keeper/internal.h"
 #include "pki/cmp.h"
+#include "pki/keypkg.h"
 #include "store/cmp.h"
 
 /* One message on its way through. */
@@ -21,7 +22,8 @@ struct bm_cmp_job {
     struct bm_buf secret;
     struct bm_batch batch; /* whom the code was given to */
     uint8_t udid[BM_UDID_LEN];
-    uint8_t signer_id[BM_UDID_LEN]; /* what the signer's key is called when its certificate has no key identifier */
+    uint8_t signer_id[BM_UDID_LEN]; /* what the signer's key is called when it came without a certificate */
+    struct bm_keypkg_to keygen_to;  /* who gets a key that is made here */
     int64_t ra_org;                 /* the organisation that trusts who signed it as a registration authority; 0: it is none */
     struct bm_buf whole;            /* an answer that needs nothing around it */
     bool written_down;              /* the refusal: the judge has done it */
@@ -73,7 +75,10 @@ BM_MUST_USE enum bm_rc bm_cmp_wait(struct bm_cmp_job *j, enum bm_cmp_type answer
 BM_MUST_USE enum bm_rc bm_cmp_see_ra(struct bm_cmp_job *j, struct bm_error *e);
 /* The device that the subject of a registration authority's request names takes the place of evidence. */
 BM_MUST_USE enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_error *e);
-BM_MUST_USE enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, struct bm_error *e);
+/* Is the device with this row one that a registration authority speaks for? */
+BM_MUST_USE enum bm_rc bm_cmp_speaks_for(struct bm_cmp_job *j, int64_t device_id, struct bm_error *e);
+/* revoked: serial number in hex of the certificate that it had revoked; NULL: it asked for one */
+BM_MUST_USE enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, const char *revoked, struct bm_error *e);
 
 /* cmp_secret.c: the text of a code is not known here any more. */
 BM_MUST_USE enum bm_rc bm_cmp_forget_code(struct bm_keeper *k, int64_t number, struct bm_error *e);

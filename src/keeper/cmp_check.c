@@ -39,7 +39,7 @@ static enum bm_rc check_turn(struct bm_cmp_job *j, struct bm_error *e)
     if (turns[j->m.type] == LATER && h->recip_nonce.n == 0)
         return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce",
                          "a later message of a transaction has the nonce of our last one as recipNonce");
-    if (turns[j->m.type] != FIRST && h->implicit_confirm)
+    if (turns[j->m.type] == LATER && h->implicit_confirm)
         return bm_refuse(e, BM_DENIED, "cmp-request", "implicitConfirm belongs into a request for a certificate");
     return BM_OK;
 }
@@ -73,6 +73,21 @@ static enum bm_rc check_operation(struct bm_cmp_job *j, struct bm_error *e)
         if (rows[i].type == j->m.type && bm_rd_eq(j->in.what, bm_rd_str(rows[i].operation)))
             return BM_OK;
     return bm_refuse(e, BM_DENIED, "cmp-request", "the path names another operation than the message asks for");
+}
+
+/* certProfile names the service, as the path does (RFC 9483 section 3.1, RFC 9810 section 5.1.1.4). Later messages may say it again. */
+static enum bm_rc check_profile(struct bm_cmp_job *j, struct bm_error *e)
+{
+    const struct bm_cmp_header *h = &j->m.h;
+
+    if (h->cert_profile_odd)
+        return bm_refuse(e, BM_DENIED, "cmp-request", "certProfile is the name of one service of the product");
+    if (h->cert_profile.n == 0 || turns[j->m.type] != FIRST)
+        return BM_OK;
+    if (j->in.label.n != 0 && !bm_rd_eq(j->in.label, h->cert_profile))
+        return bm_refuse(e, BM_DENIED, "cmp-request", "the path and certProfile name different services");
+    j->in.label = h->cert_profile;
+    return BM_OK;
 }
 
 /* --- protection by signature, RFC 9483 section 3.2 and 3.3 ------------------------------------------------------------------------------ */
@@ -202,6 +217,8 @@ enum bm_rc bm_cmp_check(struct bm_cmp_job *j, struct bm_error *e)
         rc = check_time(j, e);
     if (rc == BM_OK)
         rc = check_operation(j, e);
+    if (rc == BM_OK)
+        rc = check_profile(j, e);
     if (rc == BM_OK)
         rc = check_protection(j, e);
     if (rc == BM_OK)

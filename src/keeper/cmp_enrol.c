@@ -1,6 +1,5 @@
 /* Requests for certificates: ir, cr, kur with a CRMF request, p10cr with a PKCS#10 one. RFC 9483 section 4.1. */
 #include "keeper/cmp.h"
-#include "pki/keypkg.h"
 
 /* --- what is asked for ------------------------------------------------------------------------------------------------------------------ */
 static enum bm_rc check_template(const struct bm_crmf *r, struct bm_error *e)
@@ -46,20 +45,13 @@ static enum bm_rc check_pop(const struct bm_cmp_job *j, const struct bm_crmf *r,
 
 /* --- a key that is made here, section 4.1.6 -------------------------------------------------------------------------------------------------- */
 /* It is encrypted to the key that signs the message, so that has to be one that something can be encrypted to. */
-static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e)
+static enum bm_rc check_signers_key(const struct bm_cmp_job *j, struct bm_error *e)
 {
     const struct bm_cert *c = &j->signer;
     struct bm_spki spki;
-    enum bm_rc rc = j->by_mac ? BM_OK : bm_spki_parse(c->spki, &spki, e);
-    uint8_t need = rc == BM_OK && !j->by_mac && strcmp(spki.alg, "RSA") == 0 ? BM_KU_KEY_ENCIPHERMENT : BM_KU_KEY_AGREEMENT;
+    enum bm_rc rc = bm_spki_parse(c->spki, &spki, e);
+    uint8_t need = rc == BM_OK && strcmp(spki.alg, "RSA") == 0 ? BM_KU_KEY_ENCIPHERMENT : BM_KU_KEY_AGREEMENT;
 
-    if (j->ra_org != 0)
-        return bm_refuse(e, BM_DENIED, "cmp-not-ra",
-                         "a key that is made here is for the device alone, which has to ask for it itself");
-    if (j->by_mac)
-        return bm_refuse(e, BM_DENIED, "cmp-integrity", "a key is made for who signs the request, as it is encrypted to that key");
-    if (j->m.h.pvno < 3)
-        return bm_refuse(e, BM_DENIED, "cmp-version", "a key that is made here comes in CMP version 3");
     if (rc == BM_OK && c->has_key_usage && (c->key_usage & need) == 0)
         return bm_refuse(
             e, BM_DENIED, "keygen-recipient-unfit",
@@ -68,23 +60,51 @@ static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e
     return rc;
 }
 
-/* The judge makes the key; it is told by another one of what kind. */
+static enum bm_rc check_recipient(const struct bm_cmp_job *j, struct bm_error *e)
+{
+    if (j->ra_org != 0)
+        return bm_refuse(e, BM_DENIED, "cmp-not-ra",
+                         "a key that is made here is for the device alone, which has to ask for it itself");
+    if (j->m.h.pvno < 3)
+        return bm_refuse(e, BM_DENIED, "cmp-version", "a key that is made here comes in CMP version 3");
+    return j->by_mac ? BM_OK : check_signers_key(j, e);
+}
+
+/* What protects the request protects the key: sections 4.1.6.1 to 4.1.6.3. A certificate without a key identifier is named by issuer and serial number;
+ * a key that came without one, by its UDID. */
+static struct bm_keypkg_to recipient_of(struct bm_cmp_job *j)
+{
+    const struct bm_cert *c = &j->signer;
+    struct bm_keypkg_to to = { .spki = c->spki, .key_id = c->skid };
+
+    if (j->by_mac)
+        return (struct bm_keypkg_to){ .password = bm_buf_rd(&j->secret) };
+    if (c->skid.n == 0 && c->whole.n != 0)
+        to.cert = c->whole;
+    if (c->skid.n == 0 && c->whole.n == 0) {
+        bm_udid_of(c->spki, j->signer_id);
+        to.key_id = bm_rd_of(j->signer_id, sizeof j->signer_id);
+    }
+    return to;
+}
+
+/* The judge makes the key; it is told by another one of what kind. Proof of possession is absent; some clients put raVerified there, which says nothing of
+ * a key that is not there either. */
 static enum bm_rc ask_for_key(struct bm_cmp_job *j, const struct bm_crmf *r, const char *alg, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf key = { .max = BM_SPKI_MAX };
     enum bm_rc rc;
 
-    if (r->pop != BM_CRMF_POP_NONE)
+    if (r->pop != BM_CRMF_POP_NONE && r->pop != BM_CRMF_POP_RA_VERIFIED)
         return bm_refuse(e, BM_DENIED, "cmp-pop", "nobody can show possession of a key that is yet to be made");
     rc = check_recipient(j, e);
     if (rc == BM_OK)
         rc = bm_keypkg_make(alg != NULL ? alg : "P-256", &key, &j->wanted, e);
     if (rc != BM_OK)
         return rc;
-    bm_udid_of(j->signer.spki, j->signer_id);
+    j->keygen_to = recipient_of(j);
+    j->c.keygen_to = &j->keygen_to;
     j->c.keygen = true;
-    j->c.keygen_to = j->signer.spki;
-    j->c.keygen_to_id = j->signer.skid.n != 0 ? j->signer.skid : bm_rd_of(j->signer_id, sizeof j->signer_id);
     return BM_OK;
 }
 
@@ -106,9 +126,9 @@ static enum bm_rc check_update(struct bm_cmp_job *j, const struct bm_crmf *r, st
                          "a key update is signed with the certificate it updates, and this one is not from here");
     if (rc != BM_OK)
         return rc;
-    if (r->old_serial.n != 0 && (!bm_rd_eq(r->old_serial, old->serial) || !bm_rd_eq(r->old_issuer, old->issuer)))
+    if (r->old_serial.n != 0 && (!bm_rd_eq(r->old_serial, old->serial) || !bm_name_alike(r->old_issuer, old->issuer)))
         return bm_refuse(e, BM_DENIED, "cmp-certificate", "oldCertID is not the certificate that the message is signed with");
-    if (!bm_rd_eq(r->t.subject, old->subject))
+    if (!bm_name_alike(r->t.subject, old->subject))
         return bm_refuse(e, BM_DENIED, "cmp-template", "a key update keeps the subject of the certificate it updates");
     return BM_OK;
 }
@@ -206,7 +226,7 @@ static enum bm_rc enrol(struct bm_cmp_job *j, const struct wanted *w, struct bm_
     if (rc != BM_OK)
         return rc;
     j->lost = true;
-    rc = j->ra_org != 0 ? bm_cmp_record_vouched(j, e) : BM_OK;
+    rc = j->ra_org != 0 ? bm_cmp_record_vouched(j, NULL, e) : BM_OK;
     return rc == BM_OK ? grant(j, w, out, e) : rc;
 }
 

@@ -1,6 +1,6 @@
-/* Registration authorities, RFC 9483 section 5: who puts devices' messages into messages of its own (5.2.2), and who asks in a device's name (5.2.3). Both
- * have to be trusted by an organisation, 'org trust --purpose ra', and the second gets nothing but for the devices that are that
- * organisation's at this moment. */
+/* Registration authorities, RFC 9483 section 5: who puts devices' messages into messages of its own (5.2.2), and who asks (5.2.3) or revokes
+ * (5.3.2) in a device's name. All have to be trusted by an organisation, 'org trust --purpose ra', and in whose name they ask has to be that
+ * organisation's device at this moment. */
 #include "keeper/brski.h"
 #include "keeper/cmp.h"
 #include "keeper/ownership.h"
@@ -55,21 +55,40 @@ static enum bm_rc find_device(struct bm_cmp_job *j, struct bm_rd subject, struct
     return rc;
 }
 
-/* Its word stands for the device's own proof, within its organisation. */
-enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_error *e)
+/* It speaks for what its organisation owns at this moment. */
+static enum bm_rc check_owner(struct bm_cmp_job *j, const struct bm_device *d, struct bm_error *e)
+{
+    int64_t owner = 0;
+    enum bm_rc rc;
+
+    j->c.claimed_udid = bm_rd_of(j->udid, sizeof j->udid);
+    rc = bm_owner_of(j->k, d, &owner, e);
+    if (rc == BM_OK && owner != j->ra_org)
+        rc = bm_refuse(e, BM_DENIED, "cmp-not-ra", "this registration authority is trusted for devices of another organisation");
+    return rc;
+}
+
+enum bm_rc bm_cmp_speaks_for(struct bm_cmp_job *j, int64_t device_id, struct bm_error *e)
 {
     BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
-    int64_t owner = 0;
-    enum bm_rc rc = find_device(j, subject, &d, e);
+    enum bm_rc rc = bm_device_by_id(j->k->store, device_id, &d, e);
 
     if (rc != BM_OK)
         return rc;
-    j->c.claimed_udid = bm_rd_of(j->udid, sizeof j->udid);
-    rc = bm_owner_of(j->k, &d, &owner, e);
+    memcpy(j->udid, d.udid, sizeof j->udid);
+    return check_owner(j, &d, e);
+}
+
+/* Its word stands for the device's own proof. */
+enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_error *e)
+{
+    BM_CLEANUP(bm_device_done) struct bm_device d = { 0 };
+    enum bm_rc rc = find_device(j, subject, &d, e);
+
+    if (rc == BM_OK)
+        rc = check_owner(j, &d, e);
     if (rc != BM_OK)
         return rc;
-    if (owner != j->ra_org)
-        return bm_refuse(e, BM_DENIED, "cmp-not-ra", "this registration authority is trusted for devices of another organisation");
     j->spki.n = 0;
     j->spki.max = BM_SPKI_MAX;
     bm_buf_put(&j->spki, d.spki.p, d.spki.n);
@@ -79,7 +98,7 @@ enum bm_rc bm_cmp_vouched(struct bm_cmp_job *j, struct bm_rd subject, struct bm_
 }
 
 /* Who asked is not who got it, so the log says both. */
-enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, struct bm_error *e)
+enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, const char *revoked, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     char udid[2 * BM_UDID_LEN + 1], ra[65];
@@ -88,8 +107,8 @@ enum bm_rc bm_cmp_record_vouched(struct bm_cmp_job *j, struct bm_error *e)
     bm_udid_of(j->signer.whole, digest); /* SHA-256 all the same */
     bm_hex(digest, sizeof digest, ra);
     bm_hex(j->udid, sizeof j->udid, udid);
-    fields = json_pack("{s:s, s:s, s:I, s:s}", "udid", udid, "ra_sha256", ra, "org", (json_int_t)j->ra_org, "correlation",
-                       j->in.correlation);
+    fields = json_pack("{s:s, s:s, s:I, s:s, s:s*}", "udid", udid, "ra_sha256", ra, "org", (json_int_t)j->ra_org, "correlation",
+                       j->in.correlation, "revoked", revoked);
     return bm_record(j->k, j->now, "cmp.vouched", fields, e);
 }
 
@@ -99,7 +118,7 @@ static bool same(struct bm_rd a, struct bm_rd b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* Section 5.2.2.1: around one message, the header says whose transaction it is. */
+/* Section 5.2.2.1: around one message, the header says whose transaction it is. Some authorities repeat its generalInfo. */
 static enum bm_rc check_added(const struct bm_cmp_header *outer, const struct bm_cmp_header *h, struct bm_error *e)
 {
     if (!same(outer->tid, h->tid))
@@ -108,6 +127,8 @@ static enum bm_rc check_added(const struct bm_cmp_header *outer, const struct bm
         return bm_refuse(e, BM_DENIED, "cmp-sender-nonce", "around one message, senderNonce is that of the message");
     if (!same(outer->recip_nonce, h->recip_nonce))
         return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce", "around one message, recipNonce is that of the message");
+    if (outer->implicit_confirm && !h->implicit_confirm)
+        return bm_refuse(e, BM_DENIED, "cmp-request", "implicitConfirm belongs into a request for a certificate");
     return BM_OK;
 }
 
@@ -127,6 +148,8 @@ static enum bm_rc check_batch(const struct bm_cmp_header *outer, const struct bm
 
     if (outer->recip_nonce.n != 0)
         return bm_refuse(e, BM_DENIED, "cmp-recipient-nonce", "a message around several answers nothing, so it has no recipNonce");
+    if (outer->implicit_confirm)
+        return bm_refuse(e, BM_DENIED, "cmp-request", "implicitConfirm belongs into a request for a certificate");
     for (size_t i = 0; rc == BM_OK && i < n; i++) {
         rc = check_apart(outer, &m[i].h, e);
         for (size_t k = 0; rc == BM_OK && k < i; k++)

@@ -1,4 +1,4 @@
-/* rr: a device revokes a certificate of its own. RFC 9483 section 4.2. */
+/* rr: a device revokes a certificate of its own, RFC 9483 section 4.2; a registration authority, one of a device that it speaks for, section 5.3.2. */
 #include "keeper/cmp.h"
 
 enum bm_rc bm_cmp_take_back(struct bm_keeper *k, const struct bm_credential *cr, int reason, const char *why, int64_t now,
@@ -15,14 +15,14 @@ enum bm_rc bm_cmp_take_back(struct bm_keeper *k, const struct bm_credential *cr,
     return bm_record(k, now, "credential.revoked", fields, e);
 }
 
-/* What a device may say of its own certificate. Holds are not made here, so none can be lifted. */
+/* What can be said of a device's certificate. Holds are not made here, so none can be lifted; a CA's key is another thing. */
 static enum bm_rc check_reason(int reason, struct bm_error *e)
 {
     static const bool good[] = { [0] = true, [1] = true, [3] = true, [4] = true, [5] = true, [9] = true };
 
     if (reason < 0 || (size_t)reason >= BM_COUNT(good) || !good[reason])
         return bm_refuse(e, BM_DENIED, "cmp-request",
-                         "a device revokes for good: keyCompromise, affiliationChanged, superseded, "
+                         "a device's certificate is revoked for good: keyCompromise, affiliationChanged, superseded, "
                          "cessationOfOperation, privilegeWithdrawn, or without a reason");
     return BM_OK;
 }
@@ -45,45 +45,76 @@ static bool is_meant(const struct bm_cmp_revocation *r, const struct bm_cert *ce
 {
     const struct bm_crmf_template *t = &r->t;
 
-    return bm_rd_eq(t->issuer, cert->issuer) && (t->subject.n == 0 || bm_rd_eq(t->subject, cert->subject)) &&
+    return bm_name_alike(t->issuer, cert->issuer) && (t->subject.n == 0 || bm_rd_eq(t->subject, cert->subject)) &&
            (t->public_key.n == 0 || (t->public_key.n == cert->spki.n && memcmp(t->public_key.p + 1, cert->spki.p + 1,
                                                                                cert->spki.n - 1) == 0)); /* its tag is implicit */
 }
 
-static enum bm_rc find_certificate(struct bm_cmp_job *j, const struct bm_cmp_revocation *r, int64_t device_id,
-                                   struct bm_credential *ret, struct bm_error *e)
+static enum bm_rc find_certificate(struct bm_cmp_job *j, const struct bm_cmp_revocation *r, struct bm_credential *ret,
+                                   struct bm_error *e)
 {
     struct bm_cert cert;
     enum bm_rc rc = r->t.serial.n == BM_SERIAL_LEN ? bm_credential_get(j->k->store, r->t.serial.p, ret, e) : BM_NOTFOUND;
 
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&ret->cert), &cert, e);
-    if (rc == BM_NOTFOUND || (rc == BM_OK && (ret->device_id != device_id || !is_meant(r, &cert))))
-        return bm_refuse(e, BM_DENIED, "cmp-certificate", "the device has no such certificate from here");
-    if (rc == BM_OK && strcmp(ret->state, "active") != 0)
-        return bm_refuse(e, BM_DENIED, "credential-revoked", "this certificate has been revoked before");
+    if (rc == BM_NOTFOUND || (rc == BM_OK && (ret->device_id == 0 || !is_meant(r, &cert))))
+        return bm_refuse(e, BM_DENIED, "cmp-certificate", "no device has such a certificate from here");
     return rc;
+}
+
+/* The device that signs, by a certificate that is good itself. */
+static enum bm_rc find_signer(struct bm_cmp_job *j, int64_t *ret_device_id, struct bm_error *e)
+{
+    BM_CLEANUP(bm_proven_done) struct bm_proven who = { 0 };
+    enum bm_rc rc = bm_evidence_judge(j->k, BM_CMD_STATUS, &j->c, j->now, &who, e);
+
+    if (rc == BM_OK && who.credential.id != 0 && strcmp(who.credential.state, "active") != 0)
+        rc = bm_refuse(e, BM_DENIED, "credential-revoked", "the certificate presented has been revoked");
+    *ret_device_id = who.device.id;
+    return rc;
+}
+
+static enum bm_rc check_whose(struct bm_cmp_job *j, const struct bm_credential *cr, int64_t device_id, struct bm_error *e)
+{
+    if (j->ra_org != 0)
+        return bm_cmp_speaks_for(j, cr->device_id, e);
+    if (cr->device_id != device_id)
+        return bm_refuse(e, BM_DENIED, "cmp-certificate", "the device has no such certificate from here");
+    return BM_OK;
+}
+
+static enum bm_rc revoke(struct bm_cmp_job *j, const struct bm_credential *cr, int reason, struct bm_error *e)
+{
+    const char *why = j->ra_org != 0 ? "a registration authority asked for it" : "the device asked for it";
+    char serial[2 * BM_SERIAL_LEN + 1];
+    enum bm_rc rc = bm_cmp_take_back(j->k, cr, reason, why, j->now, e);
+
+    bm_hex(cr->serial, BM_SERIAL_LEN, serial);
+    return rc == BM_OK && j->ra_org != 0 ? bm_cmp_record_vouched(j, serial, e) : rc;
 }
 
 enum bm_rc bm_cmp_rr(struct bm_cmp_job *j, struct bm_derw *w, struct bm_error *e)
 {
-    BM_CLEANUP(bm_proven_done) struct bm_proven who = { 0 };
     BM_CLEANUP(bm_credential_done) struct bm_credential cr = { 0 };
     struct bm_cmp_revocation r;
+    int64_t device_id = 0;
     enum bm_rc rc = bm_cmp_revocation_parse(j->m.content, &r, e);
 
     if (rc == BM_OK)
         rc = check_request(j, &r, e);
+    if (rc == BM_OK && j->ra_org == 0)
+        rc = find_signer(j, &device_id, e);
     if (rc == BM_OK)
-        rc = bm_evidence_judge(j->k, BM_CMD_STATUS, &j->c, j->now, &who, e);
-    if (rc == BM_OK && who.credential.id != 0 && strcmp(who.credential.state, "active") != 0)
-        rc = bm_refuse(e, BM_DENIED, "credential-revoked", "the certificate presented has been revoked");
+        rc = find_certificate(j, &r, &cr, e);
     if (rc == BM_OK)
-        rc = find_certificate(j, &r, who.device.id, &cr, e);
+        rc = check_whose(j, &cr, device_id, e);
+    if (rc == BM_OK && strcmp(cr.state, "active") != 0)
+        rc = bm_refuse(e, BM_DENIED, "credential-revoked", "this certificate has been revoked before");
     if (rc != BM_OK)
         return rc;
     j->lost = true;
     j->issuer = j->m.h.recipient_name;
     bm_cmp_put_revoked(w);
-    return bm_cmp_take_back(j->k, &cr, r.reason, "the device asked for it", j->now, e);
+    return revoke(j, &cr, r.reason, e);
 }

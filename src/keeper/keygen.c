@@ -30,12 +30,12 @@ static bool find_recipient(const struct bm_enrol *c, const struct bm_proven *who
     return bm_keypkg_is_id_of(id, *ret);
 }
 
-/* RFC 7030 section 4.4.1.1 (a key we share: we share none) and 4.4.1.2. ret->n 0: no encryption is asked for, and none is demanded. */
+/* RFC 7030 section 4.4.1.1 (a key we share: we share none) and 4.4.1.2. Nobody in *ret: no encryption is asked for, and none is demanded. */
 static enum bm_rc recipient_of(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l,
-                               const struct bm_csr *csr, struct bm_rd *ret, struct bm_error *e)
+                               const struct bm_csr *csr, struct bm_keypkg_to *ret, struct bm_error *e)
 {
-    *ret = c->keygen_to;
-    if (c->keygen_to.n != 0)
+    *ret = c->keygen_to != NULL ? *c->keygen_to : (struct bm_keypkg_to){ .key_id = csr->asymmetric_key_id };
+    if (c->keygen_to != NULL)
         return BM_OK;
     if (csr->decrypt_key_id.n != 0)
         return bm_refuse(e, BM_DENIED, "keygen-recipient-unknown",
@@ -45,7 +45,7 @@ static enum bm_rc recipient_of(const struct bm_enrol *c, const struct bm_proven 
             e, BM_DENIED, "server-keygen-encrypt",
             "product '%s' sends private keys encrypted only: name a key of the device (AsymmetricDecryptKeyIdentifier)",
             l->product.name);
-    if (csr->asymmetric_key_id.n != 0 && !find_recipient(c, who, csr->asymmetric_key_id, ret))
+    if (csr->asymmetric_key_id.n != 0 && !find_recipient(c, who, csr->asymmetric_key_id, &ret->spki))
         return bm_refuse(e, BM_DENIED, "keygen-recipient-unknown",
                          "the request names a key to encrypt to that is neither the device's IDevID key nor the one it came with");
     return BM_OK;
@@ -60,7 +60,7 @@ static enum bm_rc signer_of(struct bm_keeper *k, const struct bm_enrol *c, struc
     enum bm_rc rc = bm_issuer_key(k, by, e);
 
     *ret = (struct bm_keypkg_signer){ .key = by->key, .cert = &by->cert };
-    if (rc != BM_OK || c->keygen_to.n == 0)
+    if (rc != BM_OK || c->keygen_to == NULL)
         return rc;
     rc = bm_authorities(k, &r, e);
     if (rc == BM_OK && (a = bm_authority_by_id(r, by->row.id)) == NULL)
@@ -74,7 +74,7 @@ static enum bm_rc signer_of(struct bm_keeper *k, const struct bm_enrol *c, struc
 
 /* RFC 7030 section 4.4.2: SignedData by who made the key, in EnvelopedData to who gets it. */
 static enum bm_rc seal(struct bm_keeper *k, const struct bm_enrol *c, struct bm_line *l, const struct bm_csr *csr,
-                       struct bm_rd recipient, int64_t now, struct bm_keygen *g, struct bm_error *e)
+                       const struct bm_keypkg_to *recipient, int64_t now, struct bm_keygen *g, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf plain = g->key, package = { .max = BM_KEY_SEALED_MAX };
     int bits = bm_keypkg_cipher(csr->smime_capabilities);
@@ -87,8 +87,7 @@ static enum bm_rc seal(struct bm_keeper *k, const struct bm_enrol *c, struct bm_
     if (rc == BM_OK)
         rc = bm_keypkg_sign(bm_buf_rd(&plain), &by, &package, e);
     if (rc == BM_OK)
-        rc = bm_keypkg_seal(bm_buf_rd(&package), recipient, c->keygen_to.n != 0 ? c->keygen_to_id : csr->asymmetric_key_id, bits,
-                            &g->key, e);
+        rc = bm_keypkg_seal(bm_buf_rd(&package), recipient, bits, &g->key, e);
     g->form = BM_KEY_SEALED;
     return rc;
 }
@@ -96,7 +95,7 @@ static enum bm_rc seal(struct bm_keeper *k, const struct bm_enrol *c, struct bm_
 enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who, const struct bm_line *l, const struct bm_csr *csr,
                            struct bm_error *e)
 {
-    struct bm_rd recipient;
+    struct bm_keypkg_to recipient;
 
     if (!l->policy.server_keygen)
         return bm_refuse(e, BM_DENIED, "server-keygen-off", "product '%s' wants its devices to make their keys themselves",
@@ -107,7 +106,7 @@ enum bm_rc bm_keygen_check(const struct bm_enrol *c, const struct bm_proven *who
 enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct bm_proven *who, struct bm_line *l,
                      const struct bm_csr *csr, int64_t now, struct bm_keygen *ret, struct bm_error *e)
 {
-    struct bm_rd recipient;
+    struct bm_keypkg_to recipient;
     struct bm_spki like;
     enum bm_rc rc = recipient_of(c, who, l, csr, &recipient, e);
 
@@ -119,5 +118,5 @@ enum bm_rc bm_keygen(struct bm_keeper *k, const struct bm_enrol *c, const struct
     ret->key.max = BM_KEY_SEALED_MAX;
     ret->form = BM_KEY_PLAIN;
     rc = bm_keypkg_make(like.alg, &ret->key, &ret->spki, e);
-    return rc == BM_OK && recipient.n != 0 ? seal(k, c, l, csr, recipient, now, ret, e) : rc;
+    return rc == BM_OK && (recipient.spki.n != 0 || recipient.password.n != 0) ? seal(k, c, l, csr, &recipient, now, ret, e) : rc;
 }

@@ -63,9 +63,9 @@ struct bm_enrol {
     struct bm_rd claimed_batch; /* empty or a name */
     bool reenrol;               /* EST simplereenroll: subject must be the one of the certificate presented */
     bool keygen;                /* EST serverkeygen: the requests' keys are to be made here */
-    struct bm_rd
-        keygen_to; /* never on the wire: the key to encrypt those to, which the keeper itself has seen prove that it is the device's, */
-    struct bm_rd keygen_to_id; /* and its identifier. As CMP has it (keygen.c); empty: as the request says */
+    const struct bm_keypkg_to
+        *keygen_to; /* never on the wire: whom to encrypt those to, which the keeper itself has seen prove that it is the
+                                             device. As CMP has it (keygen.c); NULL: as the request says */
     size_t n_requests;
     struct bm_enrol_request {
         struct bm_rd service; /* name; empty: the product's first, or none */

@@ -63,6 +63,9 @@ BM_MUST_USE enum bm_rc bm_csr_make(const struct bm_key *k, const char *subject, 
 
 /* Value of the first attribute `oid_der` (contents of the OID) in a Name; false when absent. */
 BM_MUST_USE bool bm_name_find(struct bm_rd name, struct bm_rd oid, struct bm_rd *ret);
+/* Are they the same text, in whatever string type, and forwards or backwards? Some clients make a Name of the text that RFC 4514 writes the other way
+ * round. For nothing that a right depends on. */
+BM_MUST_USE bool bm_name_alike(struct bm_rd a, struct bm_rd b);
 
 /* What a certificate is made from: the templates are filled in with these words: {udid} {serial} {product} {batch} {org}
  * {service} {host} and {attr:NAME} for a device attribute. {serial|udid} takes the first that is there, {service|=text} falls

@@ -12,6 +12,7 @@ enum {
     BM_CMP_NONCE_MAX = 64,          /* of nonces and transaction identifiers that we take */
     BM_CMP_CERTS_MAX = 8,           /* extraCerts */
     BM_CMP_INFO_MAX = 16,           /* generalInfo */
+    BM_CMP_PROFILE_MAX = 64,        /* bytes of a name in certProfile: services have no longer ones */
     BM_CMP_TEXT_MAX = 320,          /* what an error says */
     BM_CMP_CRL_MAX = 48 * 1024,     /* a CRL in an answer; longer ones are to be had over HTTP */
     BM_CMP_ANSWER_MAX = 128 * 1024, /* a certificate, its root, and four more of BM_CERT_MAX fit */
@@ -77,6 +78,8 @@ struct bm_cmp_header {
     struct bm_rd sender_kid, tid, sender_nonce, recip_nonce;
     bool implicit_confirm;     /* asked for */
     bool implicit_confirm_odd; /* with a value that is not NULL, or beside a confirmWaitTime */
+    struct bm_rd cert_profile; /* what is asked for by its name (section 5.1.1.4) */
+    bool cert_profile_odd;     /* several names, an empty or a long one, or it is there twice */
 };
 struct bm_cmp {
     struct bm_cmp_header h;

@@ -2,7 +2,8 @@
 
 #include "pki/impl.h"
 
-static const struct bm_rd oid_implicit_confirm = BM_LIT(OID_IT_IMPLICIT_CONFIRM), oid_confirm_wait = BM_LIT(OID_IT_CONFIRM_WAIT);
+static const struct bm_rd oid_implicit_confirm = BM_LIT(OID_IT_IMPLICIT_CONFIRM), oid_confirm_wait = BM_LIT(OID_IT_CONFIRM_WAIT),
+                          oid_cert_profile = BM_LIT(OID_IT_CERT_PROFILE);
 
 static enum bm_rc malformed(struct bm_error *e, const char *what)
 {
@@ -78,6 +79,21 @@ static bool free_text(struct bm_rd *r)
     return true;
 }
 
+/* CertProfileValue ::= SEQUENCE SIZE (1..MAX) OF UTF8String, section 5.1.1.4: one for each certificate asked for, and here that is one. */
+static bool cert_profile(struct bm_rd value, struct bm_cmp_header *h)
+{
+    struct bm_rd list;
+
+    h->cert_profile_odd = h->cert_profile_odd || h->cert_profile.n != 0;
+    if (!bm_der_only(value, BM_DER_SEQUENCE, &list) || !bm_der_take(&list, BM_DER_UTF8, &h->cert_profile))
+        return false;
+    for (; list.n != 0; h->cert_profile_odd = true)
+        if (!bm_der_take(&list, BM_DER_UTF8, NULL))
+            return false;
+    h->cert_profile_odd = h->cert_profile_odd || h->cert_profile.n == 0 || h->cert_profile.n > BM_CMP_PROFILE_MAX;
+    return true;
+}
+
 /* InfoTypeAndValue ::= SEQUENCE { OID, ANY OPTIONAL } */
 static bool info(struct bm_rd one, struct bm_cmp_header *h, bool *ret_wait)
 {
@@ -90,6 +106,8 @@ static bool info(struct bm_rd one, struct bm_cmp_header *h, bool *ret_wait)
         h->implicit_confirm = true;
         h->implicit_confirm_odd = h->implicit_confirm_odd || !bm_rd_eq(one, bm_rd_of("\x05\x00", 2));
     }
+    if (bm_rd_eq(oid, oid_cert_profile))
+        return cert_profile(one, h);
     if (bm_rd_eq(oid, oid_confirm_wait)) { /* section 5.1.1.2: GeneralizedTime */
         time = one;
         *ret_wait = true;

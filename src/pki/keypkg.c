@@ -72,6 +72,8 @@ enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_keypkg_signer *by,
     return rc == BM_OK ? bm_cms_signed_write(&s, ret, e) : rc;
 }
 
+enum { PASSWORD_ITERATIONS = 10000 }; /* the password has 128 random bits, which no number of them would make more */
+
 /* --- sealed -------------------------------------------------------------------------------------------------------------------------- */
 static void x509_freep(X509 **x)
 {
@@ -100,29 +102,59 @@ static X509 *stand_in(EVP_PKEY *recipient, struct bm_rd key_id)
     return ok ? BM_MOVE(x) : NULL;
 }
 
-static bool set_recipient(CMS_ContentInfo *cms, X509 *to, int type)
+static X509 *certificate_of(EVP_PKEY *key, const struct bm_keypkg_to *to)
 {
-    CMS_RecipientInfo *ri = CMS_add1_recipient_cert(cms, to, CMS_USE_KEYID | CMS_KEY_PARAM);
+    const uint8_t *p = to->cert.p;
+
+    return to->key_id.n != 0 ? stand_in(key, to->key_id) : d2i_X509(NULL, &p, (long)to->cert.n);
+}
+
+static enum bm_rc open_key(struct bm_rd der, EVP_PKEY **ret, struct bm_error *e)
+{
+    struct bm_spki spki;
+    enum bm_rc rc = bm_spki_parse(der, &spki, e);
+    int type;
+
+    if (rc == BM_OK)
+        rc = bm_spki_open(&spki, ret, e);
+    if (rc != BM_OK)
+        return rc;
+    type = EVP_PKEY_get_base_id(*ret);
+    if (type != EVP_PKEY_EC && type != EVP_PKEY_RSA)
+        return bm_refuse(e, BM_DENIED, "keygen-recipient-unfit", "nothing can be encrypted to a key of kind %s", spki.alg);
+    return BM_OK;
+}
+
+static bool add_key(CMS_ContentInfo *cms, EVP_PKEY *key, const struct bm_keypkg_to *to)
+{
+    BM_CLEANUP(x509_freep) X509 *cert = certificate_of(key, to);
+    CMS_RecipientInfo *ri =
+        cert != NULL ? CMS_add1_recipient_cert(cms, cert, CMS_KEY_PARAM | (to->key_id.n != 0 ? CMS_USE_KEYID : 0)) : NULL;
     EVP_PKEY_CTX *ctx = ri != NULL ? CMS_RecipientInfo_get0_pkey_ctx(ri) : NULL;
 
     if (ctx == NULL)
         return false;
-    if (type == EVP_PKEY_RSA)
+    if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
         return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) > 0 && EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) > 0;
     return EVP_PKEY_CTX_set_ecdh_kdf_md(ctx, EVP_sha256()) > 0; /* not the library's SHA-1 */
 }
 
-static bool encrypt(struct bm_rd plain, X509 *to, int type, int key_bits, struct bm_buf *ret)
+/* The library takes its copy of the password over, and wipes it; when it fails, which is for want of memory, it may have wiped it already. */
+static bool add_password(CMS_ContentInfo *cms, struct bm_rd password)
 {
-    BM_CLEANUP(cms_freep)
-    CMS_ContentInfo *cms =
-        CMS_encrypt(NULL, NULL, key_bits == 256 ? EVP_aes_256_cbc() : EVP_aes_128_cbc(), CMS_PARTIAL | CMS_BINARY);
+    unsigned char *copy = OPENSSL_memdup(password.p, password.n);
+
+    return copy != NULL && CMS_add0_recipient_password(cms, PASSWORD_ITERATIONS, NID_id_alg_PWRI_KEK, NID_undef, copy,
+                                                       (ossl_ssize_t)password.n, EVP_aes_256_cbc()) != NULL;
+}
+
+static bool finish(CMS_ContentInfo *cms, struct bm_rd plain, struct bm_buf *ret)
+{
     BIO *in = BIO_new_mem_buf(plain.p, (int)plain.n);
     uint8_t *der = NULL;
     int n = -1;
 
-    if (cms != NULL && in != NULL && set_recipient(cms, to, type) &&
-        CMS_set1_eContentType(cms, OBJ_nid2obj(NID_pkcs7_signed)) == 1 && CMS_final(cms, in, NULL, CMS_BINARY) == 1)
+    if (in != NULL && CMS_set1_eContentType(cms, OBJ_nid2obj(NID_pkcs7_signed)) == 1 && CMS_final(cms, in, NULL, CMS_BINARY) == 1)
         n = i2d_CMS_ContentInfo(cms, &der);
     BIO_free(in);
     if (n > 0)
@@ -131,24 +163,20 @@ static bool encrypt(struct bm_rd plain, X509 *to, int type, int key_bits, struct
     return n > 0;
 }
 
-enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, struct bm_rd recipient_spki, struct bm_rd key_id, int key_bits,
-                          struct bm_buf *ret, struct bm_error *e)
+enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, const struct bm_keypkg_to *to, int key_bits, struct bm_buf *ret,
+                          struct bm_error *e)
 {
-    BM_EVP_FREE EVP_PKEY *recipient = NULL;
-    BM_CLEANUP(x509_freep) X509 *to = NULL;
-    struct bm_spki spki;
-    enum bm_rc rc = bm_spki_parse(recipient_spki, &spki, e);
-    int type;
+    BM_CLEANUP(cms_freep)
+    CMS_ContentInfo *cms =
+        CMS_encrypt(NULL, NULL, key_bits == 256 ? EVP_aes_256_cbc() : EVP_aes_128_cbc(), CMS_PARTIAL | CMS_BINARY);
+    BM_EVP_FREE EVP_PKEY *key = NULL;
+    enum bm_rc rc = to->password.n != 0 ? BM_OK : open_key(to->spki, &key, e);
+    bool ok;
 
-    if (rc == BM_OK)
-        rc = bm_spki_open(&spki, &recipient, e);
     if (rc != BM_OK)
         return rc;
-    type = EVP_PKEY_get_base_id(recipient);
-    if (type != EVP_PKEY_EC && type != EVP_PKEY_RSA)
-        return bm_refuse(e, BM_DENIED, "keygen-recipient-unfit", "nothing can be encrypted to a key of kind %s", spki.alg);
-    to = stand_in(recipient, key_id);
-    if (to == NULL || !encrypt(signed_data, to, type, key_bits, ret))
+    ok = cms != NULL && (to->password.n != 0 ? add_password(cms, to->password) : add_key(cms, key, to));
+    if (!ok || !finish(cms, signed_data, ret))
         return bm_fail(e, BM_BUG, "the key cannot be encrypted");
     return bm_buf_check(ret, e);
 }

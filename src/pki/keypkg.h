@@ -21,11 +21,19 @@ struct bm_keypkg_signer {
 BM_MUST_USE enum bm_rc bm_keypkg_sign(struct bm_rd pkcs8, const struct bm_keypkg_signer *by, struct bm_buf *ret,
                                       struct bm_error *e);
 
-/* ContentInfo with EnvelopedData (section 6.1) over that: to a key of the device by ECDH-ES with SHA-256 and AES key wrap, or RSA-OAEP with
- * SHA-256. key_id names the key as the client did. key_bits: of AES-CBC, 128 or 256. BM_DENIED "keygen-recipient-unfit": a key that
- * only signs. */
-BM_MUST_USE enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, struct bm_rd recipient_spki, struct bm_rd key_id, int key_bits,
-                                      struct bm_buf *ret, struct bm_error *e);
+/* To whom. What is not there is empty. */
+struct bm_keypkg_to {
+    struct bm_rd password; /* a secret of 128 random bits or more that both sides know; or */
+    struct bm_rd spki;     /* a key of the device, */
+    struct bm_rd key_id;   /* named as the client did, or by */
+    struct bm_rd cert;     /* issuer and serial number of this certificate for it */
+};
+/* ContentInfo with EnvelopedData (section 6.1) over that: to a key by ECDH-ES with SHA-256 and AES key wrap, or RSA-OAEP with SHA-256; to a password
+ * by PBKDF2 (RFC 3370 section 4.4.1; with HMAC-SHA-1, as the library has it) and PWRI-KEK with AES-256 (RFC 3211 section 2.3). key_bits: of
+ * AES-CBC, 128 or 256.
+ * BM_DENIED "keygen-recipient-unfit": a key that only signs. */
+BM_MUST_USE enum bm_rc bm_keypkg_seal(struct bm_rd signed_data, const struct bm_keypkg_to *to, int key_bits, struct bm_buf *ret,
+                                      struct bm_error *e);
 
 /* Is key_id one of the names of this key? Its UDID, or its key identifier by SHA-1 (RFC 5280 section 4.2.1.2) or SHA-256 (RFC 7093). */
 bool bm_keypkg_is_id_of(struct bm_rd key_id, struct bm_rd spki);

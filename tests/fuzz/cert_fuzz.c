@@ -1,4 +1,4 @@
-/* targets: bm_cert_parse bm_cert_check_link bm_name_find bm_cms_certs bm_pem_parse bm_acme_alpn_check */
+/* targets: bm_cert_parse bm_cert_check_link bm_name_find bm_name_alike bm_cms_certs bm_pem_parse bm_acme_alpn_check */
 #include "pki/acme_alpn.h"
 #include "pki/cert.h"
 
@@ -30,6 +30,7 @@ static void check(struct bm_rd der)
          inside(c.akid, c.tbs));
     must(c.not_before <= c.not_after && c.serial.n != 0 && (c.ca || c.path_len == -1));
     must(!bm_name_find(c.subject, bm_rd_of("\x55\x04\x03", 3), &v) || inside(v, c.subject));
+    must(bm_name_alike(c.subject, c.issuer) == bm_name_alike(c.issuer, c.subject));
     must(bm_cert_check_link(&c, &c, c.not_before, &e) == BM_OK || e.rc == BM_DENIED || e.rc == BM_MALFORMED || e.rc == BM_LIMIT);
 }
 

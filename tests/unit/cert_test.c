@@ -431,6 +431,54 @@ static void names_found(void **state)
     made_done(&m);
 }
 
+#define UTF8_CN(c) "\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01" c
+#define PRINTABLE_CN(c) "\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x13\x01" c
+#define BMP_CN(c) "\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x1e\x01" c
+#define UTF8_O(c) "\x31\x0a\x30\x08\x06\x03\x55\x04\x0a\x0c\x01" c
+#define NAME1(a) "\x30\x0c" a
+#define NAME2(a, b) "\x30\x18" a b
+#define ROW(what, a, b, want)                                                                                                      \
+    {                                                                                                                              \
+        what, BM_LIT(a), BM_LIT(b), want                                                                                           \
+    }
+
+/* What a client has made of a name's text is the name still; anything else is another one. */
+static void names_alike(void **state)
+{
+    static const struct {
+        const char *what;
+        struct bm_rd a, b;
+        bool want;
+    } rows[] = {
+        ROW("the same", NAME2(UTF8_O("o"), UTF8_CN("a")), NAME2(UTF8_O("o"), UTF8_CN("a")), true),
+        ROW("another string type", NAME1(UTF8_CN("a")), NAME1(PRINTABLE_CN("a")), true),
+        ROW("backwards", NAME2(UTF8_O("o"), UTF8_CN("a")), NAME2(PRINTABLE_CN("a"), UTF8_O("o")), true),
+        ROW("none", "\x30\x00", "\x30\x00", true),
+        ROW("another value", NAME1(UTF8_CN("a")), NAME1(UTF8_CN("b")), false),
+        ROW("a type whose bytes are another text", NAME1(UTF8_CN("a")), NAME1(BMP_CN("a")), false),
+        ROW("another attribute", NAME1(UTF8_CN("a")), NAME1(UTF8_O("a")), false),
+        ROW("values exchanged", NAME2(UTF8_O("o"), UTF8_CN("a")), NAME2(UTF8_O("a"), UTF8_CN("o")), false),
+        ROW("one of two", NAME2(UTF8_O("o"), UTF8_CN("a")), NAME2(UTF8_O("o"), UTF8_CN("b")), false),
+        ROW("the first twice", NAME2(UTF8_O("o"), UTF8_CN("a")), NAME2(UTF8_O("o"), UTF8_O("o")), false),
+        ROW("one more", NAME1(UTF8_CN("a")), NAME2(UTF8_CN("a"), UTF8_CN("a")), false),
+        ROW("no name", NAME1(UTF8_CN("a")), "\x31\x00", false),
+        ROW("nothing", NAME1(UTF8_CN("a")), "", false),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        if (bm_name_alike(rows[i].a, rows[i].b) != rows[i].want || bm_name_alike(rows[i].b, rows[i].a) != rows[i].want)
+            fail_msg("%s", rows[i].what);
+        for (size_t n = 0; n < rows[i].a.n; n++) { /* each proper prefix, with nothing behind it */
+            uint8_t *p = malloc(n + 1);
+
+            memcpy(p + 1, rows[i].a.p, n);
+            assert_false(bm_name_alike(bm_rd_of(p + 1, n), rows[i].a));
+            free(p);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +492,7 @@ int main(void)
         cmocka_unit_test(microchip),
         cmocka_unit_test(library_made),
         cmocka_unit_test(names_found),
+        cmocka_unit_test(names_alike),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,19 @@
 #include <openssl/cmp_util.h>
 #include <openssl/err.h>
 
+static int64_t client_ahead_s; /* libcrypto asks for the time here: so far ahead is the client's clock */
+
+time_t time(time_t *ret)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec += client_ahead_s;
+    if (ret != NULL)
+        *ret = ts.tv_sec;
+    return ts.tv_sec;
+}
+
 struct end {
     struct world *w;
     int64_t ahead_s;  /* the keeper's clock is so far ahead of the client's */
@@ -327,6 +340,49 @@ static void waiting_ends(void **state)
     world_close(&w);
 }
 
+static json_int_t waiting_number(struct world *w)
+{
+    BM_CLEANUP(json_unref) json_t *reply = admin(w, "{\"op\":\"approval.list\",\"state\":\"waiting\"}");
+
+    return json_integer_value(json_object_get(json_array_get(json_object_get(reply, "rows"), 0), "id"));
+}
+
+/* The messageTime of a request that has waited for longer than an hour is not held against it; that of the poll has to be right, as in any
+ * message. */
+static void polls_late(void **state)
+{
+    static const struct {
+        int64_t client_ahead_s;
+        const char *code;
+    } rows[] = { { 2 * BM_CMP_CLOCK_S, "" }, { BM_CMP_CLOCK_S - 60, "cmp-time" }, { 3 * BM_CMP_CLOCK_S + 60, "cmp-time" } };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct world w;
+        struct end end;
+        struct dev d;
+        OSSL_CMP_CTX *c;
+        int after = 0;
+
+        world_open(&w);
+        admin_ok(&w, "{\"op\":\"product.set\",\"name\":\"meter\",\"policy\":{\"approval\":\"always\"}}");
+        dev_make(&d);
+        register_device(&w, "lot", &d);
+        c = client_new(&w, &end, &d);
+        assert_int_equal(OSSL_CMP_CTX_set_option(c, OSSL_CMP_OPT_IMPLICIT_CONFIRM, 1), 1);
+        assert_int_equal(OSSL_CMP_try_certreq(c, BM_CMP_IR, NULL, &after), -1);
+        admin_ok(&w, "{\"op\":\"approval.approve\",\"number\":%lld}", (long long)waiting_number(&w));
+        end.ahead_s = 2 * BM_CMP_CLOCK_S;
+        client_ahead_s = rows[i].client_ahead_s;
+        assert_int_equal(OSSL_CMP_try_certreq(c, BM_CMP_IR, NULL, &after), rows[i].code[0] == '\0');
+        client_ahead_s = 0;
+        assert_string_equal(end.code, rows[i].code);
+        OSSL_CMP_CTX_free(c);
+        dev_done(&d);
+        world_close(&w);
+    }
+}
+
 /* What is no message at all is answered too, and written down. */
 static void garbage(void **state)
 {
@@ -353,9 +409,9 @@ static void garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unconfirmed),  cmocka_unit_test(confirmed), cmocka_unit_test(clocks),
-        cmocka_unit_test(lost_answer),  cmocka_unit_test(garbage),   cmocka_unit_test(codes_are_forgotten),
-        cmocka_unit_test(waiting_ends),
+        cmocka_unit_test(unconfirmed),  cmocka_unit_test(confirmed),  cmocka_unit_test(clocks),
+        cmocka_unit_test(lost_answer),  cmocka_unit_test(garbage),    cmocka_unit_test(codes_are_forgotten),
+        cmocka_unit_test(waiting_ends), cmocka_unit_test(polls_late),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,8 +150,8 @@ static void plain_for_each_algorithm(void **state)
 }
 
 /* --- encrypted -------------------------------------------------------------------------------------------------------------------------- */
-/* What a device does: opens the envelope with its key, checks the signature of the CA, takes the key out. */
-static EVP_PKEY *open_sealed(struct bm_rd sealed, EVP_PKEY *with)
+/* What a device does: opens the envelope with its key or a password, checks the signature of the CA, takes the key out. */
+static EVP_PKEY *open_sealed(struct bm_rd sealed, EVP_PKEY *with, const char *password)
 {
     const uint8_t *p = sealed.p;
     CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)sealed.n);
@@ -163,11 +163,16 @@ static EVP_PKEY *open_sealed(struct bm_rd sealed, EVP_PKEY *with)
     STACK_OF(X509) * signers;
     EVP_PKEY *key;
     long n;
+    bool fits = true;
 
     assert_true(cms != NULL && p == sealed.p + sealed.n);
     assert_int_equal(OBJ_obj2nid(CMS_get0_type(cms)), NID_pkcs7_enveloped);
     assert_int_equal(OBJ_obj2nid(CMS_get0_eContentType(cms)), NID_pkcs7_signed);
-    if (CMS_decrypt_set1_pkey(cms, with, NULL) != 1 || CMS_decrypt(cms, NULL, NULL, NULL, out, CMS_BINARY) != 1) {
+    if (password != NULL)
+        fits = CMS_decrypt_set1_password(cms, (unsigned char *)(uintptr_t)password, -1) == 1;
+    else
+        fits = CMS_decrypt_set1_pkey(cms, with, NULL) == 1;
+    if (!fits || CMS_decrypt(cms, NULL, NULL, NULL, out, CMS_BINARY) != 1) {
         CMS_ContentInfo_free(cms);
         BIO_free(out);
         BIO_free(package);
@@ -220,8 +225,8 @@ static void sealed_to_the_device(void **state)
         assert_ok(ask(bm_buf_rd(&csr), &out));
         assert_ok(bm_enrolled_parse(bm_buf_rd(&out), &r, &err));
         assert_int_equal(r.credentials[0].key_form, BM_KEY_SEALED);
-        assert_null(open_sealed(r.credentials[0].key, other.id.evp));
-        key = open_sealed(r.credentials[0].key, d.id.evp);
+        assert_null(open_sealed(r.credentials[0].key, other.id.evp, NULL));
+        key = open_sealed(r.credentials[0].key, d.id.evp, NULL);
         assert_non_null(key);
         fits(key, r.credentials[0].cert);
         EVP_PKEY_free(key);
@@ -253,9 +258,12 @@ static void kinds_of_recipient(void **state)
 
         party_keys(&to, rows[i].alg);
         err = (struct bm_error){ 0 };
-        assert_rc(bm_keypkg_seal(bm_buf_rd(&package), bm_key_spki(to.key), bm_rd_str("id"), 256, &sealed, &err), rows[i].rc);
+        assert_rc(bm_keypkg_seal(bm_buf_rd(&package),
+                                 &(struct bm_keypkg_to){ .spki = bm_key_spki(to.key), .key_id = bm_rd_str("id") }, 256, &sealed,
+                                 &err),
+                  rows[i].rc);
         if (rows[i].rc == BM_OK) {
-            key = open_sealed(bm_buf_rd(&sealed), to.evp);
+            key = open_sealed(bm_buf_rd(&sealed), to.evp, NULL);
             assert_non_null(key);
             EVP_PKEY_free(key);
         } else {
@@ -263,6 +271,38 @@ static void kinds_of_recipient(void **state)
         }
         party_done(&to);
     }
+    party_done(&ca);
+}
+
+/* As CMP has it: a key is named by its certificate's issuer and serial number when that has no key identifier; or there is a password, and no other
+ * opens it. */
+static void named_otherwise(void **state)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf pkcs8 = { .max = 4096 }, spki = { .max = 4096 }, package = { .max = 1 << 16 };
+    BM_CLEANUP(bm_buf_done) struct bm_buf to_cert = { .max = 1 << 16 }, to_password = { .max = 1 << 16 };
+    struct bm_cert cert;
+    struct party ca;
+    EVP_PKEY *key;
+
+    (void)state;
+    party_keys(&ca, "P-256");
+    party_certify(&ca, "CA", NULL, true, 86400);
+    assert_ok(bm_cert_parse(bm_buf_rd(&ca.cert), &cert, &err));
+    assert_ok(bm_keypkg_make("P-256", &pkcs8, &spki, &err));
+    assert_ok(bm_keypkg_sign(bm_buf_rd(&pkcs8), &(struct bm_keypkg_signer){ .key = ca.key, .cert = &cert }, &package, &err));
+    assert_ok(
+        bm_keypkg_seal(bm_buf_rd(&package), &(struct bm_keypkg_to){ .spki = cert.spki, .cert = cert.whole }, 256, &to_cert, &err));
+    assert_non_null(memmem(to_cert.p, to_cert.n, cert.serial.p, cert.serial.n));
+    key = open_sealed(bm_buf_rd(&to_cert), ca.evp, NULL);
+    assert_non_null(key);
+    EVP_PKEY_free(key);
+    assert_ok(
+        bm_keypkg_seal(bm_buf_rd(&package), &(struct bm_keypkg_to){ .password = bm_rd_str("7ZQK-0M3D") }, 256, &to_password, &err));
+    assert_null(memmem(to_password.p, to_password.n, "7ZQK-0M3D", 9));
+    assert_null(open_sealed(bm_buf_rd(&to_password), NULL, "7ZQK-0M3E"));
+    key = open_sealed(bm_buf_rd(&to_password), NULL, "7ZQK-0M3D");
+    assert_non_null(key);
+    EVP_PKEY_free(key);
     party_done(&ca);
 }
 
@@ -364,6 +404,7 @@ int main(void)
         cmocka_unit_test(plain_for_each_algorithm),
         cmocka_unit_test(sealed_to_the_device),
         cmocka_unit_test(kinds_of_recipient),
+        cmocka_unit_test(named_otherwise),
         cmocka_unit_test(refusals),
         cmocka_unit_test(not_on_disk),
         cmocka_unit_test(no_key_for_the_messenger),
