@@ -15,6 +15,7 @@ from pyasn1.codec.der.decoder import decode
 from pyasn1.codec.der.encoder import encode
 from pyasn1_alt_modules import rfc9810
 
+import kit
 from kit import DER, Answer, hash_for, name_of, spki_of
 
 # --- DER ----------------------------------------------------------------------------------------------------------------------------------
@@ -358,3 +359,23 @@ class Client:
         return Client(self.server, self.port, key, cert, (), self.pvno, self.path)
 
 
+# --- registration authorities ----------------------------------------------------------------------------------------------------------------
+
+CMC_RA = (x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")]), False)
+
+
+class Authority:
+    """A network's CA, and registration authorities under it."""
+
+    def __init__(self, server, org, name):
+        self.server, self.key, self.name = server, kit.KEYS["P-256"](), name_of(name)
+        self.cert = kit.make_cert(self.key, self.name, self.key, self.name, ca=True)
+        path = server.folder / f"{name}.pem"
+        path.write_bytes(self.cert.public_bytes(kit.serialization.Encoding.PEM))
+        if org:
+            server.run("org", "trust", org, path, "--purpose", "ra")
+
+    def member(self, extensions=(CMC_RA,), days=(-1, 365)):
+        key = kit.KEYS["P-256"]()
+        cert = kit.make_cert(key, name_of("ra"), self.key, self.name, days=days, extensions=extensions)
+        return Client(self.server, self.server.http, key, cert, (self.cert,), 2)

@@ -22,7 +22,7 @@ CMC_RA, CM_KGA = "1.3.6.1.5.5.7.3.28", "1.3.6.1.5.5.7.3.32"
 def server(shared_servers):
     s = shared_servers()
     s.init()
-    s.furnish(services=("telemetry", "updates"), policy=("--server-keygen", "yes"))
+    s.furnish(services=("telemetry", "updates"), policy=("--server-keygen", "yes", "--self-registration", "yes"))
     profile = json.loads(s.run("profile", "show", "ldevid").stdout)
     (s.folder / "profile.json").write_text(json.dumps({**profile, "key_usage": ["digitalSignature", "keyAgreement"], "keys": ["P-256", "P-384"]}))
     s.run("profile", "set", "for-agreement", s.folder / "profile.json")
@@ -68,17 +68,32 @@ def content_info(kind, der):
     return seq(oid(kind), ctx(0, der))
 
 
+def check_recipient(client, data, info):
+    """The signer's certificate is named by its key identifier, or else by issuer and serial number (section 4.1.6.1, 4.1.6.2; RFC 5652 section 6.1, 6.2)."""
+    how, kid = info.getName(), client.kid()
+    if how == "pwri":
+        assert int(data["version"]) == 3 and int(info["pwri"]["version"]) == 0
+        return
+    rid = info["kari"]["recipientEncryptedKeys"][0]["rid"] if how == "kari" else info["ktri"]["rid"]
+    serial = rid["issuerAndSerialNumber"]["serialNumber"] if kid is None else None
+    assert int(data["version"]) == (0 if how == "ktri" and kid is None else 2)
+    assert kid is not None or int(serial) == client.cert.serial_number
+    assert kid is None or kid in (bytes(rid["subjectKeyIdentifier"]) if how == "ktri" else bytes(rid["rKeyId"]["subjectKeyIdentifier"]),)
+
+
 def unpack(server, client, answer, folder):
     """Every step that RFC 9483 describes; returns the key."""
     pair = answer.content["response"][0]["certifiedKeyPair"]
     enveloped = pair["privateKey"]["envelopedData"]
     der = seq(contents(encode(enveloped)))
     data, rest = decode(der, asn1Spec=rfc5652.EnvelopedData())
-    assert not rest and int(data["version"]) == 2 and str(data["encryptedContentInfo"]["contentType"]) == SIGNED
+    assert not rest and str(data["encryptedContentInfo"]["contentType"]) == SIGNED
     (info,) = data["recipientInfos"]
+    check_recipient(client, data, info)
     (folder / "enveloped").write_bytes(content_info(ENVELOPED, der))
     (folder / "key.pem").write_bytes(kit.key_pem(client.key))
-    signed = openssl(folder, "-decrypt", "-in", folder / "enveloped", "-inkey", folder / "key.pem")
+    by = ("-pwri_password", client.secret.decode()) if client.mac is not None else ("-inkey", folder / "key.pem")
+    signed = openssl(folder, "-decrypt", "-in", folder / "enveloped", *by)
     data, rest = decode(signed, asn1Spec=rfc5652.SignedData())
     assert not rest and int(data["version"]) == 3 and str(data["encapContentInfo"]["eContentType"]) == KEY_PACKAGE
     certs = [x509.load_der_x509_certificate(encode(c["certificate"])) for c in data["certificates"]]
@@ -142,6 +157,23 @@ def test_signer_that_can_only_sign(client):
     assert "keygen-recipient-unfit" in ask(client, wanted()).text
 
 
+@pytest.mark.parametrize("mac", ["pbm", "pbmac1"])
+def test_for_a_code(server, client, tmp_path, mac):
+    """Encrypted to the code (section 4.1.6.3), by PBKDF2 under a salt that is not the MAC's; another one does not open it."""
+    code = server.ask("code", "create", "--udid", client.device.udid, "--for", "cmp")["codes"][0]
+    c = client.with_code(code, Mac(mac))
+    answer = ask(c, wanted("P-384"))
+    how, key = unpack(server, c, answer, tmp_path)
+    assert how == "pwri" and key.public_key() == answer.cert.public_key() and client.device.udid in answer.cert.subject.rfc4514_string()
+    wrong = ["openssl", "cms", "-inform", "DER", "-decrypt", "-in", tmp_path / "enveloped", "-pwri_password", "7ZQK-0M3D-81RV-ETXW-4N2J-C9PA-60KB"]
+    assert subprocess.run(list(map(str, wrong)), capture_output=True, stdin=subprocess.DEVNULL).returncode != 0
+
+
+def test_ra_verified_of_a_key_that_is_not_there(client):
+    """Some clients say so; it says nothing."""
+    assert ask(client, seq(cert_req(None, pop="raVerified", template_der=template()))).type == "ip"
+
+
 WRONG = [
     ("RSA", lambda: seq(cert_req(None, pop="none", template_der=template(seq(seq(oid("1.2.840.113549.1.1.1"), b"\x05\0"), b"\x03\x01\0")))),
      {"badCertTemplate"}),
@@ -149,7 +181,7 @@ WRONG = [
     ("a kind that the profile does not take", lambda: wanted("Ed25519"), {"badCertTemplate"}),
     ("bits that are no key", lambda: seq(cert_req(None, pop="none", template_der=template(seq(seq(oid("1.2.840.10045.2.1")), b"\x03\x02\0\4")))),
      {"badPOP", "badCertTemplate"}),
-    ("raVerified", lambda: seq(cert_req(None, pop="raVerified", template_der=template())), {"badPOP"}),
+    ("a proof of possession", lambda: seq(cert_req(None, pop_key=kit.KEYS["P-256"](), template_der=template())), {"badPOP"}),
     ("an unused bit", lambda: seq(cert_req(None, pop="none", template_der=template(seq(seq(oid("1.3.101.112")), b"\x03\x01\1")))),
      {"badPOP", "badCertTemplate"}),
 ]
@@ -162,8 +194,13 @@ def test_what_is_refused(server, client):
     client.pvno = 2  # EncryptedKey with EnvelopedData came with version 3 (RFC 9810 section 7)
     assert ask(client, wanted()).fail == {"unsupportedVersion"}
     client.pvno = 3
+    code = server.ask("code", "create", "--batch", "reel-1", "--for", "cmp")["codes"][0]  # who has a batch's code shows by a key of its own who it is
+    got = ask(client.with_code(code, Mac("pbm")), wanted())
+    assert got.fail == {"notAuthorized"} and "key-unproven" in got.text
     code = server.ask("code", "create", "--udid", client.device.udid, "--for", "cmp")["codes"][0]
-    assert ask(client.with_code(code, Mac("pbm")), wanted()).fail == {"wrongIntegrity"}
+    client.pvno = 2
+    assert ask(client.with_code(code, Mac("pbm")), wanted()).fail == {"unsupportedVersion"}
+    client.pvno = 3
     server.run("product", "set", "sensor", "--server-keygen", "no")
     got = ask(client, wanted())
     server.run("product", "set", "sensor", "--server-keygen", "yes")

@@ -50,6 +50,11 @@ def ir(**more):
     return seq(cert_req(key(), **more))
 
 
+def CERT_PROFILE(*names):
+    """RFC 9810 section 5.1.1.4"""
+    return seq(oid("1.3.6.1.5.5.7.4.21"), seq(*(tlv(0x0c, n.encode()) for n in names)))
+
+
 # --- header and protection, section 3.1 to 3.5: fields of an ir that is otherwise good --------------------------------------------------------
 
 HEADER = [
@@ -77,6 +82,11 @@ HEADER = [
      {"info": ctx(8, seq(IMPLICIT_CONFIRM, seq(oid("1.3.6.1.5.5.7.4.14"), generalized(2000000000))))}, "badRequest"),
     ("confirmWaitTime is a UTCTime", {"info": ctx(8, seq(seq(oid("1.3.6.1.5.5.7.4.14"), tlv(0x17, b"261121100000Z"))))},
      "badDataFormat"),
+    ("certProfile of nothing that is there", {"info": ctx(8, seq(CERT_PROFILE("nothing")))}, "notAuthorized"),
+    ("two names in certProfile", {"info": ctx(8, seq(CERT_PROFILE("telemetry", "telemetry")))}, "badRequest"),
+    ("certProfile twice", {"info": ctx(8, seq(*[CERT_PROFILE("telemetry")] * 2))}, "badRequest"),
+    ("a long certProfile", {"info": ctx(8, seq(CERT_PROFILE("x" * 65)))}, "badRequest"),
+    ("certProfile without a name", {"info": ctx(8, seq(CERT_PROFILE()))}, "badDataFormat"),
     ("generalInfo without end", {"info": ctx(8, seq(*[seq(oid("1.2.3"), NULL)] * 17))}, "badDataFormat"),
     ("no protection", {"protection": b""}, "badMessageCheck"),
     ("neither protectionAlg nor protection", {"protection": b"", "alg": None}, "badMessageCheck"),
@@ -247,6 +257,13 @@ def test_path_names_another_operation(idevid):
         assert idevid.ask(idevid.message("ir", ir()), path).fail == {"badRequest"}
 
 
+def test_path_and_profile_name_different_services(idevid):
+    """Both may say it; neither goes before the other."""
+    info = ctx(8, seq(IMPLICIT_CONFIRM, CERT_PROFILE("telemetry")))
+    assert idevid.ask(idevid.message("ir", ir(), info=info), "/.well-known/cmp/p/telemetry").type == "ip"
+    assert idevid.ask(idevid.message("ir", ir(), info=info), "/.well-known/cmp/p/updates").fail == {"badRequest"}
+
+
 @pytest.mark.parametrize("body", ["ip", "pkiconf", "error", "pollRep"])
 def test_bodies_that_are_no_requests(idevid, body):
     assert idevid.ask(idevid.message(body, NULL if body == "pkiconf" else seq())).fail == {"badRequest"}
@@ -396,6 +413,7 @@ REVOKE = [
     ("two reasons", lambda c: seq(rev_details(c, [1, 4])), "badDataFormat"),
     ("removeFromCRL", lambda c: seq(rev_details(c, [8])), "badRequest"),
     ("certificateHold", lambda c: seq(rev_details(c, [6])), "badRequest"),
+    ("cACompromise", lambda c: seq(rev_details(c, [2])), "badRequest"),
 ]
 
 

@@ -1,34 +1,15 @@
 """Registration authorities over CMP (RFC 9483 section 5): around one message, around several, and in a device's name; and each rule of that broken by itself."""
 
+import hashlib
 import os
 
 import pytest
-from cryptography import x509
 from pyasn1.codec.der.encoder import encode
 
 import kit
-from cmpkit import BODIES, IMPLICIT_CONFIRM, NULL, Client, Mac, Message, cert_req, ctx, octets, oid, seq, template
+from cmpkit import (BODIES, CMC_RA, IMPLICIT_CONFIRM, NULL, Authority, Client, Mac, Message, cert_req, ctx, octets, oid, rev_details, seq,
+                    template)
 from kit import Device, name_of
-
-CMC_RA = (x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")]), False)
-
-
-class Authority:
-    """A network's CA, and registration authorities under it."""
-
-    def __init__(self, server, org, name):
-        self.server, self.key, self.name = server, kit.KEYS["P-256"](), name_of(name)
-        self.cert = kit.make_cert(self.key, self.name, self.key, self.name, ca=True)
-        path = server.folder / f"{name}.pem"
-        path.write_bytes(self.cert.public_bytes(kit.serialization.Encoding.PEM))
-        if org:
-            server.run("org", "trust", org, path, "--purpose", "ra")
-
-    def member(self, extensions=(CMC_RA,), days=(-1, 365)):
-        key = kit.KEYS["P-256"]()
-        cert = kit.make_cert(key, name_of("ra"), self.key, self.name, days=days, extensions=extensions)
-        return Client(self.server, self.server.http, key, cert, (self.cert,), 2)
-
 
 @pytest.fixture(scope="module")
 def server(shared_servers):
@@ -68,7 +49,7 @@ def key():
 
 def ir(client, tid=None, nonce=None, **more):
     return client.message("ir", seq(cert_req(key())), tid=tid or os.urandom(16), nonce=ctx(5, octets(nonce or os.urandom(16))),
-                          info=ctx(8, seq(IMPLICIT_CONFIRM)), **more)
+                          **{"info": ctx(8, seq(IMPLICIT_CONFIRM)), **more})
 
 
 def around(ra, inner, **header):
@@ -95,6 +76,12 @@ def test_around_one(ra, client):
     assert (answer.tid, answer.recip_nonce) == (b"0123456789abcdef", b"fedcba9876543210")
     confirm = client.message("certConf", seq(), tid=answer.tid, recip=ctx(6, octets(answer.nonce)))
     assert ra.ask(around(ra, confirm)).type == "pkiconf"
+
+
+def test_around_one_with_its_general_info(ra, client):
+    """Some authorities repeat it."""
+    answer = ra.ask(around(ra, ir(client), info=ctx(8, seq(IMPLICIT_CONFIRM))))
+    assert answer.type == "ip" and answer.infos == {"1.3.6.1.5.5.7.4.13"}
 
 
 def test_around_one_with_a_code(server, ra, client):
@@ -127,7 +114,8 @@ def test_rules_around_messages(server, authority, ra, client):
         ("another transactionID", one(tid_field=ctx(4, octets(bytes(16)))), "badRequest"),
         ("another senderNonce", one(nonce=ctx(5, octets(bytes(16)))), "badSenderNonce"),
         ("a recipNonce", one(recip=ctx(6, octets(bytes(16)))), "badRecipientNonce"),
-        ("implicitConfirm", one(info=ctx(8, seq(IMPLICIT_CONFIRM))), "badRequest"),
+        ("implicitConfirm that is not in it", around(ra, ir(client, info=None), info=ctx(8, seq(IMPLICIT_CONFIRM))), "badRequest"),
+        ("implicitConfirm around several", ra.message("nested", seq(ir(client), ir(client)), info=ctx(8, seq(IMPLICIT_CONFIRM))), "badRequest"),
         ("no protection", one(protection=b""), "badMessageCheck"),
         ("another key", one(key=key()), "badMessageCheck"),
         ("nothing in it", ra.message("nested", seq()), "badDataFormat"),
@@ -211,3 +199,58 @@ def test_what_it_cannot_do_in_a_devices_name(server, ra, client):
     server.run("device", "suspend", client.device.udid)
     assert "device-suspended" in vouched(ra, client.device.udid).text
     assert BODIES["nested"] == 20
+
+
+# --- revoking what a device has (section 5.3.2) ---------------------------------------------------------------------------------------------
+
+
+def rr(ra, cert, reason=4, **more):
+    return ra.ask(ra.message("rr", seq(rev_details(cert, [reason])), **more), "/.well-known/cmp/revocation")
+
+
+def test_revocation_in_a_devices_name(server, authority, ra, client):
+    """Also of a certificate that another has asked for, and of a device that is suspended: its certificates are what has to go. The log has whose word it was."""
+    own = vouched(ra, client.device.udid).cert
+    server.run("device", "suspend", client.device.udid)
+    other = authority.member()
+    assert rr(other, own, 1).type == "rp"
+    shown = server.ask("cert", "show", f"{own.serial_number:032x}")
+    assert (shown["state"], shown["reason"]) == ("revoked", 1)
+    log = server.run("log", "entries").stdout
+    (leaf,) = [line for line in log.splitlines() if "cmp.vouched" in line and f'"revoked":"{own.serial_number:032x}"' in line]
+    assert client.device.udid in leaf and hashlib.sha256(other.cert.public_bytes(kit.DER)).hexdigest() in leaf
+    assert rr(ra, own).fail == {"certRevoked"}
+    assert client.device.udid in server.run("why", client.device.udid).stdout
+
+
+def test_what_it_cannot_revoke(server, authority, ra, client):
+    """And nothing of this has revoked anything."""
+    toy, sold = Device(), Device()
+    server.register(toy, name="m-toy-2", batch="toys")
+    server.register(sold, name="m-sold")
+    toys = Client(server, server.http, toy.key, toy.cert).ask(ir(Client(server, server.http, toy.key, toy.cert))).cert
+    gone = vouched(ra, sold.udid).cert
+    server.run("device", "transfer", sold.udid, "other", "--force")
+    answer = vouched(ra, client.device.udid)
+    own, signer = answer.cert, answer.certs[0]
+    code = server.ask("code", "create", "--udid", client.device.udid, "--for", "cmp")["codes"][0]
+    strange = Authority(server, None, "stranger").member()
+    rows = [
+        ("another organisation's device's", rr(ra, toys), "notAuthorized"),
+        ("one of a device that has been sold", rr(ra, gone), "notAuthorized"),
+        ("one of the server's own", rr(ra, signer), "badCertId"),
+        ("one that nobody has", ra.ask(ra.message("rr", seq(rev_details(own, [4], serial=bytes(range(1, 17)))))), "badCertId"),
+        ("one of another issuer", ra.ask(ra.message("rr", seq(rev_details(own, [4], issuer="somebody")))), "badCertId"),
+        ("for a while", rr(ra, own, 6), "badRequest"),
+        ("lifting a revocation", rr(ra, own, 8), "badRequest"),
+        ("as if it were a CA's", rr(ra, own, 2), "badRequest"),
+        ("two at once", ra.ask(ra.message("rr", seq(rev_details(own, [4]), rev_details(gone, [4])))), "badRequest"),
+        ("with another key", rr(ra, own, key=key()), "badMessageCheck"),
+        ("trusted by nobody", rr(strange, own), "signerNotTrusted"),
+        ("not for this", rr(authority.member(extensions=()), own), "signerNotTrusted"),
+        ("over", rr(authority.member(days=(-9, -1)), own), "signerNotTrusted"),
+        ("with a code", rr(client.with_code(code, Mac("pbm")), own), "wrongIntegrity"),
+    ]
+    for what, got, fail in rows:
+        assert got.type == "error" and got.fail == {fail}, (what, got.type, got.text)
+    assert {server.ask("cert", "show", f"{c.serial_number:032x}")["state"] for c in (toys, own, signer)} == {"active"}
