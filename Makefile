@@ -10,13 +10,14 @@ PEERS ?=
 SCALE ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build dev demo check lint bench bench-scale conformance fuzz soak format install clean
+.PHONY: help build dev demo check check-debian13 lint bench bench-scale conformance fuzz soak format install clean
 
 help:
 	@echo 'make                                the programs, in build/release/bin'
 	@echo 'make dev                            a debug build, in build/dev/bin'
 	@echo 'make demo [DEVICES=$(DEVICES)]           a whole system with simulated devices on this machine'
 	@echo 'make check                          build, lint and all tests'
+	@echo 'make check-debian13                 what depends on the system underneath, in a Debian 13 of its own (root)'
 	@echo 'make lint                           clang-tidy, cppcheck, format, longest functions'
 	@echo 'make bench [PEERS=1]                measurements; beside other servers'
 	@echo 'make bench-scale [SCALE=5000000]    does it stay as fast with that many devices?'
@@ -41,6 +42,10 @@ demo: build
 check:
 	@scripts/install-deps check
 	@scripts/check $(JOBS)
+
+check-debian13:
+	@scripts/install-deps debian13
+	@scripts/in-debian13 scripts/check $(JOBS) --underneath
 
 lint:
 	@scripts/install-deps check

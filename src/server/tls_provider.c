@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@
 static const char *const key_kinds[] = { "EC", "RSA", "RSA-PSS", "ED25519", "ED448", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87" };
 
 static OSSL_LIB_CTX *inner; /* where the default provider lives */
-static OSSL_PROVIDER *whole;
+static OSSL_PROVIDER *whole, *namesake;
 static OSSL_ALGORITHM decoders[32]; /* those that stay; a row of zeros ends them */
 
 static bool stays(const OSSL_ALGORITHM *a)
@@ -64,10 +65,37 @@ static int capabilities(void *ctx, const char *capability, OSSL_CALLBACK *cb, vo
 static void teardown(void *ctx)
 {
     (void)ctx;
+    OSSL_PROVIDER_unload(namesake);
     OSSL_PROVIDER_unload(whole);
     OSSL_LIB_CTX_free(inner);
-    whole = NULL;
+    whole = namesake = NULL;
     inner = NULL;
+}
+
+/* --- the same name inside -----------------------------------------------------------------------------------------------------------
+ * From OpenSSL 3.5 on, a random number generator is told the name of the provider that it came from, and takes its cipher or digest from the provider of
+ * that name in its own context, which is `inner`. */
+static const OSSL_ALGORITHM *query_parts(void *ctx, int operation, int *no_cache)
+{
+    (void)ctx;
+    *no_cache = 0;
+    if (operation != OSSL_OP_CIPHER && operation != OSSL_OP_DIGEST && operation != OSSL_OP_MAC)
+        return NULL;
+    return OSSL_PROVIDER_query_operation(whole, operation, no_cache);
+}
+
+static int init_namesake(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out, void **ret_ctx)
+{
+    static const OSSL_DISPATCH parts[] = {
+        { OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query_parts },
+        { 0, NULL },
+    };
+
+    (void)core;
+    (void)in;
+    *out = parts;
+    *ret_ctx = OSSL_PROVIDER_get0_provider_ctx(whole);
+    return 1;
 }
 
 static int init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out, void **ret_ctx)
@@ -83,7 +111,10 @@ static int init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSS
     (void)in;
     inner = OSSL_LIB_CTX_new();
     whole = inner != NULL ? OSSL_PROVIDER_load(inner, "default") : NULL;
-    if (whole == NULL)
+    if (whole == NULL || OSSL_PROVIDER_add_builtin(inner, NAME, init_namesake) != 1)
+        return 0;
+    namesake = OSSL_PROVIDER_load(inner, NAME);
+    if (namesake == NULL)
         return 0;
     choose_decoders();
     *out = ours;
@@ -95,12 +126,14 @@ OSSL_LIB_CTX *bm_tls_library(void)
 {
     static OSSL_LIB_CTX *lib;
     static bool tried;
+    uint8_t probe; /* a context without random numbers makes no SSL_CTX */
 
     if (tried)
         return lib;
     tried = true;
     lib = OSSL_LIB_CTX_new();
-    if (lib == NULL || OSSL_PROVIDER_add_builtin(lib, NAME, init) != 1 || OSSL_PROVIDER_load(lib, NAME) == NULL) {
+    if (lib == NULL || OSSL_PROVIDER_add_builtin(lib, NAME, init) != 1 || OSSL_PROVIDER_load(lib, NAME) == NULL ||
+        RAND_bytes_ex(lib, &probe, 1, 0) != 1) {
         OSSL_LIB_CTX_free(lib);
         lib = NULL;
         ERR_clear_error();

@@ -9,6 +9,8 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
 
@@ -61,10 +63,23 @@ static void reads_the_served_kinds_only(void **state)
     }
 }
 
+/* A server side can be made of it: with random numbers, ciphers and groups, whatever OpenSSL is underneath. If this fails, no worker comes up. */
+static void serves_tls(void **state)
+{
+    SSL_CTX *ctx = SSL_CTX_new_ex(bm_tls_library(), NULL, TLS_server_method());
+    unsigned char random[16];
+
+    (void)state;
+    assert_non_null(ctx);
+    assert_int_equal(RAND_priv_bytes_ex(bm_tls_library(), random, sizeof random, 0), 1);
+    SSL_CTX_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_served_kinds_only),
+        cmocka_unit_test(serves_tls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
