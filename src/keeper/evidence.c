@@ -155,6 +155,10 @@ static enum bm_rc refuse_stranger(struct bm_keeper *k, const struct bm_enrol *c,
         if (rc != BM_NOTFOUND)
             return rc;
     }
+    if (c->reenrol && c->evidence.kind == BM_EVIDENCE_TLS && p->cert.whole.n == 0)
+        return bm_refuse(e, BM_DENIED, "raw-key-not-registered",
+                         "a raw public key stands for a device only when it is the one registered; to renew, show the certificate "
+                         "to be renewed");
     return bm_refuse(e, BM_DENIED, "unknown-device", "no device with this key is registered; was its manifest imported?");
 }
 
@@ -189,7 +193,7 @@ enum bm_rc bm_evidence_shown(struct bm_keeper *k, uint8_t op, const struct bm_en
 
     if (rc == BM_OK && c->evidence.challenge.n != 0)
         rc = check_signed_challenge(k, op, c, p.spki, now, e);
-    else if (rc == BM_OK && c->evidence.cert.n == 0)
+    else if (rc == BM_OK && c->evidence.cert.n == 0 && c->evidence.handshake.n == 0)
         rc = bm_refuse(e, BM_DENIED, "key-unproven", "a key alone proves nothing: sign a challenge with it");
     else if (rc == BM_OK)
         rc = bm_keeper_check_handshake(k, &c->evidence, e);

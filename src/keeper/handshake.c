@@ -1,5 +1,5 @@
-/* A worker says "this certificate came in a TLS handshake". It is believed when the handshake's messages hold a nonce of ours and the
- * certificate's key has signed them. The nonce is a MAC over the hour, under a key that lives as long as this process: nobody can know
+/* A worker says "this certificate, or this raw public key, came in a TLS handshake". It is believed when the handshake's messages hold a nonce of
+ * ours and its key has signed them. The nonce is a MAC over the hour, under a key that lives as long as this process: nobody can know
  * it ahead, so what is shown is no older than that. Hours go by the steady clock, so that setting the other one costs no device anything. */
 #include "keeper/internal.h"
 
@@ -30,10 +30,10 @@ void bm_keeper_nonce(const struct bm_keeper *k, uint8_t ret[BM_HANDSHAKE_NONCE_L
     nonce_of(k, epoch_now(), ret);
 }
 
-/* Over all three parts, each with its length, so that no two differ only in where one ends. */
+/* Over all four parts, each with its length, so that no two differ only in where one ends. */
 static bool digest_of(const struct bm_evidence *v, uint8_t ret[32])
 {
-    const struct bm_rd parts[] = { v->cert, v->handshake, v->verify };
+    const struct bm_rd parts[] = { v->cert, v->spki, v->handshake, v->verify };
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
 
@@ -76,8 +76,8 @@ static enum bm_rc verify(const struct bm_keeper *k, const struct bm_evidence *v,
 
     if (rc != BM_OK)
         return rc;
-    if (!bm_rd_eq(h.certificate, v->cert))
-        return bm_refuse(e, BM_DENIED, "handshake-unproven", "the TLS handshake was made with another certificate");
+    if (!bm_rd_eq(h.certificate, v->cert) || !bm_rd_eq(h.spki, v->spki)) /* of each pair one is empty */
+        return bm_refuse(e, BM_DENIED, "handshake-unproven", "the TLS handshake was made with another certificate or key");
     *ret_epoch = fresh_epoch(k, &h);
     if (*ret_epoch == 0)
         return bm_refuse(e, BM_AGAIN, "handshake-stale", "the TLS connection is too old for this request; open a new one");
@@ -91,7 +91,7 @@ enum bm_rc bm_keeper_check_handshake(struct bm_keeper *k, const struct bm_eviden
     int64_t epoch;
     enum bm_rc rc;
 
-    if (v->cert.n == 0 || v->handshake.n == 0)
+    if (v->cert.n + v->spki.n == 0 || v->handshake.n == 0)
         return bm_refuse(e, BM_DENIED, "handshake-unproven",
                          "nothing shows that the certificate's key took part in a TLS handshake");
     if (!digest_of(v, digest) || (seen = slot_of(k, digest)) == NULL)

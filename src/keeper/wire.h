@@ -33,7 +33,7 @@ enum bm_command {
 /* How a device shows who it is. The keeper judges it (keeper/evidence.h). */
 enum bm_evidence_kind {
     BM_EVIDENCE_NONE = 0,
-    BM_EVIDENCE_TLS = 1,       /* client certificate, and the TLS handshake that proves it: pki/handshake.h */
+    BM_EVIDENCE_TLS = 1,       /* client certificate or raw public key, and the TLS handshake that proves it: pki/handshake.h */
     BM_EVIDENCE_CHALLENGE = 2, /* signed challenge, docs/onboard.md */
     BM_EVIDENCE_MAC = 3, /* challenge with a MAC in place of the signature: no key, no certificate, claimed_udid names the device */
     BM_EVIDENCE_HOOK =

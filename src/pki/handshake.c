@@ -7,7 +7,7 @@
 #include <openssl/rsa.h>
 #include <stdlib.h>
 
-/* RFC 8446 section 4, RFC 5246 section 7.4, RFC 6066 section 8 */
+/* RFC 8446 section 4, RFC 5246 section 7.4, RFC 6066 section 8, RFC 7250 section 3 */
 enum message_type {
     CLIENT_HELLO = 1,
     SERVER_HELLO = 2,
@@ -22,8 +22,16 @@ enum message_type {
     CERTIFICATE_STATUS = 22,
     MESSAGE_HASH = 254,
 };
-enum { SUPPORTED_VERSIONS = 43, HEADER_LEN = 4, DTLS_HEADER_LEN = 12, RANDOM_LEN = 32 };
+enum {
+    CLIENT_CERTIFICATE_TYPE = 19,
+    SERVER_CERTIFICATE_TYPE = 20,
+    SUPPORTED_VERSIONS = 43,
+    HEADER_LEN = 4,
+    DTLS_HEADER_LEN = 12,
+    RANDOM_LEN = 32
+};
 enum { TLS_12 = 0x0303, DTLS_12 = 0xfefd };
+enum { X509_TYPE = 0, RAW_KEY_TYPE = 2 };
 
 struct message {
     uint8_t type;
@@ -85,7 +93,21 @@ struct server_hello {
     struct bm_rd random, session_id;
     uint16_t cipher;
     bool tls13;
+    bool raw_key; /* the client's Certificate holds one */
 };
+
+/* What the two sides agreed to show, RFC 7250 section 4.2 and RFC 8446 section 4.3.1: X.509 unless it is said. A server of ours shows nothing else. */
+static bool read_types(struct bm_rd extensions, bool *ret_raw_key)
+{
+    static const uint8_t x509[] = { 0 };
+    struct bm_rd client = bm_rd_of(x509, 1), server = client;
+    bool ok = find_extension(extensions, CLIENT_CERTIFICATE_TYPE, &client) &&
+              find_extension(extensions, SERVER_CERTIFICATE_TYPE, &server) && client.n == 1 && server.n == 1 &&
+              (client.p[0] == X509_TYPE || client.p[0] == RAW_KEY_TYPE) && server.p[0] == X509_TYPE;
+
+    *ret_raw_key = ok && client.p[0] == RAW_KEY_TYPE;
+    return ok;
+}
 
 static bool read_server_hello(struct bm_rd in, bool dtls, struct server_hello *ret)
 {
@@ -95,7 +117,7 @@ static bool read_server_hello(struct bm_rd in, bool dtls, struct server_hello *r
     bool ok = bm_rd_u16(&in, &legacy) && legacy == (dtls ? DTLS_12 : TLS_12) && bm_rd_take(&in, RANDOM_LEN, &ret->random) &&
               take_vector(&in, 1, &ret->session_id) && bm_rd_u16(&in, &ret->cipher) && bm_rd_u8(&in, &compression) &&
               (in.n == 0 || take_vector(&in, 2, &extensions)) && in.n == 0 &&
-              find_extension(extensions, SUPPORTED_VERSIONS, &version);
+              find_extension(extensions, SUPPORTED_VERSIONS, &version) && read_types(extensions, &ret->raw_key);
 
     ret->tls13 = ok && version.n == 2 && version.p[0] == 0x03 && version.p[1] == 0x04;
     return ok && (version.n == 0 || (ret->tls13 && !dtls));
@@ -120,6 +142,13 @@ static bool read_request(struct bm_rd in, struct bm_rd *ret_nonce)
            find_extension(extensions, BM_HANDSHAKE_EXTENSION, ret_nonce);
 }
 
+static bool read_encrypted(struct bm_rd in, bool *ret_raw_key)
+{
+    struct bm_rd extensions;
+
+    return take_vector(&in, 2, &extensions) && in.n == 0 && read_types(extensions, ret_raw_key);
+}
+
 /* The first certificate of the list: the client's own. */
 static bool read_certificate(struct bm_rd in, bool tls13, struct bm_rd *ret)
 {
@@ -127,6 +156,17 @@ static bool read_certificate(struct bm_rd in, bool tls13, struct bm_rd *ret)
 
     return (!tls13 || take_vector(&in, 1, &context)) && take_vector(&in, 3, &list) && in.n == 0 && take_vector(&list, 3, ret) &&
            ret->n != 0;
+}
+
+/* A raw key stands alone: in TLS 1.2 without a list (RFC 7250 section 3), in 1.3 as the only entry of one (RFC 8446 section 4.4.2). */
+static bool read_raw_key(struct bm_rd in, bool tls13, struct bm_rd *ret)
+{
+    struct bm_rd list, extensions;
+
+    if (!tls13)
+        return take_vector(&in, 3, ret) && in.n == 0 && ret->n != 0;
+    return take_vector(&in, 1, &list) && take_vector(&in, 3, &list) && in.n == 0 && take_vector(&list, 3, ret) &&
+           take_vector(&list, 2, &extensions) && list.n == 0 && ret->n != 0;
 }
 
 /* --- the transcript -------------------------------------------------------------------------------------------------------------- */
@@ -140,7 +180,7 @@ struct transcript {
 
 /* What follows the ServerHello, each once and in this order, when the client is asked for a certificate and has one. Full handshakes
  * with ephemeral keys only: the rest of TLS is not spoken here. */
-enum { AFTER_HELLO = 6 };
+enum { AFTER_HELLO = 6, CLIENTS_13 = 5, CLIENTS_12 = 4 };
 static const uint8_t order_13[AFTER_HELLO] = { ENCRYPTED_EXTENSIONS, CERTIFICATE_REQUEST, CERTIFICATE, CERTIFICATE_VERIFY, FINISHED,
                                                CERTIFICATE };
 static const uint8_t order_12[AFTER_HELLO] = { CERTIFICATE,       SERVER_KEY_EXCHANGE, CERTIFICATE_REQUEST,
@@ -174,21 +214,31 @@ static bool take_step(struct bm_rd *in, bool dtls, bool after_certificate, struc
     return ok && after_certificate && ret->type == CERTIFICATE_STATUS ? take_message(in, dtls, ret) : ok;
 }
 
+/* The client's Certificate is the one with a number of steps before it; the other is the server's. */
+static bool read_step(struct transcript *t, size_t step, const struct message *m)
+{
+    bool tls13 = t->hello.tls13;
+
+    if (tls13 && m->type == ENCRYPTED_EXTENSIONS)
+        return read_encrypted(m->body, &t->hello.raw_key);
+    if (tls13 && m->type == CERTIFICATE_REQUEST)
+        return read_request(m->body, &t->told->nonce);
+    if (m->type != CERTIFICATE)
+        return true;
+    if (step < (tls13 ? CLIENTS_13 : CLIENTS_12))
+        return read_certificate(m->body, tls13, &t->told->server);
+    return t->hello.raw_key ? read_raw_key(m->body, tls13, &t->told->spki)
+                            : read_certificate(m->body, tls13, &t->told->certificate);
+}
+
 static bool read_transcript(struct bm_rd in, struct transcript *t)
 {
     struct message m;
     bool ok = read_hellos(&in, t), tls13 = t->hello.tls13;
     const uint8_t *order = tls13 ? order_13 : order_12;
 
-    for (size_t i = 0; ok && i < AFTER_HELLO; i++) {
-        ok = take_step(&in, t->dtls, !tls13 && i == 1, &m) && m.type == order[i];
-        if (ok && tls13 && m.type == CERTIFICATE_REQUEST)
-            ok = read_request(m.body, &t->told->nonce);
-        if (ok && m.type == CERTIFICATE) { /* the last one is the client's */
-            t->told->server = t->told->certificate;
-            ok = read_certificate(m.body, tls13, &t->told->certificate);
-        }
-    }
+    for (size_t i = 0; ok && i < AFTER_HELLO; i++)
+        ok = take_step(&in, t->dtls, !tls13 && i == 1, &m) && m.type == order[i] && read_step(t, i, &m);
     t->told->tls13 = tls13;
     if (!tls13)
         t->told->session_id = t->hello.session_id;
@@ -292,40 +342,62 @@ static struct bm_rd tbs_13(const struct transcript *t, uint8_t room[TBS_MAX])
     return bm_rd_of(room, n != 0 ? PAD_LEN + sizeof context + n : 0);
 }
 
+static enum bm_rc open_key(const struct bm_handshake *h, EVP_PKEY **ret, struct bm_error *e)
+{
+    struct bm_cert cert = { .spki = h->spki };
+    struct bm_spki spki;
+    enum bm_rc rc = h->spki.n == 0 ? bm_cert_parse(h->certificate, &cert, e) : BM_OK;
+
+    if (rc == BM_OK)
+        rc = bm_spki_parse(cert.spki, &spki, e);
+    if (rc == BM_OK)
+        rc = bm_spki_open(&spki, ret, e);
+    return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "handshake: client's %s", h->spki.n == 0 ? "certificate" : "raw public key");
+}
+
 static enum bm_rc check_signature(const struct transcript *t, struct bm_rd whole, struct bm_rd verify, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
     uint8_t room[TBS_MAX];
     struct message m;
     struct bm_rd signature, tbs = t->hello.tls13 ? tbs_13(t, room) : whole;
-    struct bm_spki spki;
-    struct bm_cert cert;
     uint16_t code;
     enum bm_rc rc;
 
     if (!take_message(&verify, t->dtls, &m) || verify.n != 0 || m.type != CERTIFICATE_VERIFY || !bm_rd_u16(&m.body, &code) ||
         !take_vector(&m.body, 2, &signature) || m.body.n != 0 || scheme_of(code) == NULL || tbs.n == 0)
         return bm_fail(e, BM_MALFORMED, "handshake: CertificateVerify is not one that we take");
-    rc = bm_cert_parse(t->told->certificate, &cert, e);
-    if (rc == BM_OK)
-        rc = bm_spki_parse(cert.spki, &spki, e);
-    if (rc == BM_OK)
-        rc = bm_spki_open(&spki, &key, e);
+    rc = open_key(t->told, &key, e);
     if (rc != BM_OK)
-        return bm_wrap(e, rc, "handshake: client's certificate");
+        return rc;
     if (!verifies(key, scheme_of(code), tbs, signature))
         return bm_refuse(e, BM_DENIED, "bad-signature", "the client's signature over the handshake does not verify");
     return BM_OK;
 }
 
+static enum bm_rc read_all(struct bm_rd transcript, struct transcript *t, struct bm_handshake *ret, struct bm_error *e)
+{
+    *t = (struct transcript){ .dtls = is_dtls(transcript), .told = ret };
+    *ret = (struct bm_handshake){ 0 };
+    if (!read_transcript(transcript, t))
+        return bm_fail(e, BM_MALFORMED,
+                       "handshake: not the messages of one in which a client showed a certificate or raw public key");
+    return BM_OK;
+}
+
+enum bm_rc bm_handshake_read(struct bm_rd transcript, struct bm_handshake *ret, struct bm_error *e)
+{
+    struct transcript t;
+
+    return read_all(transcript, &t, ret, e);
+}
+
 enum bm_rc bm_handshake_verify(struct bm_rd transcript, struct bm_rd verify, struct bm_handshake *ret, struct bm_error *e)
 {
-    struct transcript t = { .dtls = is_dtls(transcript), .told = ret };
+    struct transcript t;
+    enum bm_rc rc = read_all(transcript, &t, ret, e);
 
-    *ret = (struct bm_handshake){ 0 };
-    if (!read_transcript(transcript, &t))
-        return bm_fail(e, BM_MALFORMED, "handshake: not the messages of one in which a client showed a certificate");
-    return check_signature(&t, transcript, verify, e);
+    return rc == BM_OK ? check_signature(&t, transcript, verify, e) : rc;
 }
 
 /* --- freshness ------------------------------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* Proof that a TLS client held the key of its certificate, for somebody who was not there: the handshake's messages as they went over
+/* Proof that a TLS client held the key of its certificate, or the raw public key in place of one (RFC 7250), for somebody who was not there: the handshake's messages as they went over
  * the line, and the client's signature over them (CertificateVerify: RFC 8446 section 4.4.3, RFC 5246 section 7.4.8). The end of TLS
  * hands both on; this checks them and believes nothing else. */
 #ifndef BM_PKI_HANDSHAKE_H
@@ -20,7 +20,8 @@ struct bm_handshake {
     bool tls13;
     struct bm_rd nonce;       /* TLS 1.3: the extension's content, or empty */
     struct bm_rd session_id;  /* TLS 1.2: of the ServerHello, or empty */
-    struct bm_rd certificate; /* the client's own, DER */
+    struct bm_rd certificate; /* the client's own, DER; or empty, and */
+    struct bm_rd spki;        /* what it showed in place of a certificate: SubjectPublicKeyInfo, DER */
     struct bm_rd server;      /* what the server showed it, DER */
 };
 /* TLS 1.2, TLS 1.3 or DTLS 1.2; `tls13` false, and a session id, with the last as with the first.
@@ -30,6 +31,8 @@ struct bm_handshake {
  * has seen. */
 BM_MUST_USE enum bm_rc bm_handshake_verify(struct bm_rd transcript, struct bm_rd verify, struct bm_handshake *ret,
                                            struct bm_error *e);
+/* What the messages say, with no signature checked: for who has been there. */
+BM_MUST_USE enum bm_rc bm_handshake_read(struct bm_rd transcript, struct bm_handshake *ret, struct bm_error *e);
 /* Did the server that has this nonce take part? */
 bool bm_handshake_is_fresh(const struct bm_handshake *h, const uint8_t nonce[BM_HANDSHAKE_NONCE_LEN]);
 

@@ -168,13 +168,14 @@ static enum bm_rc take_evidence(const struct bm_request *q, struct credentials *
     c->evidence = (struct bm_evidence){
         .kind = BM_EVIDENCE_TLS,
         .cert = q->client_cert,
+        .spki = q->client_key,
         .n_chain = q->n_client_chain,
         .handshake = q->handshake,
         .verify = q->verify,
         .binding = q->binding,
     };
     memcpy(c->evidence.chain, q->client_chain, sizeof c->evidence.chain);
-    if (c->reenrol && q->client_cert.n == 0)
+    if (c->reenrol && q->client_cert.n == 0 && q->client_key.n == 0)
         return bm_refuse(e, BM_DENIED, "no-evidence", "re-enrolment needs the TLS client certificate that it renews");
     return c->reenrol || q->authorization.n == 0 ? BM_OK : take_code(q->authorization, room, c, e);
 }

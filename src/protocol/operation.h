@@ -25,6 +25,7 @@ struct bm_request {
     char peer[64];
     char correlation[17];
     struct bm_rd client_cert; /* DER of the TLS client's certificate, or empty */
+    struct bm_rd client_key;  /* the SubjectPublicKeyInfo that it showed in place of one (RFC 7250), or empty */
     struct bm_rd client_chain[BM_TLS_CLIENT_CERTS_MAX];
     size_t n_client_chain;
     struct bm_rd handshake, verify; /* what proves that it holds the certificate's key: pki/handshake.h */

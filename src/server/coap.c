@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "server/coap_impl.h"
+#include "server/tls_raw_key.h"
 #include "server/view_holder.h"
 
 #include <errno.h>
@@ -208,6 +209,8 @@ static enum bm_rc start(struct process *p, struct bm_error *e)
         return rc;
     p->view = (struct bm_view_holder){ .link = p->c.link, .use = use_view, .used = on_view, .none = on_no_view, .arg = p };
     apply(p, &p->c.setup->settings);
+    bm_log(BM_LOG_INFO, "dtls", "library=\"%s\" raw_public_keys=%s", OpenSSL_version(OPENSSL_VERSION),
+           bm_tls_has_raw_keys() ? "yes" : "no");
     return bm_confine(p->c.setup->confine, BM_ROLE_WORKER, NULL, 0, e); /* nothing has been read from anybody yet */
 }
 

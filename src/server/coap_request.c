@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/text.h"
+#include "server/shown.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -178,8 +179,8 @@ static enum bm_rc admit(struct coap_session *s, const struct bm_coap_message *m,
     enum bm_rc rc = bm_coap_admit(m, &s->op, &s->q.label, &s->format, e);
 
     if (rc == BM_OK &&
-        s->q.client_cert.n == 0) /* RFC 9148 section 3: for all functions, those that EST over HTTP gives to anybody too */
-        rc = bm_refuse(e, BM_DENIED, "no-evidence", "this call needs a DTLS client certificate");
+        !bm_shown_any(&s->q)) /* RFC 9148 section 3: for all functions, those that EST over HTTP gives to anybody too */
+        rc = bm_refuse(e, BM_DENIED, "no-evidence", "this call needs a DTLS client certificate or raw public key");
     return rc;
 }
 

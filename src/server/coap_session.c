@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "server/shown.h"
 
 #include <openssl/err.h>
 #include <openssl/rand.h>
@@ -70,12 +71,12 @@ static struct coap_session *refused(struct coap *c, struct bm_peer *peer, unsign
     return NULL;
 }
 
-/* Which of two gives way first: one that has shown no certificate, as none has before its handshake is over; then the one silent longest. */
+/* Which of two gives way first: one that has shown nothing, as none has before its handshake is over; then the one silent longest. */
 static bool is_less(const struct coap_session *a, const struct coap_session *b)
 {
-    bool known = a->q.client_cert.n != 0;
+    bool known = bm_shown_any(&a->q);
 
-    if (b == NULL || known != (b->q.client_cert.n != 0))
+    if (b == NULL || known != bm_shown_any(&b->q))
         return b == NULL || !known;
     return a->heard_ms < b->heard_ms;
 }
@@ -152,23 +153,12 @@ static bool take_shown(struct coap_session *s)
 {
     struct bm_request *q = &s->q;
     struct bm_error e;
-    size_t at = 0;
 
     if (bm_tls_peer_certs(s->ssl, &s->shown, &e) != BM_OK || bm_tls_binding(s->ssl, &s->shown, &e) != BM_OK)
         return false;
     q->raw = true;
-    q->handshake = bm_buf_rd(&s->shown.transcript);
-    q->verify = bm_buf_rd(&s->shown.verify);
+    bm_shown_fill(&s->shown, q);
     q->binding = bm_rd_of(s->shown.binding, s->shown.binding_len);
-    for (size_t i = 0; i < s->shown.n; i++) {
-        struct bm_rd cert = bm_rd_of(s->shown.der.p + at, s->shown.end[i] - at);
-
-        at = s->shown.end[i];
-        if (i == 0)
-            q->client_cert = cert;
-        else
-            q->client_chain[q->n_client_chain++] = cert;
-    }
     bm_peer_text((const struct sockaddr *)&s->ends.peer, q->peer);
     return true;
 }

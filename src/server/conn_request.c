@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/shown.h"
 
 #include <openssl/rand.h>
 
@@ -28,22 +29,11 @@ static enum bm_rc fill_certs(struct conn *c, struct bm_error *e)
 {
     struct bm_request *q = &c->x.q;
     enum bm_rc rc = c->certs_known || c->ssl == NULL ? BM_OK : bm_tls_peer_certs(c->ssl, &c->certs, e);
-    size_t at = 0;
 
     if (rc != BM_OK)
         return rc;
     c->certs_known = true;
-    q->handshake = bm_buf_rd(&c->certs.transcript);
-    q->verify = bm_buf_rd(&c->certs.verify);
-    for (size_t i = 0; i < c->certs.n; i++) {
-        struct bm_rd cert = bm_rd_of(c->certs.der.p + at, c->certs.end[i] - at);
-
-        at = c->certs.end[i];
-        if (i == 0)
-            q->client_cert = cert;
-        else
-            q->client_chain[q->n_client_chain++] = cert;
-    }
+    bm_shown_fill(&c->certs, q);
     return BM_OK;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "server/tls_raw_key.h"
 
 #include <openssl/err.h>
 #include <openssl/hmac.h>
@@ -227,7 +228,7 @@ enum bm_rc bm_dtls_context(const struct bm_view *v, struct bm_dtls_cookies *cook
     SSL_CTX_set_cookie_verify_cb(ctx, check_cookie);
     if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES256-CCM:"
                                      "ECDHE-ECDSA-AES128-CCM8:ECDHE-ECDSA-AES256-CCM8") != 1 ||
-        SSL_CTX_set_ex_data(ctx, cookies_at(), cookies) != 1) {
+        SSL_CTX_set_ex_data(ctx, cookies_at(), cookies) != 1 || !bm_tls_take_raw_keys(ctx)) {
         SSL_CTX_free(ctx);
         ERR_clear_error();
         return bm_fail(e, BM_IO, "DTLS settings");

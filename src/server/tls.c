@@ -1,6 +1,7 @@
 #include "server/tls.h"
 
 #include "server/tls_provider.h"
+#include "server/tls_raw_key.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -340,16 +341,34 @@ static enum bm_rc add_cert(struct bm_tls_peer *to, const X509 *x, struct bm_erro
     return BM_OK;
 }
 
+/* As it came over the line: the keeper will read it there too. */
+static enum bm_rc add_raw_key(struct bm_tls_peer *to, struct bm_error *e)
+{
+    struct bm_handshake h;
+    enum bm_rc rc = bm_handshake_read(bm_buf_rd(&to->transcript), &h, e);
+
+    if (rc != BM_OK)
+        return rc;
+    if (h.spki.n == 0 || h.spki.n > BM_SPKI_MAX)
+        return bm_fail(e, BM_LIMIT, "the client's public key has %zu bytes, %d are taken", h.spki.n, BM_SPKI_MAX);
+    bm_buf_put(&to->der, h.spki.p, h.spki.n);
+    to->raw_key = true;
+    return bm_buf_check(&to->der, e);
+}
+
 enum bm_rc bm_tls_peer_certs(const SSL *ssl, struct bm_tls_peer *ret, struct bm_error *e)
 {
+    bool raw_key = bm_tls_showed_raw_key(ssl);
     const X509 *own = SSL_get0_peer_certificate(ssl);
     const STACK_OF(X509) *rest = SSL_get_peer_cert_chain(ssl);
     enum bm_rc rc;
 
-    if (own == NULL)
+    if (own == NULL && !raw_key)
         return BM_OK;
     if (ret->transcript.bad || ret->verify.bad)
         return bm_refuse(e, BM_LIMIT, "handshake-too-long", "the TLS handshake was longer than %zu bytes", ret->transcript.max);
+    if (raw_key)
+        return add_raw_key(ret, e);
     rc = add_cert(ret, own, e);
     for (int i = 0; rc == BM_OK && rest != NULL && i < sk_X509_num(rest) && i < BM_TLS_CLIENT_CERTS_MAX; i++)
         rc = add_cert(ret, sk_X509_value(rest, i), e);

@@ -23,8 +23,9 @@ BM_MUST_USE enum bm_rc bm_tls_context_of(const SSL_METHOD *method, const struct 
 
 /* What a client has shown. Set `max` of the buffers before bm_tls_new(). Without a certificate all is empty once the handshake is over. */
 struct bm_tls_peer {
-    struct bm_buf der; /* certificates, the client's own first */
-    size_t n;
+    struct bm_buf der; /* certificates, the client's own first; or its raw public key, SubjectPublicKeyInfo, alone */
+    bool raw_key;
+    size_t n; /* certificates; 0 with a raw key */
     size_t end[1 + BM_TLS_CLIENT_CERTS_MAX];
     struct bm_buf transcript, verify; /* handshake messages, and the client's CertificateVerify */
     uint8_t binding[BM_BINDING_MAX];  /* bm_tls_binding() */
@@ -33,7 +34,7 @@ struct bm_tls_peer {
 void bm_tls_peer_done(struct bm_tls_peer *p);
 /* A server side over io; both io and peer have to outlive it. NULL: out of memory. */
 SSL *bm_tls_new(SSL_CTX *ctx, struct bm_tls_io *io, struct bm_tls_peer *peer);
-/* After the handshake: DER of the client's certificate and what came after it, appended to `der`; none: n stays 0. BM_LIMIT also when the
+/* After the handshake: DER of the client's certificate and what came after it, or of its raw public key, appended to `der`; none: that stays empty. BM_LIMIT also when the
  * handshake was too long to be kept. */
 BM_MUST_USE enum bm_rc bm_tls_peer_certs(const SSL *ssl, struct bm_tls_peer *ret, struct bm_error *e);
 

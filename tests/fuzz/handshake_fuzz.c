@@ -1,4 +1,4 @@
-/* targets: bm_handshake_verify bm_handshake_is_fresh */
+/* targets: bm_handshake_verify bm_handshake_read bm_handshake_is_fresh */
 #include "pki/handshake.h"
 
 #include <stdlib.h>
@@ -7,6 +7,13 @@ static bool inside(struct bm_rd part, struct bm_rd whole)
 {
     return part.n == 0 ||
            (part.p >= whole.p && (size_t)(part.p - whole.p) <= whole.n && part.n <= whole.n - (size_t)(part.p - whole.p));
+}
+
+static void check(const struct bm_handshake *h, struct bm_rd whole)
+{
+    if (!inside(h->nonce, whole) || !inside(h->session_id, whole) || !inside(h->certificate, whole) || !inside(h->spki, whole) ||
+        (h->certificate.n != 0) == (h->spki.n != 0))
+        abort();
 }
 
 /* A u32 length of the transcript, the transcript, the CertificateVerify. */
@@ -19,10 +26,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
     if (!bm_rd_vec(&in, BM_HANDSHAKE_MAX, &transcript))
         return 0;
+    if (bm_handshake_read(transcript, &h, &e) != BM_OK)
+        return 0;
+    check(&h, transcript);
     if (bm_handshake_verify(transcript, in, &h, &e) != BM_OK)
         return 0;
-    if (!inside(h.nonce, transcript) || !inside(h.session_id, transcript) || !inside(h.certificate, transcript))
-        abort();
+    check(&h, transcript);
     (void)bm_handshake_is_fresh(&h, nonce);
     return 0;
 }

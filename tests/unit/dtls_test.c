@@ -2,6 +2,7 @@
  * have earned, or the keeper cannot verify an honest device's handshake, or believes in one that never was. */
 #include "keeper_fixture.h"
 #include "server/dtls.h"
+#include "server/tls_raw_key.h"
 
 #include <openssl/err.h>
 
@@ -198,6 +199,54 @@ static void honest_handshakes_verify(void **state)
     }
 }
 
+/* --- raw public keys (RFC 7250) ------------------------------------------------------------------------------------------------------------ */
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+static const struct {
+    const char *name;
+    uint8_t types[2]; /* what the client names in its ClientHello, in its order */
+    size_t n;
+    bool raw;
+} offers[] = {
+    { "raw key alone", { TLSEXT_cert_type_rpk }, 1, true },
+    { "raw key first", { TLSEXT_cert_type_rpk, TLSEXT_cert_type_x509 }, 2, true },
+    { "certificate first", { TLSEXT_cert_type_x509, TLSEXT_cert_type_rpk }, 2, false },
+    { "certificate alone", { TLSEXT_cert_type_x509 }, 1, false },
+};
+
+/* The client's order says what it shows; the keeper reads from the messages what that was; and what the worker hands on is the same. */
+static void raw_keys_verify(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(offers); i++) {
+        struct bm_handshake h;
+        struct bm_rd want;
+        struct pair p;
+
+        pair_open(&p, &rows[0]);
+        want = offers[i].raw ? bm_key_spki(p.dev.key) : bm_buf_rd(&p.dev.cert);
+        assert_int_equal(SSL_set1_client_cert_type(p.client, offers[i].types, offers[i].n), 1);
+        if (!shake_dtls(&p))
+            fail_msg("%s: no handshake", offers[i].name);
+        if (bm_handshake_verify(bm_buf_rd(&p.peer.transcript), bm_buf_rd(&p.peer.verify), &h, &err) != BM_OK)
+            fail_msg("%s: %s", offers[i].name, err.what);
+        assert_true(bm_rd_eq(offers[i].raw ? h.spki : h.certificate, want));
+        assert_int_equal((offers[i].raw ? h.certificate : h.spki).n, 0);
+        assert_true(bm_rd_eq(h.server, bm_buf_rd(&server_key.cert)) && bm_handshake_is_fresh(&h, nonce));
+        assert_ok(bm_tls_peer_certs(p.server, &p.peer, &err));
+        assert_true(bm_rd_eq(bm_buf_rd(&p.peer.der), want));
+        assert_true(p.peer.raw_key == offers[i].raw && p.peer.n == !offers[i].raw);
+        pair_close(&p);
+    }
+}
+#else
+static void raw_keys_verify(void **state) /* raw_key_test.c has what the keeper makes of them */
+{
+    (void)state;
+    assert_false(bm_tls_has_raw_keys());
+    skip();
+}
+#endif
+
 /* A client that has no certificate leaves nothing behind to be mistaken for a proof. */
 static void no_certificate_no_proof(void **state)
 {
@@ -386,10 +435,15 @@ static void old_ways_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(honest_handshakes_verify),           cmocka_unit_test(no_certificate_no_proof),
-        cmocka_unit_test(what_is_sent_again_counts_once),     cmocka_unit_test(every_byte_counts),
-        cmocka_unit_test(nothing_is_given_before_the_cookie), cmocka_unit_test(cookies_end),
-        cmocka_unit_test(what_is_no_hello_is_passed_over),    cmocka_unit_test(old_ways_are_refused),
+        cmocka_unit_test(honest_handshakes_verify),
+        cmocka_unit_test(raw_keys_verify),
+        cmocka_unit_test(no_certificate_no_proof),
+        cmocka_unit_test(what_is_sent_again_counts_once),
+        cmocka_unit_test(every_byte_counts),
+        cmocka_unit_test(nothing_is_given_before_the_cookie),
+        cmocka_unit_test(cookies_end),
+        cmocka_unit_test(what_is_no_hello_is_passed_over),
+        cmocka_unit_test(old_ways_are_refused),
     };
 
     return cmocka_run_group_tests(tests, open_server, close_server);
