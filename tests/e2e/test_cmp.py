@@ -143,11 +143,12 @@ def test_openssl_revokes_its_certificate(server, register, openssl, tmp_path):
 @pytest.mark.parametrize("what", ["caCerts", "currentCRL"])
 def test_openssl_asks(register, openssl, tmp_path, what):
     cert, key = register().files(tmp_path)
-    known = subprocess.run(["openssl", "cmp", "-help"], capture_output=True, text=True)
-    # from 3.4 on OpenSSL wants to know where to
-    where = ("-cacertsout", tmp_path / "cas.pem") if what == "caCerts" and "-cacertsout" in known.stdout + known.stderr else ()
-    done = openssl("genm", "-cert", cert, "-key", key, "-infotype", what, "-verbosity", "6", *where)
-    assert x509.load_pem_x509_certificates(where[1].read_bytes()) if where else f"id-it-{what}" in done.stdout + done.stderr
+    cas = tmp_path / "cas.pem"
+    done = openssl("genm", "-cert", cert, "-key", key, "-infotype", what, "-verbosity", "6", *(("-cacertsout", cas) if what == "caCerts" else ()))
+    if cas.exists() and cas.stat().st_size != 0:  # newer ones write there what they got, and say no more than that
+        assert x509.load_pem_x509_certificates(cas.read_bytes())
+    else:
+        assert f"id-it-{what}" in done.stdout + done.stderr
 
 
 def test_openssl_is_told_why_not(server, openssl, tmp_path):
