@@ -61,7 +61,24 @@ if(BM_HARDEN)
     target_link_options(bm_hardening INTERFACE -pie)
     check_ipo_supported(RESULT BM_LTO OUTPUT ignored LANGUAGES C)
     set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ${BM_LTO})
+    if(BM_LTO AND CMAKE_C_COMPILER_ID STREQUAL "GNU") # objects that also link without it: bm_link_plainly()
+        set(CMAKE_C_COMPILE_OPTIONS_IPO -flto=auto -ffat-lto-objects)
+        set(BM_FAT_OBJECTS ON)
+        # What these find hangs on how far a compiler's version optimises; the debug builds take them for errors.
+        foreach(flag maybe-uninitialized format-truncation stringop-overflow stringop-overread array-bounds)
+            target_compile_options(bm_hardening INTERFACE -Wno-error=${flag})
+        endforeach()
+    endif()
 endif()
+
+# What is not shipped is linked from the same objects without link-time optimisation, which would optimise the whole tree again for each
+# of some two hundred programs. The end-to-end tests run what is shipped.
+function(bm_link_plainly target)
+    if(BM_FAT_OBJECTS)
+        set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
+        target_link_options(${target} PRIVATE -fno-lto)
+    endif()
+endfunction()
 
 # --- sanitizers and fuzzing: the whole tree, or nothing links ----------------------------------------------------------------------
 

@@ -389,7 +389,7 @@ BM_MUST_USE enum bm_rc bm_cmp_keep_code(struct bm_keeper *k, const struct bm_cod
 void bm_revocation_outdated(struct bm_keeper *k);   /* another host has revoked something, or may have */
 void bm_revocation_look_again(struct bm_keeper *k); /* there may be other CAs now */
 /* The part of its CA's list that a new certificate of this serial number belongs to, and where it is; 0 and "": the CA's is whole. */
-#define BM_CRL_URL_LEN (BM_TEXT_MAX + BM_NAME_LEN + 24)
+#define BM_CRL_URL_LEN (BM_TEXT_MAX + BM_NAME_LEN + 48)
 int64_t bm_crl_part_of(const struct bm_issuer *by, const uint8_t serial[BM_SERIAL_LEN], char ret_url[BM_CRL_URL_LEN]);
 void bm_revocation_drop(struct bm_keeper *k); /* all that is kept: the transaction it was made in is lost, or the keeper closes */
 

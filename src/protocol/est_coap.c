@@ -53,7 +53,7 @@ static enum bm_rc crts(const struct bm_request *q, const struct bm_view *v, stru
                        struct bm_buf *body, struct bm_error *e)
 {
     const struct bm_view_label *l = bm_est_find_label(q, v);
-    struct bm_rd root;
+    struct bm_rd root = { 0 };
     enum bm_rc rc;
 
     if (format == BM_COAP_CERTS_ONLY || l == NULL) /* which refuses a label that is not there */

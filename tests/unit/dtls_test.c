@@ -331,7 +331,7 @@ static void every_byte_counts(void **state)
  * holds nothing. */
 static void nothing_is_given_before_the_cookie(void **state)
 {
-    struct bm_rd hello;
+    struct bm_rd hello = { 0 };
     struct pair p, q;
 
     (void)state;
@@ -362,7 +362,7 @@ static void nothing_is_given_before_the_cookie(void **state)
 /* Cookies go stale: after two turns of their key. */
 static void cookies_end(void **state)
 {
-    struct bm_rd hello;
+    struct bm_rd hello = { 0 };
     struct pair p, q;
 
     (void)state;

@@ -16,7 +16,7 @@ static char top[] = "/tmp/birthmark-file-XXXXXX";
 
 static const char *in_top(const char *name)
 {
-    static char path[256];
+    static char path[300];
 
     snprintf(path, sizeof path, "%s/%s", top, name);
     return path;
@@ -82,7 +82,7 @@ static void writes_and_replaces_whole(void **state)
 /* The new file takes the new mode, and a leftover of an earlier try is not followed or kept. */
 static void replaces_a_wider_file_and_a_leftover(void **state)
 {
-    char beside[300];
+    char beside[400];
     const char *path = in_top("key");
     struct stat st;
 
