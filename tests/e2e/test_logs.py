@@ -13,16 +13,18 @@ from test_symmetric import Chip, proven
 PASSPHRASE = "planted-passphrase-4c1d9e"
 
 
-@pytest.fixture
-def talkative(new_server):
-    s = new_server()
+@pytest.fixture(scope="module")
+def talkative(shared_servers):
+    """Opening a registry whose secret is a passphrase costs a second or two of key derivation: one server for all, and once it runs, nobody else does it.
+    The last test stops it."""
+    s = shared_servers()
     s.secret = s.folder / "passphrase"
     s.secret.write_text(PASSPHRASE + "\n")
     s.secret.chmod(0o400)
     s.init("--secret-file", s.secret)
     (s.data / "birthmark.conf").write_text(f"secret_file = {s.secret}\nlog_level = debug\n")
-    s.furnish()
     s.start()
+    s.furnish()
     return s
 
 
@@ -71,7 +73,7 @@ def written(server):
 def test_no_secret_is_written_down(talkative, tmp_path):
     """Plants secrets, makes the server use and refuse them at log level debug, and looks for them in all it wrote."""
     device, fresh = Device(), kit.KEYS["P-256"]()
-    talkative.register(device)
+    talkative.register(device, name="m-2")
     good = signed(talkative, ENROL, device, ask(key=fresh), form=Json)
     assert post(talkative, Json, "enrol", good).status == 200
     assert post(talkative, Json, "enrol", good).code == "challenge-used"

@@ -117,7 +117,7 @@ static void serve(int fd)
     else if (strcmp(path, "/headers") == 0)
         flood(fd, "HTTP/1.1 200 OK\r\n", "X-Filler: 0123456789012345678901234567890123456789\r\n");
     else if (strcmp(path, "/slow") == 0)
-        (void)sleep(30);
+        (void)poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 30000); /* until it has had enough */
     else if (strcmp(path, "/garbage") == 0)
         out(fd, "\x01\x02nothing of the kind\r\n\r\n");
 }
