@@ -254,3 +254,18 @@ def test_what_it_cannot_revoke(server, authority, ra, client):
     for what, got, fail in rows:
         assert got.type == "error" and got.fail == {fail}, (what, got.type, got.text)
     assert {server.ask("cert", "show", f"{c.serial_number:032x}")["state"] for c in (toys, own, signer)} == {"active"}
+
+
+def test_path_length_above_it_counts(server, authority, client):
+    """Breaks when a CA of the network's that was allowed none below it makes itself one, and that one a registration authority."""
+    for path_length, fail in ((2, None), (1, "notAuthorized")):
+        made, above, by = [], authority.name, authority.key
+        for common_name, allowed in (("high", path_length), ("middle", None), ("low", None)):
+            of = key()
+            usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+            made.insert(0, kit.make_cert(of, name_of(common_name), by, above, extensions=[(x509.BasicConstraints(True, allowed), True), (usage, True)]))
+            above, by = made[0].subject, of
+        own = key()
+        who = Client(server, server.http, own, kit.make_cert(own, name_of("ra"), by, above, extensions=(CMC_RA,)), (*made, authority.cert), 2)
+        got = who.ask(around(who, ir(client)))
+        assert got.type == "ip" if fail is None else got.fail == {fail} and "cmp-not-ra" in got.text
