@@ -48,6 +48,7 @@ enum bm_metric_id {
     BM_M_TOKEN_UP,
     BM_M_TOKEN_REOPENED,
     BM_M_TLS_EXPIRES,
+    BM_M_UPSTREAM_REVOCATIONS,
     BM_METRICS,
 };
 
@@ -97,7 +98,7 @@ enum bm_metric_process { BM_PROCESS_WORKER, BM_PROCESS_EXPORTER, BM_PROCESS_COUR
 /* The number of a word in a set of label values; the set's last one when it is not there. */
 unsigned bm_metric_label_find(const struct bm_metric_label *l, const char *word);
 extern const struct bm_metric_label bm_label_operation, bm_label_status, bm_label_command, bm_label_tls, bm_label_protocol,
-    bm_label_kind, bm_label_state;
+    bm_label_kind, bm_label_state, bm_label_revocation;
 /* The names of all operations, before the first process counts; the strings are borrowed for good. At most BM_METRIC_OPERATIONS_MAX - 1. */
 BM_MUST_USE enum bm_rc bm_metrics_operations(const char *const *names, size_t n, struct bm_error *e);
 

@@ -30,6 +30,7 @@ static const struct bm_metric_label connection_refused = { "reason", VALUES("add
 static const struct bm_metric_label handshake_kind = { "kind", VALUES("full", "resumed") };
 static const struct bm_metric_label handshake_failure = { "reason", VALUES("refused", "timeout") };
 static const struct bm_metric_label outcome = { "outcome", VALUES("ok", "refused") };
+const struct bm_metric_label bm_label_revocation = { "state", VALUES("waiting", "asked", "failed", "unable") };
 static const struct bm_metric_label process_kind = { "kind", VALUES("worker", "exporter", "courier", "coap") };
 
 static const uint64_t latency_us[] = { 500,    1000,   2000,   5000,    10000,   20000,   50000,
@@ -118,6 +119,9 @@ const struct bm_metric bm_metrics[BM_METRICS] = {
                               .roles = KEEPER },
     [BM_M_TLS_EXPIRES] = { "birthmark_tls_certificate_expiry_timestamp_seconds", "When the server's TLS certificate expires.",
                            BM_GAUGE, .roles = KEEPER },
+    [BM_M_UPSTREAM_REVOCATIONS] = { "birthmark_upstream_revocations",
+                                    "Certificates revoked here that their upstream CA has not revoked.", BM_GAUGE,
+                                    .labels = { &bm_label_revocation }, .roles = KEEPER },
 };
 
 enum bm_rc bm_metrics_operations(const char *const *names, size_t n, struct bm_error *e)

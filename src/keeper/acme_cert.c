@@ -99,11 +99,13 @@ enum bm_rc bm_acme_certificate(struct bm_acme *a, struct bm_error *e)
 static enum bm_rc find_ours(struct bm_acme *a, struct bm_rd der, struct bm_credential *ret, struct bm_cert *ret_cert,
                             struct bm_error *e)
 {
+    uint8_t key[BM_SERIAL_LEN]; /* an upstream CA's may be of another length */
     enum bm_rc rc = bm_cert_parse(der, ret_cert, NULL);
 
     if (rc != BM_OK)
         return bm_refuse(e, BM_MALFORMED, "acme-payload", "\"certificate\" is no certificate in DER as base64url");
-    rc = ret_cert->serial.n == BM_SERIAL_LEN ? bm_credential_get(a->k->store, ret_cert->serial.p, ret, e) : BM_NOTFOUND;
+    bm_cert_serial_key(ret_cert->serial, key);
+    rc = bm_credential_get(a->k->store, key, ret, e);
     if (rc == BM_NOTFOUND || (rc == BM_OK && (!bm_rd_eq(bm_buf_rd(&ret->cert), der) || strcmp(ret->protocol, "internal") == 0)))
         return bm_refuse(e, BM_NOTFOUND, "acme-not-found", "this certificate was not issued here");
     return rc;

@@ -96,7 +96,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "key.root", WRITE, bm_admin_key_root, "name org kdf sealed" },
     { "key.rotate", WRITE, bm_admin_key_rotate, "" },
     { "key.step", WRITE, bm_admin_key_step, "" },
-    { "cert.list", READ, bm_admin_cert_list, "| udid state service after limit", STAFF | ROLE(OEM) | ROLE(SERVICE), BM_REACH_LIST },
+    { "cert.list", READ, bm_admin_cert_list, "| udid state service upstream after limit", STAFF | ROLE(OEM) | ROLE(SERVICE), BM_REACH_LIST },
     { "cert.show", READ, bm_admin_cert_show, "serial", STAFF | ROLE(OEM) | ROLE(SERVICE), BM_REACH_CERT },
     { "cert.revoke", WRITE, bm_admin_cert_revoke, "serial | reason", FLEET, BM_REACH_CERT },
     { "approval.list", READ, bm_admin_approval_list, "| state batch udid after limit", STAFF | ROLE(OEM), BM_REACH_LIST },

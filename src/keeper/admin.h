@@ -52,7 +52,7 @@
  *   key.root        name org kdf sealed                       a root key that devices' keys are derived from; sealed: JWE for its name
  *   key.rotate      -> {"kek"}                                a new key-encryption key; the server moves rows to it
  *   key.step        -> {"moved": n, "more": bool}             one step of that, for when no server runs
- *   cert.list       [udid state service after limit]          cert.show serial -> row with "certificate" PEM
+ *   cert.list       [udid state service upstream after limit]  cert.show serial -> row with "certificate" PEM
  *   cert.revoke     serial [reason]                           reason: RFC 5280 words (keyCompromise, superseded ...), default unspecified
  *   claim.create    [batch udid from_org valid note]  blob: UDIDs, one a line    one of batch, udid, blob -> {"number", "code", "expires_at"}
  *   claim.take      claim org    claim: the code, or a URI that ends in it -> {"number", "owner", "moved", "passed", "done"}; ask again until done

@@ -1,9 +1,9 @@
 /* Credentials. */
-#include "keeper/internal.h"
+#include "keeper/upstream_revoke.h"
 
 BM_ADMIN_HANDLER(bm_admin_cert_list)
 {
-    static const char *const by[] = { "udid", "state", "service", NULL };
+    static const char *const by[] = { "udid", "state", "service", "upstream", NULL };
 
     (void)blob;
     return bm_admin_list(k, "credential", by, in, out, e);
@@ -32,10 +32,26 @@ BM_ADMIN_HANDLER(bm_admin_cert_show)
     return rc;
 }
 
+/* Of one that is revoked already, what may have failed is the upstream CA's part: it is asked once more. */
+static enum bm_rc revoke(struct bm_keeper *k, const struct bm_credential *c, int reason, int64_t now, struct bm_error *e)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
+    char serial[2 * BM_SERIAL_LEN + 1];
+    enum bm_rc rc;
+
+    if (strcmp(c->state, "active") != 0)
+        return bm_upstream_revoke_again(k, c->id, now, e);
+    rc = bm_revoke_credential(k, c->id, reason, now, e);
+    if (rc != BM_OK)
+        return rc;
+    bm_hex(c->serial, sizeof c->serial, serial);
+    fields = json_pack("{s:s, s:s}", "serial", serial, "reason", bm_reason_name(reason));
+    return bm_record(k, now, "credential.revoked", fields, e);
+}
+
 BM_ADMIN_HANDLER(bm_admin_cert_revoke)
 {
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
     int64_t now;
     int reason;
     enum bm_rc rc = load(k, in, &c, e);
@@ -45,14 +61,11 @@ BM_ADMIN_HANDLER(bm_admin_cert_revoke)
         rc = bm_arg_reason(in, 0, &reason, e);
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
-    if (rc == BM_OK && strcmp(c.state, "active") != 0)
-        rc = bm_fail(e, BM_CONFLICT, "this certificate has been revoked before");
     if (rc == BM_OK)
-        rc = bm_revoke_credential(k, c.id, reason, now, e);
+        rc = revoke(k, &c, reason, now, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "serial", json_string(bm_arg_text(in, "serial")));
     json_object_set_new(out, "state", json_string("revoked"));
-    fields = json_pack("{s:O, s:s}", "serial", json_object_get(in, "serial"), "reason", bm_reason_name(reason));
-    return bm_record(k, now, "credential.revoked", fields, e);
+    return bm_upstream_revocation_tell(k, c.id, out, e);
 }

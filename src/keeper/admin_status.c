@@ -1,5 +1,6 @@
 /* How the registry is. */
 #include "keeper/internal.h"
+#include "store/upstream.h"
 
 #include "base/clock.h"
 #include "pki/pkcs11.h"
@@ -27,12 +28,30 @@ static enum bm_rc add_ca(void *arg, const struct bm_ca *c, struct bm_error *e)
     return BM_OK;
 }
 
+/* What waits for a person. */
+static enum bm_rc warn_of_work(struct bm_keeper *k, json_t *warnings, struct bm_error *e)
+{
+    int64_t waiting = 0, failed = 0;
+    enum bm_rc rc = bm_approval_waiting(k->store, &waiting, e);
+
+    if (rc == BM_OK)
+        rc = bm_upstream_revocation_count(k->store, BM_UPSTREAM_FAILED, &failed, e);
+    if (rc == BM_OK && waiting != 0)
+        json_array_append_new(warnings,
+                              json_sprintf("%lld requests wait for approval: birthmark approval list", (long long)waiting));
+    if (rc == BM_OK && failed != 0)
+        json_array_append_new(warnings, json_sprintf("%lld certificates are revoked here and not at their upstream CA: birthmark "
+                                                     "cert list --upstream failed",
+                                                     (long long)failed));
+    return rc;
+}
+
 BM_ADMIN_HANDLER(bm_admin_status)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf counts = { .max = 64 * 1024 };
     struct cas s = { .k = k, .list = json_array(), .warnings = json_array(), .now = bm_clock_s() };
     char at[24];
-    int64_t now, waiting = 0;
+    int64_t now;
     struct bm_error clock;
     json_t *j;
     enum bm_rc rc = bm_store_counts(k->store, &counts, e);
@@ -48,12 +67,9 @@ BM_ADMIN_HANDLER(bm_admin_status)
         json_array_append_new(s.warnings, json_string("a PKCS#11 token with keys of CAs does not answer: bring it back"));
     if (bm_keeper_now(k, &now, &clock) != BM_OK)
         json_array_append_new(s.warnings, json_string(clock.what));
-    rc = bm_approval_waiting(k->store, &waiting, e);
+    rc = warn_of_work(k, s.warnings, e);
     if (rc != BM_OK)
         return rc;
-    if (waiting != 0)
-        json_array_append_new(s.warnings,
-                              json_sprintf("%lld requests wait for approval: birthmark approval list", (long long)waiting));
     j = json_loadb((const char *)counts.p, counts.n, 0, NULL);
     json_object_set_new(out, "counts", j != NULL ? j : json_object());
     rc = bm_kek_tell(k, out, e);

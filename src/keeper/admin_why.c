@@ -37,6 +37,17 @@ static void tell_refusal(json_t *story, const json_t *row)
                       text_of(row, "udid")));
 }
 
+/* What has become of it at the upstream CA, as far as there is one. */
+static void tell_upstream(json_t *story, const json_t *row)
+{
+    const char *state = text_of(row, "upstream"), *what = text_of(row, "upstream_what");
+
+    if (state[0] != '\0')
+        tell(story, NULL, "upstream",
+             json_sprintf("revocation of %s at its upstream CA '%s': %s%s%s", text_of(row, "serial"), text_of(row, "ca"), state,
+                          what[0] != '\0' ? ": " : "", what));
+}
+
 static void tell_credential(json_t *story, const json_t *row)
 {
     tell(story, text_of(row, "issued_at"), "issued",
@@ -45,6 +56,7 @@ static void tell_credential(json_t *story, const json_t *row)
                       text_of(row, "not_after"), text_of(row, "udid"), text_of(row, "correlation")));
     if (strcmp(text_of(row, "state"), "revoked") == 0)
         tell(story, text_of(row, "revoked_at"), "revoked", json_sprintf("certificate %s revoked", text_of(row, "serial")));
+    tell_upstream(story, row);
 }
 
 static void tell_approval(json_t *story, const json_t *row)

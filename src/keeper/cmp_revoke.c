@@ -45,7 +45,8 @@ static bool is_meant(const struct bm_cmp_revocation *r, const struct bm_cert *ce
 {
     const struct bm_crmf_template *t = &r->t;
 
-    return bm_name_alike(t->issuer, cert->issuer) && (t->subject.n == 0 || bm_rd_eq(t->subject, cert->subject)) &&
+    return bm_rd_eq(t->serial, cert->serial) && bm_name_alike(t->issuer, cert->issuer) &&
+           (t->subject.n == 0 || bm_rd_eq(t->subject, cert->subject)) &&
            (t->public_key.n == 0 || (t->public_key.n == cert->spki.n && memcmp(t->public_key.p + 1, cert->spki.p + 1,
                                                                                cert->spki.n - 1) == 0)); /* its tag is implicit */
 }
@@ -53,9 +54,12 @@ static bool is_meant(const struct bm_cmp_revocation *r, const struct bm_cert *ce
 static enum bm_rc find_certificate(struct bm_cmp_job *j, const struct bm_cmp_revocation *r, struct bm_credential *ret,
                                    struct bm_error *e)
 {
+    uint8_t key[BM_SERIAL_LEN]; /* an upstream CA's may be of another length */
     struct bm_cert cert;
-    enum bm_rc rc = r->t.serial.n == BM_SERIAL_LEN ? bm_credential_get(j->k->store, r->t.serial.p, ret, e) : BM_NOTFOUND;
+    enum bm_rc rc;
 
+    bm_cert_serial_key(r->t.serial, key);
+    rc = bm_credential_get(j->k->store, key, ret, e);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&ret->cert), &cert, e);
     if (rc == BM_NOTFOUND || (rc == BM_OK && (ret->device_id == 0 || !is_meant(r, &cert))))
@@ -69,8 +73,8 @@ static enum bm_rc find_signer(struct bm_cmp_job *j, int64_t *ret_device_id, stru
     BM_CLEANUP(bm_proven_done) struct bm_proven who = { 0 };
     enum bm_rc rc = bm_evidence_judge(j->k, BM_CMD_STATUS, &j->c, j->now, &who, e);
 
-    if (rc == BM_OK && who.credential.id != 0 && strcmp(who.credential.state, "active") != 0)
-        rc = bm_refuse(e, BM_DENIED, "credential-revoked", "the certificate presented has been revoked");
+    if (rc == BM_OK && who.credential.id != 0 && strcmp(who.credential.state, "active") != 0) /* certRevoked is about the other */
+        rc = bm_refuse(e, BM_DENIED, "cmp-signer", "the certificate presented has been revoked");
     *ret_device_id = who.device.id;
     return rc;
 }

@@ -165,7 +165,7 @@ static enum bm_rc no_answer(struct bm_keeper *k, struct bm_errand *x, const stru
     struct bm_error why;
 
     (void)bm_refuse(&why, BM_AGAIN, a->code, "%s", a->what);
-    return a->retry ? later(k, x, kind, &why, 0, now, e) : fail(k, x, &why, now, e);
+    return a->retry || kind->tries == BM_ERRAND_INSISTS ? later(k, x, kind, &why, 0, now, e) : fail(k, x, &why, now, e);
 }
 
 static void outcome_done(struct bm_errand_outcome *o)

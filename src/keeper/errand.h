@@ -22,10 +22,13 @@ struct bm_errand_outcome {
         wait_s; /* BM_AGAIN: until the next step or attempt, if the other side has said; 0: the next step at once, an attempt by the back-off */
 };
 
+/* Nothing but an answer or its life ends such a one: not what a later attempt is unlikely to mend either, an answer that is too long for one. */
+#define BM_ERRAND_INSISTS (UINT32_MAX - 1)
+
 /* One row of bm_errand_kinds[] (errand_kinds.c). All three run inside a transaction. */
 struct bm_errand_kind {
     const char *name;
-    unsigned tries;           /* hand-outs, at most */
+    unsigned tries;           /* hand-outs, at most; or BM_ERRAND_INSISTS */
     unsigned first_s, most_s; /* wait after the first attempt without an answer, doubled each time, with jitter */
     unsigned life_s;          /* then it expires */
     unsigned kept_s;          /* how long an ended one can still be found */

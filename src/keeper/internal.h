@@ -412,7 +412,7 @@ struct bm_chore {
     enum bm_rc (*next)(struct bm_keeper *k, int64_t now,
                        struct bm_error *e); /* inside a transaction; BM_NOTFOUND: that was the last */
 };
-extern const struct bm_chore bm_chore_rental, bm_chore_cmp, bm_chore_acme;
+extern const struct bm_chore bm_chore_rental, bm_chore_cmp, bm_chore_acme, bm_chore_upstream;
 /* What is due of it, within BM_CHORE_MS, in a transaction of its own; true when there is more. */
 bool bm_chore_step(struct bm_keeper *k, const struct bm_chore *c, int64_t now);
 

@@ -1,5 +1,6 @@
 /* What the metrics and /readyz tell of the keeper and the registry. */
 #include "keeper/internal.h"
+#include "store/upstream.h"
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -117,6 +118,15 @@ static void look_at_devices(struct bm_keeper *k)
         bm_metric_set(BM_M_DEVICES, i, 0, counts[i]);
 }
 
+static void look_at_upstream(struct bm_keeper *k)
+{
+    int64_t n;
+
+    for (unsigned i = 0; i < bm_label_revocation.n; i++)
+        if (bm_upstream_revocation_count(k->store, bm_label_revocation.values[i], &n, NULL) == BM_OK)
+            bm_metric_set(BM_M_UPSTREAM_REVOCATIONS, i, 0, (uint64_t)n);
+}
+
 struct earliest {
     struct bm_keeper *k;
     int64_t at;
@@ -189,4 +199,5 @@ void bm_observe(struct bm_keeper *k, int64_t now_ms)
     look_at_files(k);
     look_at_devices(k);
     look_at_cas(k);
+    look_at_upstream(k);
 }

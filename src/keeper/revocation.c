@@ -1,7 +1,7 @@
 /* Who is revoked, told to others: the CAs we answer for, and their CRLs (RFC 5280 section 5). A CRL is signed when somebody asks for it and
  * kept until something was revoked or half its life is over. Its number is in the registry, committed before the first byte of it leaves. */
 #include "keeper/revocation.h"
-#include "keeper/upstream.h"
+#include "keeper/upstream_revoke.h"
 
 #include "base/text.h"
 
@@ -69,8 +69,11 @@ static void next_epoch(struct bm_keeper *k)
 
 enum bm_rc bm_revoke_credential(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e)
 {
+    enum bm_rc rc;
+
     next_epoch(k);
-    return bm_credential_set_revoked(k->store, id, reason, at, e);
+    rc = bm_credential_set_revoked(k->store, id, reason, at, e);
+    return rc == BM_OK ? bm_upstream_revoked(k, id, at, e) : rc;
 }
 
 enum bm_rc bm_revoke_ca(struct bm_keeper *k, int64_t id, int reason, int64_t at, struct bm_error *e)

@@ -50,6 +50,16 @@ uint32_t bm_upstream_retry_after(const struct bm_task_answer *a, int64_t now)
     return at > now && at - now < BM_ERRAND_WAIT_MAX_S ? (uint32_t)(at - now) : 0;
 }
 
+enum bm_rc bm_upstream_revoke_check(const struct bm_upstream *u, struct bm_error *e)
+{
+    char text[8];
+
+    bm_upstream_option(u, "revoke", text, sizeof text);
+    if (text[0] == '\0' || strcmp(text, "yes") == 0 || strcmp(text, "no") == 0)
+        return BM_OK;
+    return bm_fail(e, BM_USAGE, "--options: revoke is yes (it hears of revocations) or no");
+}
+
 enum bm_rc bm_upstream_no(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
                           struct bm_error *e)
 {
@@ -72,18 +82,27 @@ static void write_payload(struct bm_buf *out, int64_t ca_id, struct bm_rd csr, s
     bm_buf_put(out, state.p, state.n);
 }
 
-/* One errand with the way it goes; both are looked up anew for each step. */
-struct way {
-    struct bm_upstream u;
-    struct bm_upstream_secret s;
-    const struct bm_upstream_driver *driver;
-    struct bm_upstream_job job;
-};
-
-static void way_done(struct way *w)
+void bm_upstream_way_done(struct bm_upstream_way *w)
 {
     bm_upstream_done(&w->u);
     bm_upstream_secret_done(&w->s);
+}
+
+enum bm_rc bm_upstream_way_open(struct bm_keeper *k, int64_t ca_id, int64_t errand_id, int64_t now, struct bm_upstream_way *ret,
+                                struct bm_error *e)
+{
+    enum bm_rc rc = bm_upstream_get(k->store, ca_id, &ret->u, e);
+
+    if (rc == BM_OK)
+        rc = bm_upstream_open(k, &ret->u, &ret->s, e);
+    if (rc != BM_OK)
+        return rc;
+    ret->job.u = &ret->u;
+    ret->job.s = &ret->s;
+    ret->job.now = now;
+    ret->job.errand_id = errand_id;
+    ret->driver = bm_upstream_driver_find(ret->u.driver);
+    return ret->driver != NULL ? BM_OK : bm_fail(e, BM_BUG, "there is no way '%s' to ask an upstream CA", ret->u.driver);
 }
 
 static enum bm_rc read_payload(const struct bm_errand *x, int64_t *ret_ca, struct bm_upstream_job *ret, struct bm_error *e)
@@ -97,28 +116,18 @@ static enum bm_rc read_payload(const struct bm_errand *x, int64_t *ret_ca, struc
     return BM_OK;
 }
 
-static enum bm_rc find_way(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct way *ret, struct bm_error *e)
+static enum bm_rc find_way(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct bm_upstream_way *ret,
+                           struct bm_error *e)
 {
     int64_t ca_id = 0;
     enum bm_rc rc = read_payload(x, &ca_id, &ret->job, e);
 
-    if (rc == BM_OK)
-        rc = bm_upstream_get(k->store, ca_id, &ret->u, e);
-    if (rc == BM_OK)
-        rc = bm_upstream_open(k, &ret->u, &ret->s, e);
-    if (rc != BM_OK)
-        return rc;
-    ret->job.u = &ret->u;
-    ret->job.s = &ret->s;
-    ret->job.now = now;
-    ret->job.errand_id = x->id;
-    ret->driver = bm_upstream_driver_find(ret->u.driver);
-    return ret->driver != NULL ? BM_OK : bm_fail(e, BM_BUG, "there is no way '%s' to ask an upstream CA", ret->u.driver);
+    return rc == BM_OK ? bm_upstream_way_open(k, ca_id, x->id, now, ret, e) : rc;
 }
 
 static enum bm_rc make_task(struct bm_keeper *k, const struct bm_errand *x, int64_t now, struct bm_buf *ret, struct bm_error *e)
 {
-    BM_CLEANUP(way_done) struct way w = { 0 };
+    BM_CLEANUP(bm_upstream_way_done) struct bm_upstream_way w = { 0 };
     enum bm_rc rc = find_way(k, x, now, &w, e);
 
     return rc == BM_OK ? w.driver->task(&w.job, ret, e) : rc;
@@ -156,15 +165,15 @@ static enum bm_rc record_issued(struct bm_keeper *k, const struct bm_errand *x, 
     return bm_record(k, now, "upstream.issued", fields, e);
 }
 
-static void got_done(struct bm_upstream_got *g)
+void bm_upstream_got_done(struct bm_upstream_got *g)
 {
     bm_buf_done(&g->room);
     bm_buf_done(&g->state);
 }
 
 /* The certificate, if one of these is the one. */
-static enum bm_rc take_certs(struct bm_keeper *k, const struct bm_errand *x, const struct way *w, const struct bm_upstream_got *g,
-                             struct bm_buf *ret, struct bm_error *e)
+static enum bm_rc take_certs(struct bm_keeper *k, const struct bm_errand *x, const struct bm_upstream_way *w,
+                             const struct bm_upstream_got *g, struct bm_buf *ret, struct bm_error *e)
 {
     struct bm_issuer *by;
     struct bm_csr csr;
@@ -182,7 +191,8 @@ static enum bm_rc take_certs(struct bm_keeper *k, const struct bm_errand *x, con
     return rc == BM_OK ? BM_OK : bm_wrap(e, BM_IO, "writing down what the upstream CA gave");
 }
 
-static enum bm_rc go_on(const struct way *w, const struct bm_upstream_got *g, struct bm_errand_outcome *ret, struct bm_error *e)
+static enum bm_rc go_on(const struct bm_upstream_way *w, const struct bm_upstream_got *g, struct bm_errand_outcome *ret,
+                        struct bm_error *e)
 {
     enum bm_rc rc = bm_buf_check(&g->state, e);
 
@@ -197,8 +207,8 @@ static enum bm_rc go_on(const struct way *w, const struct bm_upstream_got *g, st
 static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, const struct bm_task_answer *a, int64_t now,
                               struct bm_errand_outcome *ret, struct bm_error *e)
 {
-    BM_CLEANUP(way_done) struct way w = { 0 };
-    BM_CLEANUP(got_done)
+    BM_CLEANUP(bm_upstream_way_done) struct bm_upstream_way w = { 0 };
+    BM_CLEANUP(bm_upstream_got_done)
     struct bm_upstream_got g = { .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } };
     enum bm_rc rc = find_way(k, x, now, &w, e);
 

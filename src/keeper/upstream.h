@@ -38,6 +38,9 @@ struct bm_upstream_job {
     int64_t now;
     int64_t errand_id;  /* the same for each attempt: what an upstream CA knows a repetition by can be made of it */
     struct bm_rd csr;   /* PKCS#10, DER, as the device has sent it */
+    struct bm_rd cert;  /* in place of it, what is to be revoked; else empty */
+    struct bm_rd ca;    /* the same: the certificate of the CA that has given it */
+    int reason;         /* and why: RFC 5280 section 5.3.1 */
     struct bm_rd state; /* what this driver's last step has left; empty at first */
 };
 struct bm_upstream_got {
@@ -46,6 +49,16 @@ struct bm_upstream_got {
     size_t n;
     struct bm_buf state; /* for the next step. It lies in the registry in clear: nothing secret belongs in it */
     uint32_t wait_s;     /* before the next step or attempt, when the upstream CA has said; 0: as it comes */
+};
+
+/* How a driver tells of a revocation (upstream_revoke.h). All three are pure. */
+struct bm_upstream_revoking {
+    enum bm_rc (*start)(const struct bm_upstream_job *j, struct bm_buf *ret_state, struct bm_error *e); /* NULL: no state */
+    enum bm_rc (*task)(const struct bm_upstream_job *j, struct bm_buf *ret_task, struct bm_error *e);
+    /* BM_OK: it is revoked there, now or before. BM_AGAIN as in read below. BM_DENIED "upstream-refused": no, for good, by somebody who may say so;
+     * any other refusal is nobody's word, and it is asked again later. */
+    enum bm_rc (*read)(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
+                       struct bm_error *e);
 };
 
 /* One way to ask, a row of bm_upstream_drivers[]. All but start are pure. */
@@ -69,6 +82,8 @@ struct bm_upstream_driver {
      * BM_MALFORMED and others: no, for good. */
     enum bm_rc (*read)(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
                        struct bm_error *e);
+    const struct bm_upstream_revoking *revoking; /* NULL: it has no word for it, */
+    const char *unrevoked;                       /* and what that means, for the operator */
 };
 extern const struct bm_upstream_driver bm_upstream_est;  /* upstream_est.c: RFC 7030 */
 extern const struct bm_upstream_driver bm_upstream_cmp;  /* upstream_cmp.c: RFC 9810 */
@@ -84,6 +99,21 @@ uint32_t bm_upstream_retry_after(const struct bm_task_answer *a, int64_t now);
  * "upstream-refused". */
 enum bm_rc bm_upstream_no(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
                           struct bm_error *e);
+
+/* Checks what --options says in "revoke": yes, no, or nothing. BM_USAGE. */
+BM_MUST_USE enum bm_rc bm_upstream_revoke_check(const struct bm_upstream *u, struct bm_error *e);
+
+/* An errand's way to its upstream CA, looked up anew for each step. bm_upstream_way_done() it. */
+struct bm_upstream_way {
+    struct bm_upstream u;
+    struct bm_upstream_secret s;
+    const struct bm_upstream_driver *driver;
+    struct bm_upstream_job job; /* u, s, now, errand_id; the rest is the caller's */
+};
+void bm_upstream_way_done(struct bm_upstream_way *w);
+BM_MUST_USE enum bm_rc bm_upstream_way_open(struct bm_keeper *k, int64_t ca_id, int64_t errand_id, int64_t now,
+                                            struct bm_upstream_way *ret, struct bm_error *e);
+void bm_upstream_got_done(struct bm_upstream_got *g);
 
 /* In place of signing: *p's orders are filled with what the upstream CA has given, or it is asked. BM_AGAIN "upstream-pending", BM_DENIED
  * "upstream-refused" and others. Only the errand is written. */

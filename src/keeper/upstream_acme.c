@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const options[] = { "challenge", NULL };
+static const char *const options[] = { "challenge", "revoke", NULL };
 
 bool bm_acme_same_place(const struct bm_upstream *u, const char *url)
 {
@@ -50,6 +50,8 @@ static enum bm_rc acme_check(const struct bm_upstream *u, const struct bm_upstre
         return BM_USAGE;
     if (bm_cloud_option(u, "challenge", challenge, sizeof challenge) && strcmp(challenge, "http-01") != 0)
         return bm_fail(e, BM_USAGE, "--options: challenge is http-01, or is left out");
+    if (bm_upstream_revoke_check(u, e) != BM_OK)
+        return BM_USAGE;
     if (s->login.n == 0)
         return BM_OK;
     bm_cloud_login(s, &kid, &secret);
@@ -196,7 +198,7 @@ static enum bm_rc problem(struct bm_acme_trip *t, const struct bm_acme_step *ste
         return bad_nonce(t, e);
     if (kind != NULL && step->refused != NULL)
         rc = step->refused(t, kind, e);
-    if (rc != BM_OK)
+    if (rc != BM_OK || t->over)
         return rc;
     if (wait_s != 0)
         return bm_acme_go(t, NULL, wait_s, e);
@@ -225,11 +227,13 @@ static enum bm_rc acme_read(const struct bm_upstream_job *j, const struct bm_tas
                             struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *state = state_of(j), *body = bm_cloud_json(a->body);
-    struct bm_acme_trip t = { j, a, state, body, ret };
+    struct bm_acme_trip t = { .j = j, .a = a, .state = state, .body = body, .ret = ret };
     const struct bm_acme_step *step = bm_acme_step_of(state);
 
     return step != NULL ? read_trip(&t, step, e) : bm_fail(e, BM_BUG, "the state of an ACME errand is damaged");
 }
+
+static const struct bm_upstream_revoking revoking = { NULL, acme_task, acme_read };
 
 const struct bm_upstream_driver bm_upstream_acme = {
     .name = "acme",
@@ -241,4 +245,5 @@ const struct bm_upstream_driver bm_upstream_acme = {
     .start = acme_start,
     .task = acme_task,
     .read = acme_read,
+    .revoking = &revoking,
 };

@@ -2,7 +2,7 @@
  *
  *   directory -> lookup [-> register] -> order [-> authz [-> respond]] ... -> poll -> finalize -> poll -> certificate
  *
- * A step that needs a nonce and has none fetches one first. Nothing of the state is secret. */
+ * and of a certificate that is to be revoked: directory -> lookup -> revoke. A step that needs a nonce and has none fetches one first. Nothing of the state is secret. */
 #ifndef BM_KEEPER_UPSTREAM_ACME_H
 #define BM_KEEPER_UPSTREAM_ACME_H
 
@@ -16,6 +16,7 @@ struct bm_acme_trip {
     json_t *state;
     json_t *body; /* the answer's; NULL: no JSON object */
     struct bm_upstream_got *ret;
+    bool over; /* what the step asked for had been done before */
 };
 struct bm_acme_step {
     const char *name;

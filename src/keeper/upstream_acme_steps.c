@@ -1,5 +1,6 @@
 /* The steps of an ACME errand: RFC 8555 section 7.1 in the order of its table. */
 #include "keeper/upstream_acme.h"
+#include "keeper/upstream_revoke.h"
 
 #include "base/text.h"
 
@@ -23,6 +24,11 @@ static bool keep_location(struct bm_acme_trip *t, const char *name)
     memcpy(url, l.p, l.n);
     url[l.n] = '\0';
     return keep_url(t, name, url);
+}
+
+static bool revoking(const struct bm_acme_trip *t)
+{
+    return t->j->cert.n != 0;
 }
 
 static bool is(const char *a, const char *b)
@@ -52,7 +58,7 @@ static enum bm_rc refused(const struct bm_acme_trip *t, const char *what, const 
 /* --- section 7.1.1 -------------------------------------------------------------------------------------------------------------------- */
 static enum bm_rc read_directory(struct bm_acme_trip *t, struct bm_error *e)
 {
-    static const char *const names[] = { "newNonce", "newAccount", "newOrder" };
+    const char *const names[] = { "newNonce", "newAccount", revoking(t) ? "revokeCert" : "newOrder" };
     const json_t *meta = json_object_get(t->body, "meta");
 
     for (size_t i = 0; i < BM_COUNT(names); i++)
@@ -90,12 +96,13 @@ static json_t *say_register(const struct bm_upstream_job *j, const json_t *state
 
 static enum bm_rc read_account(struct bm_acme_trip *t, struct bm_error *e)
 {
-    return keep_location(t, "kid") ? bm_acme_go(t, "order", 0, e) : bm_cloud_garbage("an account without an address", e);
+    return keep_location(t, "kid") ? bm_acme_go(t, revoking(t) ? "revoke" : "order", 0, e)
+                                   : bm_cloud_garbage("an account without an address", e);
 }
 
 static enum bm_rc no_account(struct bm_acme_trip *t, const char *problem, struct bm_error *e)
 {
-    return is(problem, "accountDoesNotExist") ? bm_acme_go(t, "register", 0, e) : BM_OK;
+    return is(problem, "accountDoesNotExist") && !revoking(t) ? bm_acme_go(t, "register", 0, e) : BM_OK;
 }
 
 /* --- section 7.4 ---------------------------------------------------------------------------------------------------------------------- */
@@ -251,6 +258,37 @@ static enum bm_rc read_certificate(struct bm_acme_trip *t, struct bm_error *e)
     return bm_cloud_pem(t->a->body, t->ret, e);
 }
 
+/* --- section 7.6 ---------------------------------------------------------------------------------------------------------------------- */
+static json_t *say_revoke(const struct bm_upstream_job *j, const json_t *state, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf text = { .max = 2 * BM_CERT_MAX };
+    int reason = json_is_true(json_object_get(state, "unreasoned")) ? 0 : bm_upstream_reason(j->reason);
+    json_t *said;
+
+    (void)e;
+    bm_base64url(&text, j->cert);
+    said = text.bad ? NULL : json_pack("{s:s%}", "certificate", (const char *)text.p, text.n);
+    if (said != NULL && reason != 0)
+        json_object_set_new(said, "reason", json_integer(reason));
+    return said;
+}
+
+static enum bm_rc read_revoked(struct bm_acme_trip *t, struct bm_error *e)
+{
+    (void)t, (void)e;
+    return BM_OK;
+}
+
+/* A reason that this CA does not take is worth less than the revocation: without one, it is revoked. */
+static enum bm_rc not_revoked(struct bm_acme_trip *t, const char *problem, struct bm_error *e)
+{
+    t->over = is(problem, "alreadyRevoked");
+    if (!is(problem, "badRevocationReason") || json_is_true(json_object_get(t->state, "unreasoned")))
+        return BM_OK;
+    json_object_set_new(t->state, "unreasoned", json_true());
+    return bm_acme_go(t, NULL, 0, e);
+}
+
 static const struct bm_acme_step steps[] = {
     { .name = "directory", .read = read_directory },
     { .name = "lookup", .url = "newAccount", .payload = say_lookup, .read = read_account, .refused = no_account, .by_key = true },
@@ -261,6 +299,7 @@ static const struct bm_acme_step steps[] = {
     { .name = "poll", .url = "order", .read = read_order },
     { .name = "finalize", .url = "finalize", .payload = say_finalize, .read = read_finalized, .refused = not_ready },
     { .name = "certificate", .url = "certificate", .read = read_certificate },
+    { .name = "revoke", .url = "revokeCert", .payload = say_revoke, .read = read_revoked, .refused = not_revoked },
 };
 
 const struct bm_acme_step *bm_acme_step_of(const json_t *state)

@@ -88,6 +88,14 @@ static const char *name_of(const json_t *answer)
     return sharp != NULL ? sharp + 1 : type;
 }
 
+bool bm_aws_error_is(const struct bm_task_answer *a, const char *name)
+{
+    BM_CLEANUP(bm_keeper_jsonp) json_t *answer = bm_cloud_json(a->body);
+    const char *is = name_of(answer);
+
+    return is != NULL && strcmp(is, name) == 0;
+}
+
 /* Of all services; others are for good. A quota that is used up is somebody's to raise. */
 static bool is_later(const char *name)
 {

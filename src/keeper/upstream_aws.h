@@ -15,6 +15,8 @@ BM_MUST_USE enum bm_rc bm_aws_check(const struct bm_upstream *u, const struct bm
 /* One call: target as in X-Amz-Target, of the service in the region that the ARN names. Takes body over. */
 BM_MUST_USE enum bm_rc bm_aws_task(const struct bm_upstream_job *j, const char *arn, const char *target, json_t *body,
                                    struct bm_buf *ret_task, struct bm_error *e);
+/* Does the answer name this error? */
+bool bm_aws_error_is(const struct bm_task_answer *a, const char *name);
 /* An answer other than 200: is it one that a later attempt mends? waits: what this call may answer besides, to be asked again; or NULL. */
 BM_MUST_USE enum bm_rc bm_aws_no(const struct bm_upstream_job *j, const struct bm_task_answer *a, const char *waits,
                                  struct bm_upstream_got *ret, struct bm_error *e);

@@ -61,4 +61,5 @@ const struct bm_upstream_driver bm_upstream_awskms = {
     .start = bm_cloud_body_make,
     .task = awskms_task,
     .read = awskms_read,
+    .unrevoked = "no CRL is signed with a key in AWS KMS: nobody but this registry knows of it",
 };

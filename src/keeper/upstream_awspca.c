@@ -8,7 +8,7 @@
 
 #define SERVICE "acm-pca"
 
-static const char *const options[] = { "ca", "template", "days", NULL };
+static const char *const options[] = { "ca", "template", "days", "revoke", NULL };
 
 static enum bm_rc days_of(const struct bm_upstream *u, int64_t *ret, struct bm_error *e)
 {
@@ -30,6 +30,8 @@ static enum bm_rc awspca_check(const struct bm_upstream *u, const struct bm_upst
     int64_t days;
     enum bm_rc rc = bm_aws_check(u, s, "ca", SERVICE, e);
 
+    if (rc == BM_OK)
+        rc = bm_upstream_revoke_check(u, e);
     return rc == BM_OK ? days_of(u, &days, e) : rc;
 }
 
@@ -167,6 +169,61 @@ static enum bm_rc awspca_read(const struct bm_upstream_job *j, const struct bm_t
                                : bm_cloud_garbage("it holds no certificate", e);
 }
 
+/* --- RevokeCertificate -------------------------------------------------------------------------------------------------------------- */
+/* RFC 5280 section 5.3.1 in AWS's words, which has none for a hold. */
+static const char *reason_of(int reason)
+{
+    static const char *const names[] = {
+        [1] = "KEY_COMPROMISE", [2] = "CERTIFICATE_AUTHORITY_COMPROMISE", [3] = "AFFILIATION_CHANGED",
+        [4] = "SUPERSEDED",     [5] = "CESSATION_OF_OPERATION",           [9] = "PRIVILEGE_WITHDRAWN",
+        [10] = "A_A_COMPROMISE"
+    };
+
+    return reason > 0 && (size_t)reason < BM_COUNT(names) && names[reason] != NULL ? names[reason] : "UNSPECIFIED";
+}
+
+/* "0a:1b:...", as openssl and AWS's own tools show it: without the byte that is there for the sign. */
+static void put_serial(struct bm_buf *out, struct bm_rd serial)
+{
+    struct bm_rd sign;
+
+    if (serial.n > 1 && serial.p[0] == 0)
+        (void)!bm_rd_take(&serial, 1, &sign);
+    for (size_t i = 0; i < serial.n; i++)
+        bm_buf_printf(out, "%s%02x", i != 0 ? ":" : "", serial.p[i]);
+}
+
+static enum bm_rc awspca_revoke_task(const struct bm_upstream_job *j, struct bm_buf *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf serial = { .max = 128 };
+    struct bm_cert cert;
+    char ca[BM_ARN_MAX];
+    enum bm_rc rc = bm_aws_arn(j->u, "ca", SERVICE, ca, e);
+
+    if (rc == BM_OK)
+        rc = bm_cert_parse(j->cert, &cert, e);
+    if (rc != BM_OK)
+        return rc;
+    put_serial(&serial, cert.serial);
+    rc = bm_buf_check(&serial, e);
+    if (rc != BM_OK)
+        return rc;
+    return bm_aws_task(j, ca, "ACMPrivateCA.RevokeCertificate",
+                       json_pack("{s:s, s:s%, s:s}", "CertificateAuthorityArn", ca, "CertificateSerial", (const char *)serial.p,
+                                 serial.n, "RevocationReason", reason_of(j->reason)),
+                       ret, e);
+}
+
+static enum bm_rc awspca_revoke_read(const struct bm_upstream_job *j, const struct bm_task_answer *a, struct bm_upstream_got *ret,
+                                     struct bm_error *e)
+{
+    if (a->status == 200 || bm_aws_error_is(a, "RequestAlreadyProcessedException"))
+        return BM_OK;
+    return bm_aws_no(j, a, "RequestInProgressException", ret, e);
+}
+
+static const struct bm_upstream_revoking revoking = { NULL, awspca_revoke_task, awspca_revoke_read };
+
 const struct bm_upstream_driver bm_upstream_awspca = {
     .name = "aws-pca",
     .url_form = "https://acm-pca.REGION.amazonaws.com",
@@ -176,4 +233,5 @@ const struct bm_upstream_driver bm_upstream_awspca = {
     .start = awspca_start,
     .task = awspca_task,
     .read = awspca_read,
+    .revoking = &revoking,
 };

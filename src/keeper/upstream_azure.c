@@ -253,4 +253,5 @@ const struct bm_upstream_driver bm_upstream_azure = {
     .start = bm_cloud_body_make,
     .task = azure_task,
     .read = azure_read,
+    .unrevoked = "no CRL is signed with a key in Azure Key Vault: nobody but this registry knows of it",
 };

@@ -60,4 +60,5 @@ const struct bm_upstream_driver bm_upstream_est = {
     .url_form = "https://HOST[:PORT]/.well-known/est[/LABEL]",
     .task = est_task,
     .read = est_read,
+    .unrevoked = "EST has no word for a revocation: revoke it at the upstream CA too",
 };

@@ -501,4 +501,5 @@ const struct bm_upstream_driver bm_upstream_scep = {
     .task = scep_task,
     .read = scep_read,
     .make_client = bm_upstream_make_client,
+    .unrevoked = "SCEP has no word for a revocation: revoke it at the upstream CA too",
 };

@@ -28,6 +28,36 @@ void bm_cmp_put_poll_req(struct bm_derw *w, int64_t req_id)
     bm_derw_end(w, mark, BM_DER_CTX_CONS(BM_CMP_POLLREQ));
 }
 
+/* reasonCode ::= ENUMERATED, in an Extension (RFC 5280 section 5.3.1). */
+static void put_reason(struct bm_derw *w, int reason)
+{
+    static const struct bm_rd oid_reason = BM_LIT(OID_CRL_REASON);
+    const uint8_t value = (uint8_t)reason;
+    size_t mark = bm_derw_mark(w);
+
+    bm_derw_tlv(w, BM_DER_ENUMERATED, bm_rd_of(&value, 1));
+    bm_derw_end(w, mark, BM_DER_OCTET_STRING);
+    bm_derw_tlv(w, BM_DER_OID, oid_reason);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+}
+
+/* CertTemplate ::= SEQUENCE { ..., serialNumber [1], ..., issuer [3], ... }; Name is a CHOICE, so its tag is explicit. */
+void bm_cmp_put_rr(struct bm_derw *w, const struct bm_cert *cert, int reason)
+{
+    size_t mark = bm_derw_mark(w), template;
+
+    put_reason(w, reason);
+    template = bm_derw_mark(w);
+    bm_derw_put(w, cert->issuer);
+    bm_derw_end(w, template, BM_DER_CTX_CONS(3));
+    bm_derw_tlv(w, BM_DER_CTX(1), cert->serial);
+    bm_derw_end(w, template, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_CTX_CONS(BM_CMP_RR));
+}
+
 static void put_hash_alg(struct bm_derw *w)
 {
     static const struct bm_rd oid_sha256 = BM_LIT(OID_SHA256);
@@ -171,6 +201,30 @@ enum bm_rc bm_cmp_cert_rep_parse(struct bm_rd content, struct bm_cmp_cert_rep *r
             return malformed(e, "a CertResponse does not parse");
     }
     *ret = c;
+    return BM_OK;
+}
+
+/* --- RevRepContent, section 5.3.10 ---------------------------------------------------------------------------------------------------------- */
+/* SEQUENCE { status SEQUENCE OF PKIStatusInfo, revCerts [0] OPTIONAL, crls [1] OPTIONAL }. Which certificate it is about is not looked at: the
+ * message answers ours, and ours was about one. */
+enum bm_rc bm_cmp_rev_rep_parse(struct bm_rd content, struct bm_cmp_rev_rep *ret, struct bm_error *e)
+{
+    struct bm_cmp_rev_rep r = { 0 }, more;
+    struct bm_rd in, list;
+
+    if (!bm_der_only(content, BM_DER_SEQUENCE, &in) || !bm_der_take(&in, BM_DER_SEQUENCE, &list) || list.n == 0)
+        return malformed(e, "rp holds no status");
+    for (; list.n != 0; r.n++) {
+        more = (struct bm_cmp_rev_rep){ 0 };
+        if (!status_info(&list, r.n == 0 ? &r.s : &more.s))
+            return malformed(e, "a status in rp does not parse");
+    }
+    for (unsigned tag = 0; tag < 2; tag++)
+        if (bm_der_next_is(in, BM_DER_CTX_CONS(tag)) && !bm_der_take(&in, (uint8_t)BM_DER_CTX_CONS(tag), NULL))
+            return malformed(e, "rp does not parse");
+    if (in.n != 0)
+        return malformed(e, "something is left over in rp");
+    *ret = r;
     return BM_OK;
 }
 

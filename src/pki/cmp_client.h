@@ -16,6 +16,9 @@ void bm_cmp_put_poll_req(struct bm_derw *w, int64_t req_id);
 BM_MUST_USE enum bm_rc bm_cmp_put_confirm(struct bm_derw *w, int64_t req_id, const struct bm_cert *cert, bool *ret_v3,
                                           struct bm_error *e);
 
+/* RevReqContent, section 5.3.9: this certificate, with a reasonCode whatever it is (RFC 9483 section 4.2). */
+void bm_cmp_put_rr(struct bm_derw *w, const struct bm_cert *cert, int reason);
+
 /* --- reading ------------------------------------------------------------------------------------------------------------------------ */
 /* PKIStatusInfo, section 5.2.3. */
 struct bm_cmp_status_info {
@@ -35,6 +38,13 @@ struct bm_cmp_cert_rep {
     struct bm_rd cert; /* whole Certificate in clear, or empty */
 };
 BM_MUST_USE enum bm_rc bm_cmp_cert_rep_parse(struct bm_rd content, struct bm_cmp_cert_rep *ret, struct bm_error *e);
+
+/* RevRepContent, section 5.3.10: the first status, and how many there are. */
+struct bm_cmp_rev_rep {
+    size_t n;
+    struct bm_cmp_status_info s;
+};
+BM_MUST_USE enum bm_rc bm_cmp_rev_rep_parse(struct bm_rd content, struct bm_cmp_rev_rep *ret, struct bm_error *e);
 
 /* PollRepContent, section 5.3.22: the first one, and how many there are. */
 struct bm_cmp_poll_rep {

@@ -202,7 +202,8 @@ const struct kind bm_list_kinds[] = {
                              " AND k.id IN (" BM_CREDENTIALS_OF("device.id = d.id") "))" } },
     { "credential",
       "SELECT c.id, c.serial, d.udid, v.name, a.name, c.protocol, c.state, c.correlation, c.issued_at, c.not_before, c.not_after,"
-      " c.revoked_at, c.reason FROM credential c LEFT JOIN device d ON d.id = c.device_id LEFT JOIN service v ON v.id = "
+      " c.revoked_at, c.reason, r.state, r.what FROM credential c LEFT JOIN upstream_revocation r ON r.credential_id = c.id"
+      " LEFT JOIN device d ON d.id = c.device_id LEFT JOIN service v ON v.id = "
       "c.service_id"
       " LEFT JOIN ca a ON a.id = c.ca_id",
       "c.id",
@@ -217,13 +218,16 @@ const struct kind bm_list_kinds[] = {
         { "not_before", AS_TIME },
         { "not_after", AS_TIME },
         { "revoked_at", AS_TIME },
-        { "reason", AS_INT } },
+        { "reason", AS_INT },
+        { "upstream", AS_TEXT },
+        { "upstream_what", AS_TEXT } },
       { { "udid", "c.id IN (" BM_CREDENTIALS_OF("udid_key = ? AND udid = ?") ")", BY_UDID },
         { "state", "c.state = ?", BY_TEXT },
         { "service", "v.name = ?", BY_TEXT },
         { "ca", "a.name = ?", BY_TEXT },
         { "correlation", "c.correlation = ?", BY_TEXT },
-        { "serial", "c.serial_key = ? AND c.serial = ?", BY_SERIAL } },
+        { "serial", "c.serial_key = ? AND c.serial = ?", BY_SERIAL },
+        { "upstream", "c.id IN (SELECT x.credential_id FROM upstream_revocation x WHERE x.state = ?)", BY_TEXT } },
       { [BM_SCOPE_MAKER] = "d.batch_id IN (SELECT x.id FROM batch x WHERE x.maker_id = ?)",
         [BM_SCOPE_OEM] = OWNER_OF_D " = ?",
         [BM_SCOPE_SERVICE] = "v.org_id = ?" } },

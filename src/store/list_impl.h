@@ -18,7 +18,7 @@ struct filter {
     enum filter_value { BY_TEXT, BY_UDID, BY_SERIAL } value;
 };
 
-enum { MEMBERS_MAX = 16, FILTERS_MAX = 6 };
+enum { MEMBERS_MAX = 16, FILTERS_MAX = 8 };
 
 /* select: its first column is the id, the rest are the members in order; id: what to page by. */
 struct kind {

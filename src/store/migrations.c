@@ -29,6 +29,7 @@ EMBED(bm_sql_0016_upstream, "0016_upstream.sql");
 EMBED(bm_sql_0017_crl_parts, "0017_crl_parts.sql");
 EMBED(bm_sql_0018_upstream_options, "0018_upstream_options.sql");
 EMBED(bm_sql_0019_cmp_waiting, "0019_cmp_waiting.sql");
+EMBED(bm_sql_0020_upstream_revocation, "0020_upstream_revocation.sql");
 EMBED(bm_sql_pg_0001_registry, "postgres/0001_registry.sql");
 EMBED(bm_sql_pg_0002_revocation, "postgres/0002_revocation.sql");
 EMBED(bm_sql_pg_0003_lifecycle, "postgres/0003_lifecycle.sql");
@@ -48,25 +49,32 @@ EMBED(bm_sql_pg_0016_upstream, "postgres/0016_upstream.sql");
 EMBED(bm_sql_pg_0017_crl_parts, "postgres/0017_crl_parts.sql");
 EMBED(bm_sql_pg_0018_upstream_options, "postgres/0018_upstream_options.sql");
 EMBED(bm_sql_pg_0019_cmp_waiting, "postgres/0019_cmp_waiting.sql");
+EMBED(bm_sql_pg_0020_upstream_revocation, "postgres/0020_upstream_revocation.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
-    { 1, bm_sql_0001_registry },     { 2, bm_sql_0002_revocation }, { 3, bm_sql_0003_lifecycle },
-    { 4, bm_sql_0004_codes },        { 5, bm_sql_0005_api },        { 6, bm_sql_0006_symmetric },
-    { 7, bm_sql_0007_hosts },        { 8, bm_sql_0008_claims },     { 9, bm_sql_0009_est },
-    { 10, bm_sql_0010_errand },      { 11, bm_sql_0011_rotation },  { 12, bm_sql_0012_cmp },
-    { 13, bm_sql_0013_scep },        { 14, bm_sql_0014_voucher },   { 15, bm_sql_0015_acme },
-    { 16, bm_sql_0016_upstream },    { 17, bm_sql_0017_crl_parts }, { 18, bm_sql_0018_upstream_options },
-    { 19, bm_sql_0019_cmp_waiting },
+    { 1, bm_sql_0001_registry },     { 2, bm_sql_0002_revocation },
+    { 3, bm_sql_0003_lifecycle },    { 4, bm_sql_0004_codes },
+    { 5, bm_sql_0005_api },          { 6, bm_sql_0006_symmetric },
+    { 7, bm_sql_0007_hosts },        { 8, bm_sql_0008_claims },
+    { 9, bm_sql_0009_est },          { 10, bm_sql_0010_errand },
+    { 11, bm_sql_0011_rotation },    { 12, bm_sql_0012_cmp },
+    { 13, bm_sql_0013_scep },        { 14, bm_sql_0014_voucher },
+    { 15, bm_sql_0015_acme },        { 16, bm_sql_0016_upstream },
+    { 17, bm_sql_0017_crl_parts },   { 18, bm_sql_0018_upstream_options },
+    { 19, bm_sql_0019_cmp_waiting }, { 20, bm_sql_0020_upstream_revocation },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
-    { 1, bm_sql_pg_0001_registry },     { 2, bm_sql_pg_0002_revocation }, { 3, bm_sql_pg_0003_lifecycle },
-    { 4, bm_sql_pg_0004_codes },        { 5, bm_sql_pg_0005_api },        { 6, bm_sql_pg_0006_symmetric },
-    { 7, bm_sql_pg_0007_hosts },        { 8, bm_sql_pg_0008_claims },     { 9, bm_sql_pg_0009_est },
-    { 10, bm_sql_pg_0010_errand },      { 11, bm_sql_pg_0011_rotation },  { 12, bm_sql_pg_0012_cmp },
-    { 13, bm_sql_pg_0013_scep },        { 14, bm_sql_pg_0014_voucher },   { 15, bm_sql_pg_0015_acme },
-    { 16, bm_sql_pg_0016_upstream },    { 17, bm_sql_pg_0017_crl_parts }, { 18, bm_sql_pg_0018_upstream_options },
-    { 19, bm_sql_pg_0019_cmp_waiting },
+    { 1, bm_sql_pg_0001_registry },     { 2, bm_sql_pg_0002_revocation },
+    { 3, bm_sql_pg_0003_lifecycle },    { 4, bm_sql_pg_0004_codes },
+    { 5, bm_sql_pg_0005_api },          { 6, bm_sql_pg_0006_symmetric },
+    { 7, bm_sql_pg_0007_hosts },        { 8, bm_sql_pg_0008_claims },
+    { 9, bm_sql_pg_0009_est },          { 10, bm_sql_pg_0010_errand },
+    { 11, bm_sql_pg_0011_rotation },    { 12, bm_sql_pg_0012_cmp },
+    { 13, bm_sql_pg_0013_scep },        { 14, bm_sql_pg_0014_voucher },
+    { 15, bm_sql_pg_0015_acme },        { 16, bm_sql_pg_0016_upstream },
+    { 17, bm_sql_pg_0017_crl_parts },   { 18, bm_sql_pg_0018_upstream_options },
+    { 19, bm_sql_pg_0019_cmp_waiting }, { 20, bm_sql_pg_0020_upstream_revocation },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

@@ -21,4 +21,25 @@ BM_MUST_USE enum bm_rc bm_upstream_get(struct bm_store *s, int64_t ca_id, struct
 /* One that is sealed under this key. BM_NOTFOUND. */
 BM_MUST_USE enum bm_rc bm_upstream_of_kek(struct bm_store *s, int64_t kek_id, struct bm_upstream *ret, struct bm_error *e);
 
+/* --- revocations that an upstream CA is to hear of: one for each certificate of its that was revoked here ------------------------- */
+#define BM_UPSTREAM_WAITING "waiting"
+#define BM_UPSTREAM_ASKED "asked" /* an errand is on it */
+#define BM_UPSTREAM_DONE "done"
+#define BM_UPSTREAM_FAILED "failed"
+#define BM_UPSTREAM_UNABLE "unable" /* it has no word for it, or is not to be told */
+struct bm_upstream_revocation {
+    int64_t credential_id, ca_id, at;
+    char state[16], code[32], what[224]; /* code, what: of FAILED and UNABLE */
+};
+/* Waiting, if the credential is of an upstream CA and not over at `now`; *ret_added: it is. */
+BM_MUST_USE enum bm_rc bm_upstream_revocation_add(struct bm_store *s, int64_t credential_id, int64_t now, bool *ret_added,
+                                                  struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_upstream_revocation_get(struct bm_store *s, int64_t credential_id, struct bm_upstream_revocation *ret,
+                                                  struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_upstream_revocation_set(struct bm_store *s, const struct bm_upstream_revocation *r, struct bm_error *e);
+/* The oldest that waits for a CA of which fewer than at_once are asked. BM_NOTFOUND. */
+BM_MUST_USE enum bm_rc bm_upstream_revocation_due(struct bm_store *s, int64_t at_once, struct bm_upstream_revocation *ret,
+                                                  struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_upstream_revocation_count(struct bm_store *s, const char *state, int64_t *ret, struct bm_error *e);
+
 #endif

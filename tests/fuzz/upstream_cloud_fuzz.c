@@ -17,19 +17,23 @@
 static const struct {
     const struct bm_upstream_driver *driver;
     const char *options, *state;
+    bool revokes;
 } steps[] = {
-    { &bm_upstream_acme, "challenge=http-01", "" },
-    { &bm_upstream_acme, "", "{" URLS ",\"step\":\"lookup\"}" },
-    { &bm_upstream_acme, "", "{" URLS ",\"step\":\"order\"}" },
-    { &bm_upstream_acme, "challenge=http-01", "{" ORDER ",\"step\":\"authorization\"}" },
-    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"poll\"}" },
-    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"finalize\"}" },
-    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"certificate\",\"certificate\":\"https://a/5\"}" },
-    { &bm_upstream_awspca, "ca=" ARN, "{\"token\":\"0\",\"algorithm\":\"SHA256WITHECDSA\",\"until\":1800000000}" },
-    { &bm_upstream_awspca, "ca=" ARN, "{\"token\":\"0\",\"arn\":\"" ARN "/certificate/1\"}" },
-    { &bm_upstream_awskms, "key=arn:aws:kms:r:1:key/1", NULL },
-    { &bm_upstream_azure, "key=a/b,token=https://t/", NULL },
-    { &bm_upstream_azure, "key=a/b,token=https://t/", NULL },
+    { &bm_upstream_acme, "challenge=http-01", "", false },
+    { &bm_upstream_acme, "", "{" URLS ",\"step\":\"lookup\"}", false },
+    { &bm_upstream_acme, "", "{" URLS ",\"step\":\"order\"}", false },
+    { &bm_upstream_acme, "challenge=http-01", "{" ORDER ",\"step\":\"authorization\"}", false },
+    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"poll\"}", false },
+    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"finalize\"}", false },
+    { &bm_upstream_acme, "", "{" ORDER ",\"step\":\"certificate\",\"certificate\":\"https://a/5\"}", false },
+    { &bm_upstream_awspca, "ca=" ARN, "{\"token\":\"0\",\"algorithm\":\"SHA256WITHECDSA\",\"until\":1800000000}", false },
+    { &bm_upstream_awspca, "ca=" ARN, "{\"token\":\"0\",\"arn\":\"" ARN "/certificate/1\"}", false },
+    { &bm_upstream_acme, "", "", true },
+    { &bm_upstream_acme, "", "{" URLS ",\"revokeCert\":\"https://a/r\",\"step\":\"revoke\"}", true },
+    { &bm_upstream_awspca, "ca=" ARN, "", true },
+    { &bm_upstream_awskms, "key=arn:aws:kms:r:1:key/1", NULL, false },
+    { &bm_upstream_azure, "key=a/b,token=https://t/", NULL, false },
+    { &bm_upstream_azure, "key=a/b,token=https://t/", NULL, false },
 };
 
 /* The generator of P-256: a key like any other. */
@@ -59,11 +63,11 @@ static void look(const struct bm_upstream_driver *d, const struct bm_upstream_jo
     struct bm_task t;
     struct bm_error e;
 
-    must(rc != BM_OK || (got->n != 0 && got->n <= BM_UPSTREAM_CERTS_MAX));
+    must(rc != BM_OK || j->cert.n != 0 || (got->n != 0 && got->n <= BM_UPSTREAM_CERTS_MAX));
     if (rc != BM_AGAIN || got->state.n == 0)
         return;
     next.state = bm_buf_rd(&got->state);
-    if (d->task(&next, &task, &e) != BM_OK)
+    if ((j->cert.n != 0 ? d->revoking->task : d->task)(&next, &task, &e) != BM_OK)
         return;
     must(bm_task_parse(bm_buf_rd(&task), &t, &e) == BM_OK);
     must(t.url.n >= 9 && (memcmp(t.url.p, "https://a", 9) == 0 || memcmp(t.url.p, "https://t", 9) == 0));
@@ -92,7 +96,10 @@ static void run(size_t step, uint16_t status, struct bm_rd body)
         must(bm_upstream_azure.read(&j, &token, &first, &e) == BM_AGAIN);
         j.state = bm_buf_rd(&first.state);
     }
-    look(steps[step].driver, &j, &got, steps[step].driver->read(&j, &a, &got, &e));
+    if (steps[step].revokes)
+        j.cert = bm_rd_str("a certificate");
+    look(steps[step].driver, &j, &got,
+         steps[step].revokes ? steps[step].driver->revoking->read(&j, &a, &got, &e) : steps[step].driver->read(&j, &a, &got, &e));
     bm_buf_done(&got.room);
     bm_buf_done(&got.state);
     bm_buf_done(&first.state);

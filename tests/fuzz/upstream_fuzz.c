@@ -1,4 +1,4 @@
-/* targets: bm_cmp_cert_rep_parse bm_cmp_poll_rep_parse bm_cmp_error_parse bm_cmp_fail_text bm_upstream_cmp_parse, and what the drivers for CMP and SCEP make of
+/* targets: bm_cmp_cert_rep_parse bm_cmp_poll_rep_parse bm_cmp_rev_rep_parse bm_cmp_error_parse bm_cmp_fail_text bm_upstream_cmp_parse, and what the drivers for CMP and SCEP make of
  * an answer before anybody's signature has been looked at */
 #include "keeper/upstream_cmp.h"
 
@@ -32,6 +32,16 @@ static void cert_rep(struct bm_rd in)
     status(&c.s, in);
 }
 
+static void rev_rep(struct bm_rd in)
+{
+    struct bm_cmp_rev_rep r;
+
+    if (bm_cmp_rev_rep_parse(in, &r, NULL) != BM_OK)
+        return;
+    must(r.n >= 1);
+    status(&r.s, in);
+}
+
 static void poll_rep(struct bm_rd in)
 {
     struct bm_cmp_poll_rep p;
@@ -61,6 +71,24 @@ static void state(struct bm_rd in)
     must(bm_rd_eq(bm_buf_rd(&again), in));
 }
 
+/* Nor is anything revoked, and over a connection that anybody could write into nothing is given up. */
+static void revocation(const struct bm_upstream_driver *d, struct bm_upstream_job j, const struct bm_task_answer *a)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf state = { .max = 4096 };
+    struct bm_upstream open = *j.u;
+    struct bm_upstream_got got = { .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } };
+
+    memcpy(open.url, "http://ca.example/", sizeof "http://ca.example/");
+    bm_upstream_cmp_write(
+        &state, &(struct bm_upstream_cmp_state){ .step = BM_UPSTREAM_CMP_REVOKE, .tid = bm_rd_str("t"), .nonce = bm_rd_str("n") });
+    j.u = &open;
+    j.state = bm_buf_rd(&state);
+    j.cert = bm_rd_str("a certificate");
+    must(d->revoking->read(&j, a, &got, NULL) == BM_AGAIN && got.state.n == 0);
+    bm_buf_done(&got.room);
+    bm_buf_done(&got.state);
+}
+
 /* Nobody has signed it, so no certificate comes of it. */
 static void answer(const struct bm_upstream_driver *d, struct bm_rd state, struct bm_rd body)
 {
@@ -71,6 +99,8 @@ static void answer(const struct bm_upstream_driver *d, struct bm_rd state, struc
     struct bm_upstream_got got = { .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } };
 
     must(d->read(&j, &a, &got, NULL) != BM_OK && got.n == 0);
+    if (d->revoking != NULL)
+        revocation(d, j, &a);
     bm_buf_done(&got.room);
     bm_buf_done(&got.state);
 }
@@ -100,7 +130,7 @@ static void over_scep(struct bm_rd in)
 /* The first byte says what it is. */
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static void (*const parts[])(struct bm_rd) = { cert_rep, poll_rep, error, state, over_cmp, over_scep };
+    static void (*const parts[])(struct bm_rd) = { cert_rep, poll_rep, error, state, over_cmp, over_scep, rev_rep };
 
     if (n != 0)
         parts[p[0] % BM_COUNT(parts)](bm_rd_of(p + 1, n - 1));

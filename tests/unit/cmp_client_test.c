@@ -57,6 +57,22 @@ static const struct row errors[] = {
     { "order", "300d300302010230030c0164020107", BM_MALFORMED },
 };
 
+static const struct row revocations[] = {
+    { "revoked", "300730053003020100", BM_OK },
+    { "rejected, with words and bits", "3011300f300d02010230040c026e6f03020520", BM_OK },
+    { "with revCerts and crls", "300b30053003020100a000a100", BM_OK },
+    { "with crls", "300930053003020100a100", BM_OK },
+    { "two", "300c300a30030201003003020100", BM_OK },
+    { "nothing", "", BM_MALFORMED },
+    { "no list", "3000", BM_MALFORMED },
+    { "no status", "30023000", BM_MALFORMED },
+    { "status empty", "300430023000", BM_MALFORMED },
+    { "status that is none", "30053003020100", BM_MALFORMED },
+    { "order", "300b30053003020100a100a000", BM_MALFORMED },
+    { "left over", "3009300530030201000500", BM_MALFORMED },
+    { "left over behind", "3007300530030201000500", BM_MALFORMED },
+};
+
 typedef enum bm_rc parse_fn(struct bm_rd in);
 
 static enum bm_rc parse_reply(struct bm_rd in)
@@ -78,6 +94,13 @@ static enum bm_rc parse_error(struct bm_rd in)
     struct bm_cmp_error c;
 
     return bm_cmp_error_parse(in, &c, &err);
+}
+
+static enum bm_rc parse_revocation(struct bm_rd in)
+{
+    struct bm_cmp_rev_rep r;
+
+    return bm_cmp_rev_rep_parse(in, &r, &err);
 }
 
 static void run(const struct row *rows, size_t n, parse_fn *parse)
@@ -113,6 +136,35 @@ static void error_rows(void **state)
 {
     (void)state;
     run(errors, BM_COUNT(errors), parse_error);
+}
+
+static void revocation_rows(void **state)
+{
+    (void)state;
+    run(revocations, BM_COUNT(revocations), parse_revocation);
+}
+
+/* The server's half reads what we ask, and it is about that certificate. */
+static void a_revocation_names_its_certificate(void **state)
+{
+    static const struct bm_rd issuer = BM_LIT("\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x03\x0c\x04root"),
+                              serial = BM_LIT("\x00\xff\x01");
+    const struct bm_cert cert = { .issuer = issuer, .serial = serial };
+
+    (void)state;
+    for (int reason = 0; reason < 10; reason++) {
+        uint8_t room[256];
+        struct bm_derw to = bm_derw_of(room, sizeof room);
+        struct bm_cmp_revocation r;
+        struct bm_rd content;
+
+        if (reason == 7) /* there is none */
+            continue;
+        bm_cmp_put_rr(&to, &cert, reason);
+        assert_true(bm_der_only(bm_derw_rd(&to), BM_DER_CTX_CONS(BM_CMP_RR), &content));
+        assert_ok(bm_cmp_revocation_parse(content, &r, &err));
+        assert_true(r.n == 1 && r.reason == reason && bm_rd_eq(r.t.issuer, issuer) && bm_rd_eq(r.t.serial, serial));
+    }
 }
 
 /* What they say, not only that they parse. */
@@ -212,16 +264,16 @@ static void states(void **state)
     }
     bm_buf_uint(&out, 1, 0);
     assert_int_equal(bm_upstream_cmp_parse(bm_buf_rd(&out), &got, &err), BM_BUG);
-    out.p[0] = 4;
+    out.p[0] = BM_UPSTREAM_CMP_REVOKE + 1;
     assert_int_equal(bm_upstream_cmp_parse(bm_rd_of(out.p, out.n - 1), &got, &err), BM_BUG);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reply_rows), cmocka_unit_test(poll_rows),  cmocka_unit_test(error_rows),
-        cmocka_unit_test(values),     cmocka_unit_test(fail_texts), cmocka_unit_test(confirmation_is_of_that_certificate),
-        cmocka_unit_test(states),
+        cmocka_unit_test(reply_rows), cmocka_unit_test(poll_rows),       cmocka_unit_test(error_rows),
+        cmocka_unit_test(values),     cmocka_unit_test(fail_texts),      cmocka_unit_test(confirmation_is_of_that_certificate),
+        cmocka_unit_test(states),     cmocka_unit_test(revocation_rows), cmocka_unit_test(a_revocation_names_its_certificate),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,7 @@ static void test_up_from_1(void **state)
     sql("DROP INDEX credential_revoked");
     sql("ALTER TABLE credential DROP COLUMN crl_part");
     sql("DROP TABLE scep_transaction");
+    sql("DROP TABLE upstream_revocation");
     sql("DROP TABLE upstream");
     sql("DROP TABLE acme_order");
     sql("DROP TABLE acme_account");

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "store/store.h"
+#include "store/upstream.h"
 
 #include "postgres_fixture.h"
 
@@ -852,6 +852,73 @@ static void test_credential(void **state)
 }
 
 /* --- manifests, refusals, audit rows ------------------------------------------------------------------------------------------ */
+static int64_t revocations(const char *state)
+{
+    int64_t n = -1;
+
+    OK(bm_upstream_revocation_count(s, state, &n, &e));
+    return n;
+}
+
+static int64_t credential_of(uint8_t mark, uint8_t i)
+{
+    const uint8_t serial[BM_SERIAL_LEN] = { 0x40, mark, i, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, mark, i, 1 };
+    struct bm_credential got = { 0 };
+    int64_t id;
+
+    OK(bm_credential_get(s, serial, &got, &e));
+    id = got.id;
+    bm_credential_done(&got);
+    return id;
+}
+
+/* Breaks when a CA of ours hears of itself, one upstream CA's many keep another from its turn, or a row is taken twice. */
+static void test_upstream_revocations(void **state)
+{
+    struct bm_upstream up = { .ca_id = issuing_ca.id, .driver = "cmp", .url = "https://ca.example", .names = "registry" };
+    struct bm_upstream_revocation r;
+    int64_t ids[3];
+    bool added;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    put_credentials(0, 1);
+    for (uint8_t i = 0; i < 3; i++)
+        ids[i] = credential_of(1, i);
+    OK(bm_upstream_revocation_add(s, ids[0], 100, &added, &e));
+    assert_false(added);
+    OK(bm_upstream_put(s, &up, &e));
+    for (size_t i = 0; i < 3; i++) {
+        OK(bm_upstream_revocation_add(s, ids[i], 100, &added, &e));
+        assert_true(added);
+    }
+    OK(bm_upstream_revocation_add(s, ids[2], 100, &added, &e));
+    assert_false(added);
+    OK(bm_upstream_revocation_add(s, 4711, 100, &added, &e));
+    assert_false(added);
+    assert_int_equal(revocations(BM_UPSTREAM_WAITING), 3);
+    for (size_t i = 0; i < 2; i++) {
+        OK(bm_upstream_revocation_due(s, 2, &r, &e));
+        assert_true(r.credential_id == ids[i] && r.ca_id == issuing_ca.id && r.at == 100);
+        snprintf(r.state, sizeof r.state, BM_UPSTREAM_ASKED);
+        OK(bm_upstream_revocation_set(s, &r, &e));
+    }
+    IS(bm_upstream_revocation_due(s, 2, &r, &e), BM_NOTFOUND);
+    OK(bm_upstream_revocation_due(s, 3, &r, &e));
+    OK(bm_upstream_revocation_get(s, ids[1], &r, &e));
+    snprintf(r.state, sizeof r.state, BM_UPSTREAM_FAILED);
+    snprintf(r.code, sizeof r.code, "upstream-refused");
+    snprintf(r.what, sizeof r.what, "no");
+    OK(bm_upstream_revocation_set(s, &r, &e));
+    OK(bm_store_commit(s, &e));
+    OK(bm_upstream_revocation_get(s, ids[1], &r, &e));
+    assert_string_equal(r.what, "no");
+    assert_int_equal(revocations(BM_UPSTREAM_FAILED), 1);
+    OK(bm_upstream_revocation_due(s, 2, &r, &e));
+    assert_int_equal(r.credential_id, ids[2]);
+    IS(bm_upstream_revocation_get(s, 4711, &r, &e), BM_NOTFOUND);
+}
+
 static void test_manifest(void **state)
 {
     struct bm_manifest_row m = { .org_id = org.id, .digest = { 1, 2, 3 }, .prev = { 9 }, .format = "birthmark-1", .created_at = 5 },
@@ -1252,6 +1319,7 @@ int main(void)
         T(test_device_changes),
         T(test_same_short_key),
         T(test_credential),
+        T(test_upstream_revocations),
         T(test_manifest),
         T(test_refusals_kept),
         T(test_audit_rows),

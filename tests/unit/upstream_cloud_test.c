@@ -10,6 +10,7 @@
 #define O                                                                                                                          \
     U ",\"order\":\"https://ca/2\",\"finalize\":\"https://ca/3\",\"authorizations\":[\"https://ca/"                                \
       "4\"],\"at\":0,\"authorization\":\"https://ca/4\""
+#define R U ",\"revokeCert\":\"https://ca/r\""
 #define STEP(name, rest) "{" rest ",\"step\":\"" name "\"}"
 #define ARN "arn:aws:acm-pca:r:1:certificate-authority/x"
 #define E(type) "{\"type\":\"urn:ietf:params:acme:error:" type "\",\"detail\":\"words\"}"
@@ -81,8 +82,40 @@ static const struct row {
     { &bm_upstream_awspca, "no text", "{\"arn\":\"" ARN "/1\"}", 200, "{\"Certificate\":1}", BM_DENIED, "no certificate" },
 };
 
+/* The same of steps that revoke. */
+static const struct row revocations[] = {
+    { &bm_upstream_acme, "directory", "", 200,
+      "{\"newNonce\":\"https://ca/n\",\"newAccount\":\"https://ca/a\",\"revokeCert\":\"https://ca/r\"}", BM_AGAIN,
+      "\"https://ca/r\"" },
+    { &bm_upstream_acme, "directory without it", "", 200,
+      "{\"newNonce\":\"https://ca/n\",\"newAccount\":\"https://ca/a\",\"newOrder\":\"https://ca/o\"}", BM_DENIED, "revokeCert" },
+    { &bm_upstream_acme, "revoked elsewhere", "", 200,
+      "{\"newNonce\":\"https://ca/n\",\"newAccount\":\"https://ca/a\",\"revokeCert\":\"https://cb/r\"}", BM_DENIED, "revokeCert" },
+    { &bm_upstream_acme, "account there", STEP("lookup", R), 200, "{}", BM_AGAIN, "\"step\":\"revoke\"" },
+    { &bm_upstream_acme, "no account, and none is made", STEP("lookup", R), 400, E("accountDoesNotExist"), BM_DENIED,
+      "accountDoesNotExist" },
+    { &bm_upstream_acme, "revoked", STEP("revoke", R), 200, "", BM_OK, NULL },
+    { &bm_upstream_acme, "revoked before", STEP("revoke", R), 400, E("alreadyRevoked"), BM_OK, NULL },
+    { &bm_upstream_acme, "reason not taken", STEP("revoke", R), 400, E("badRevocationReason"), BM_AGAIN, "\"unreasoned\":true" },
+    { &bm_upstream_acme, "no reason not taken", STEP("revoke", R ",\"unreasoned\":true"), 400, E("badRevocationReason"), BM_DENIED,
+      "badRevocationReason: words" },
+    { &bm_upstream_acme, "nonce refused", STEP("revoke", R), 400, E("badNonce"), BM_AGAIN, "\"badNonce\":1" },
+    { &bm_upstream_acme, "not ours", STEP("revoke", R), 403, E("unauthorized"), BM_DENIED, "unauthorized: words" },
+    { &bm_upstream_acme, "down", STEP("revoke", R), 500, "", BM_AGAIN, NULL },
+    { &bm_upstream_awspca, "revoked", "", 200, "{}", BM_OK, NULL },
+    { &bm_upstream_awspca, "revoked before", "", 400, "{\"__type\":\"x#RequestAlreadyProcessedException\"}", BM_OK, NULL },
+    { &bm_upstream_awspca, "being revoked", "", 400, "{\"__type\":\"RequestInProgressException\"}", BM_AGAIN, NULL },
+    { &bm_upstream_awspca, "denied", "", 400, "{\"__type\":\"AccessDeniedException\",\"message\":\"words\"}", BM_DENIED, "words" },
+    { &bm_upstream_awspca, "garbage", "", 400, "\xff", BM_DENIED, "400" },
+};
+
 static struct bm_upstream u = { .url = "https://ca", .options = "ca=" ARN };
 static struct bm_upstream_secret s = { .login = { .max = 100 } };
+
+static bool revokes(const struct row *r)
+{
+    return r >= revocations && r < revocations + BM_COUNT(revocations);
+}
 
 static enum bm_rc read_exact(const struct row *r, struct bm_rd body, struct bm_upstream_got *ret)
 {
@@ -94,7 +127,9 @@ static enum bm_rc read_exact(const struct row *r, struct bm_rd body, struct bm_u
     a.body = bm_rd_of(p, body.n);
     err = (struct bm_error){ 0 };
     *ret = (struct bm_upstream_got){ .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } };
-    rc = r->driver->read(&j, &a, ret, &err);
+    if (revokes(r))
+        j.cert = bm_rd_str("a certificate");
+    rc = revokes(r) ? r->driver->revoking->read(&j, &a, ret, &err) : r->driver->read(&j, &a, ret, &err);
     free(p);
     return rc;
 }
@@ -110,18 +145,24 @@ static bool holds(struct bm_rd where, const char *what)
     return where.n != 0 && memmem(where.p, where.n, what, strlen(what)) != NULL;
 }
 
-static void each_answer(void **state)
+static void each_row(const struct row *all, size_t n)
 {
-    (void)state;
-    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+    for (size_t i = 0; i < n; i++) {
         BM_CLEANUP(got_done) struct bm_upstream_got g;
-        const struct row *r = &rows[i];
+        const struct row *r = &all[i];
         enum bm_rc rc = read_exact(r, bm_rd_str(r->body), &g);
         struct bm_rd said = rc == BM_AGAIN ? bm_buf_rd(&g.state) : bm_rd_str(err.what);
 
         if (rc != r->want || (r->said != NULL ? !holds(said, r->said) : said.n != 0))
             fail_msg("%s: %s, %s, state %.*s", r->name, bm_rc_name(rc), err.what, (int)g.state.n, (const char *)g.state.p);
     }
+}
+
+static void each_answer(void **state)
+{
+    (void)state;
+    each_row(rows, BM_COUNT(rows));
+    each_row(revocations, BM_COUNT(revocations));
 }
 
 /* What is cut short is never taken for the whole, and nothing is read behind its end. */
