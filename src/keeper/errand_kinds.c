@@ -6,12 +6,6 @@
 extern const struct bm_errand_kind bm_errand_acme_http, bm_errand_acme_dns, bm_errand_acme_tls;
 
 const struct bm_errand_kind *const bm_errand_kinds[] = {
-    &bm_errand_masa,
-    &bm_errand_acme_http,
-    &bm_errand_acme_dns,
-    &bm_errand_acme_tls,
-    &bm_errand_upstream,
-    &bm_errand_upstream_revoke,
-    &bm_errand_scep_hook,
-    NULL,
+    &bm_errand_masa,     &bm_errand_acme_http,       &bm_errand_acme_dns,  &bm_errand_acme_tls,
+    &bm_errand_upstream, &bm_errand_upstream_revoke, &bm_errand_scep_hook, NULL,
 };

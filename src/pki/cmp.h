@@ -41,7 +41,13 @@ enum bm_cmp_type {
 };
 
 /* PKIStatus and PKIFailureInfo, section 5.2.3. */
-enum bm_cmp_status { BM_CMP_ACCEPTED = 0, BM_CMP_GRANTED_WITH_MODS = 1, BM_CMP_REJECTION = 2, BM_CMP_WAITING = 3, BM_CMP_REVOCATION_NOTIFIED = 5 };
+enum bm_cmp_status {
+    BM_CMP_ACCEPTED = 0,
+    BM_CMP_GRANTED_WITH_MODS = 1,
+    BM_CMP_REJECTION = 2,
+    BM_CMP_WAITING = 3,
+    BM_CMP_REVOCATION_NOTIFIED = 5
+};
 enum bm_cmp_fail {
     BM_CMP_BAD_ALG = 0,
     BM_CMP_BAD_MESSAGE_CHECK = 1,
