@@ -60,6 +60,7 @@ enum {
 
     /* revocation */
     BM_CRL_MAX = 5 * 1024 * 1024,     /* one CRL: about 100,000 entries; more want parts (docs/revocation.md), or OCSP */
+    BM_MAKER_CRLS_MAX = 32,           /* CRLs of others that are held and kept in memory (docs/revocation.md) */
     BM_CRL_PARTS_MAX = 256,           /* parts of one CA's list */
     BM_CRL_LIFE_S = 24 * 3600,        /* thisUpdate to nextUpdate; a new one at half of it */
     BM_OCSP_REQUEST_MAX = 4 * 1024,   /* one request, DER */
@@ -166,7 +167,8 @@ enum {
     BM_TASK_TEXT_MAX = 4096,                 /* a URL, a header field, a TXT record */
     BM_ACME_THUMBPRINT_LEN = 44,             /* RFC 8555 section 8.1, base64url of a SHA-256, with its terminator */
     BM_TASK_REDIRECTS_MAX = 10,              /* RFC 8555 says nothing; ten are what the large CAs follow */
-    BM_ERRAND_COMMAND_MAX = 4 * 1024 * 1024, /* what the courier reports at a time */
+    BM_ERRAND_COMMAND_MAX = 6 * 1024 * 1024, /* what the courier reports at a time */
+    BM_TASK_LARGE_MAX = 5 * 1024 * 1024,     /* body of an answer that the keeper wants large: a CRL, BM_CRL_MAX */
 
     /* manifests */
     BM_MANIFEST_LINE_MAX = 16 * 1024, /* one entry */

@@ -45,6 +45,8 @@ enum bm_metric_id {
     BM_M_CLOCK_SANE,
     BM_M_CA_CAN_SIGN,
     BM_M_CA_EXPIRES,
+    BM_M_CRL_ENDS,
+    BM_M_MAKER_CRL_ENDS,
     BM_M_TOKEN_UP,
     BM_M_TOKEN_REOPENED,
     BM_M_TLS_EXPIRES,

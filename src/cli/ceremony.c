@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/qr.h"
+#include "pki/crl.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -130,7 +131,8 @@ static enum bm_rc make_root(struct bm_cli *c, struct bm_ceremony *r, struct bm_e
     if (rc == BM_OK)
         rc = bm_key_open(&r->ring, "file:root", &r->key, e);
     if (rc == BM_OK)
-        rc = bm_ceremony_issue(r, "root-ca", bm_key_spki(r->key), organisation, name != NULL ? name : "root", &r->cert_der, e);
+        rc =
+            bm_ceremony_issue(r, "root-ca", bm_key_spki(r->key), organisation, name != NULL ? name : "root", NULL, &r->cert_der, e);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&r->cert_der), &r->cert, e);
     if (rc != BM_OK)
@@ -165,7 +167,7 @@ static enum bm_rc new_folder(const char *dir, struct bm_error *e)
                                                  : bm_fail(e, BM_IO, "%s: %s", dir, strerror(errno));
 }
 
-static enum bm_rc tell(struct bm_cli *c, const struct bm_ceremony *r, const char *more, const char *value, struct bm_error *e)
+enum bm_rc bm_ceremony_tell(struct bm_cli *c, const struct bm_ceremony *r, const char *more, const char *value, struct bm_error *e)
 {
     BM_CLEANUP(bm_cli_unref) json_t *lines = json_array(), *out = NULL;
     char digest[65], cert[65];
@@ -215,19 +217,10 @@ enum bm_rc bm_cli_ceremony_begin(struct bm_cli *c, struct bm_error *e)
                 "The shares are in %s: print each for its holder, then destroy the files. Without %zu of them nobody signs with "
                 "this root.\n",
                 bm_cli_text(c, "out"), s.threshold);
-    return tell(c, &r, "certificate", "root.crt", e);
+    return bm_ceremony_tell(c, &r, "certificate", "root.crt", e);
 }
 
 /* --- sign --------------------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc first_block(void *arg, struct bm_rd der, struct bm_error *e)
-{
-    struct bm_buf *to = arg;
-
-    if (to->n == 0)
-        bm_buf_put(to, der.p, der.n);
-    return bm_buf_check(to, e);
-}
-
 /* A CA's request: signed by its own key, with the CA's name as CN. */
 static enum bm_rc read_csr(struct bm_cli *c, struct bm_buf *ret_der, struct bm_csr *ret, char ret_name[65], struct bm_error *e)
 {
@@ -238,7 +231,7 @@ static enum bm_rc read_csr(struct bm_cli *c, struct bm_buf *ret_der, struct bm_c
 
     ret_der->max = BM_CSR_MAX;
     if (rc == BM_OK)
-        rc = bm_pem_parse(bm_buf_rd(&pem), "CERTIFICATE REQUEST", first_block, ret_der, e);
+        rc = bm_pem_parse(bm_buf_rd(&pem), "CERTIFICATE REQUEST", bm_ceremony_first, ret_der, e);
     if (rc == BM_OK)
         rc = bm_csr_parse(bm_buf_rd(ret_der), ret, e);
     if (rc == BM_OK)
@@ -278,11 +271,13 @@ enum bm_rc bm_cli_ceremony_sign(struct bm_cli *c, struct bm_error *e)
     BM_CLEANUP(bm_ceremony_done) struct bm_ceremony r = { 0 };
     BM_CLEANUP(bm_buf_done) struct bm_buf csr_der = { 0 }, cert = { 0 };
     BM_CLEANUP(bm_cli_unref) json_t *numbers = json_array();
-    const char *profile = bm_cli_text(c, "profile"), *organisation;
+    const char *profile = bm_cli_text(c, "profile"), *crl_url = bm_cli_text(c, "crl_url"), *organisation;
     struct bm_csr csr;
     char name[65];
     enum bm_rc rc = bm_ceremony_load(&r, bm_cli_text(c, "dir"), e);
 
+    if (rc == BM_OK && crl_url != NULL && !bm_crl_url_ok(crl_url))
+        rc = bm_fail(e, BM_USAGE, "--crl-url is an http:// address, as in http://pki.example.com/crl/vault.crl");
     if (rc == BM_OK)
         rc = read_csr(c, &csr_der, &csr, name, e);
     if (rc == BM_OK)
@@ -291,12 +286,12 @@ enum bm_rc bm_cli_ceremony_sign(struct bm_cli *c, struct bm_error *e)
         return rc;
     organisation = json_string_value(json_object_get(r.facts, "organisation"));
     rc = bm_ceremony_issue(&r, profile != NULL ? profile : "issuing-ca", csr.spki,
-                           organisation != NULL ? organisation : "Birthmark", name, &cert, e);
+                           organisation != NULL ? organisation : "Birthmark", name, crl_url, &cert, e);
     if (rc == BM_OK)
         rc = write_down(c, &r, name, bm_buf_rd(&csr_der), bm_buf_rd(&cert), numbers, e);
     if (rc == BM_OK)
         rc = write_cert(c, &r, bm_buf_rd(&cert), e);
-    return rc == BM_OK ? tell(c, &r, "ca", name, e) : rc;
+    return rc == BM_OK ? bm_ceremony_tell(c, &r, "ca", name, e) : rc;
 }
 
 /* --- show -------------------------------------------------------------------------------------------------------------------------------- */

@@ -24,6 +24,8 @@ struct bm_ceremony {
 };
 void bm_ceremony_done(struct bm_ceremony *r); /* wipes */
 
+/* For bm_pem_parse(): the first block goes to the bm_buf arg, and no other. */
+BM_MUST_USE enum bm_rc bm_ceremony_first(void *arg, struct bm_rd der, struct bm_error *e);
 /* The certificate and the facts of a ceremony that was begun. BM_NOTFOUND "no-ceremony". */
 BM_MUST_USE enum bm_rc bm_ceremony_load(struct bm_ceremony *r, const char *dir, struct bm_error *e);
 /* The root's key, by the shares in the files of --share, with their passphrases in the lines of --passphrases. */
@@ -32,9 +34,13 @@ BM_MUST_USE enum bm_rc bm_ceremony_open_key(struct bm_cli *c, struct bm_ceremony
 BM_MUST_USE enum bm_rc bm_ceremony_passphrases(struct bm_cli *c, struct bm_buf *text, struct bm_error *e);
 struct bm_rd bm_ceremony_line(struct bm_rd text, size_t i);
 BM_MUST_USE enum bm_rc bm_ceremony_profile(const char *name, struct bm_profile **ret, struct bm_error *e);
-/* A certificate by the root; for itself when r->cert is not there yet. */
+/* A certificate by the root; for itself when r->cert is not there yet. crl_url: where the root's revocation list will be, or NULL. */
 BM_MUST_USE enum bm_rc bm_ceremony_issue(const struct bm_ceremony *r, const char *profile, struct bm_rd spki,
-                                         const char *organisation, const char *name, struct bm_buf *ret_der, struct bm_error *e);
+                                         const char *organisation, const char *name, const char *crl_url, struct bm_buf *ret_der,
+                                         struct bm_error *e);
+/* What each act ends with: the root's digest, the transcript's, and one thing more. ceremony.c */
+BM_MUST_USE enum bm_rc bm_ceremony_tell(struct bm_cli *c, const struct bm_ceremony *r, const char *more, const char *value,
+                                        struct bm_error *e);
 
 /* --- ceremony_transcript.c --- */
 /* Adds a line: fields (borrowed) with "act", "at", "who" and "previous". */

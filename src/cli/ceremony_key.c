@@ -18,7 +18,7 @@ void bm_ceremony_done(struct bm_ceremony *r)
 }
 
 /* --- what is there -------------------------------------------------------------------------------------------------------------------- */
-static enum bm_rc first_cert(void *arg, struct bm_rd der, struct bm_error *e)
+enum bm_rc bm_ceremony_first(void *arg, struct bm_rd der, struct bm_error *e)
 {
     struct bm_buf *to = arg;
 
@@ -49,7 +49,7 @@ enum bm_rc bm_ceremony_load(struct bm_ceremony *r, const char *dir, struct bm_er
     if (rc == BM_OK)
         rc = read_file(dir, "root.crt", &pem, e);
     if (rc == BM_OK)
-        rc = bm_pem_parse(bm_buf_rd(&pem), "CERTIFICATE", first_cert, &r->cert_der, e);
+        rc = bm_pem_parse(bm_buf_rd(&pem), "CERTIFICATE", bm_ceremony_first, &r->cert_der, e);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&r->cert_der), &r->cert, e);
     if (rc != BM_OK)
@@ -192,7 +192,7 @@ enum bm_rc bm_ceremony_profile(const char *name, struct bm_profile **ret, struct
 }
 
 enum bm_rc bm_ceremony_issue(const struct bm_ceremony *r, const char *profile, struct bm_rd spki, const char *organisation,
-                             const char *name, struct bm_buf *ret_der, struct bm_error *e)
+                             const char *name, const char *crl_url, struct bm_buf *ret_der, struct bm_error *e)
 {
     BM_CLEANUP(bm_profile_freep) struct bm_profile *p = NULL;
     struct bm_subject_words words = { .org = organisation, .service = name };
@@ -203,6 +203,7 @@ enum bm_rc bm_ceremony_issue(const struct bm_ceremony *r, const char *profile, s
         .words = &words,
         .now = bm_clock_s(),
         .not_after_max = INT64_MAX,
+        .crl_url = crl_url != NULL ? bm_rd_str(crl_url) : bm_rd_of(NULL, 0),
     };
     enum bm_rc rc = bm_ceremony_profile(profile, &p, e);
 

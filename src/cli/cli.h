@@ -149,7 +149,7 @@ enum bm_exit bm_cli_exit_of(enum bm_rc rc);
 void bm_cli_complain(struct bm_cli *c, const struct bm_error *e); /* "birthmark: <sentence> (code)" and what to do next */
 
 /* --- verbs with code of their own -------------------------------------------------------------------------------------------- */
-bm_verb_fn bm_cli_ceremony_begin, bm_cli_ceremony_sign, bm_cli_ceremony_show;
+bm_verb_fn bm_cli_ceremony_begin, bm_cli_ceremony_sign, bm_cli_ceremony_crl, bm_cli_ceremony_show;
 bm_verb_fn bm_cli_ca_request, bm_cli_trust_export;
 bm_verb_fn bm_cli_join;
 bm_verb_fn bm_cli_backup, bm_cli_restore, bm_cli_migrate;

@@ -4,7 +4,8 @@
  *
  *   org.create      name role [title]                         role: chip-maker contract-manufacturer oem service-operator auditor
  *   org.list        [after limit]        org.show name        -> the row, "trust": [...]
- *   org.trust       org purpose          blob: PEM            purpose: manifest birth attestation registrar masa ra -> {"added": n, "sha256": [...]}
+ *   org.trust       org purpose [crl crl_over]   blob: PEM    purpose: manifest birth attestation registrar masa ra -> {"added": n, "sha256": [...]}
+ *                   crl: where their revocation list is fetched, or "none"; crl_over: "use" or "refuse"; lists in the blob (PEM, or one as DER) -> "lists": n
  *   profile.list    profile.show name    profile.set name     blob: the profile's JSON -> {"name", "warnings": [sentences]}
  *   ca.create       name parent [alg profile org key existing_key]    key: URI of one in a token (docs/hsm.md), made there unless existing_key; alg: "EC:P-256" (default) "EC:P-384" "ED25519" "RSA:3072" ...; parent: a CA's name
  *   ca.list         ca.show name -> row with "certificate" PEM   ca.revoke name [reason]
@@ -13,6 +14,7 @@
  *                   -> {"name", "successor", "from", "key", "certificate"}         ca.retire name: one that handed over, with nothing valid left
  *   ca.request      name [alg key existing_key]               a key for a CA that somebody else signs -> {"name", "key", "csr": PEM}; again: the same key
  *   ca.import       name [root_name]      blob: PEM           its certificate, then its root's, whose key stays where it is
+ *                   name [default]        blob: a CRL         of a CA whose key is elsewhere -> {"number", "entries", "next_update", "revoked": [names]}
  *   ca.set          name [crl_partitions crl_url]             its list in so many parts, for new certificates; where they are found: http://HOST/crl
  *   ca.default      name                                      the issuing CA for products and batches that name none
  *   ca.rollover     name new [alg profile key existing_key]   a new key for a root -> {"name", "certificate", "new_with_old", "old_with_new"} PEM

@@ -194,8 +194,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_show)
     return rc;
 }
 
-/* Is it the default issuing CA, or one above it? */
-static bool carries_default(struct bm_keeper *k, int64_t ca_id)
+bool bm_ca_carries_default(struct bm_keeper *k, int64_t ca_id)
 {
     static const struct bm_policy any = { 0 };
     int64_t id = 0, until;
@@ -235,7 +234,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
     if (ca.parent_id == 0)
         return bm_fail(e, BM_USAGE,
                        "'%s' is a root: nobody stands above it to revoke it; take it out of the devices' trust anchors", name);
-    if (carries_default(k, ca.id))
+    if (bm_ca_carries_default(k, ca.id))
         return bm_refuse(e, BM_CONFLICT, "ca-default",
                          "new certificates and the server's own hang on '%s'; choose another first: birthmark ca default NAME",
                          name);
@@ -248,8 +247,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_revoke)
     return bm_record(k, now, "ca.revoked", fields, e);
 }
 
-/* not_this may be NULL. */
-static enum bm_rc set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e)
+enum bm_rc bm_ca_set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e)
 {
     BM_CLEANUP(bm_ca_done) struct bm_ca ca = { 0 };
     struct bm_issuer *issuer;
@@ -288,11 +286,11 @@ static enum bm_rc check_compromise(struct bm_keeper *k, const struct bm_ca *ca, 
 static enum bm_rc put_out_of_use(struct bm_keeper *k, const struct bm_ca *ca, const char *successor, int64_t now,
                                  struct bm_error *e)
 {
-    enum bm_rc rc = successor != NULL ? set_default(k, successor, ca, e) : BM_OK;
+    enum bm_rc rc = successor != NULL ? bm_ca_set_default(k, successor, ca, e) : BM_OK;
 
     if (rc != BM_OK)
         return bm_wrap(e, rc, "new default CA '%.64s'", successor);
-    if (carries_default(k, ca->id))
+    if (bm_ca_carries_default(k, ca->id))
         return bm_refuse(e, BM_CONFLICT, "ca-default",
                          "new certificates and the server's own hang on '%s'; name the one to take its place: --default NAME",
                          ca->name);
@@ -336,7 +334,7 @@ BM_ADMIN_HANDLER(bm_admin_ca_default)
     if (rc == BM_OK)
         rc = bm_keeper_now(k, &now, e);
     if (rc == BM_OK)
-        rc = set_default(k, name, NULL, e);
+        rc = bm_ca_set_default(k, name, NULL, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "name", json_string(name));

@@ -33,6 +33,8 @@ BM_ADMIN_HANDLER(bm_admin_crl_show)
     json_object_set_new(out, "next_update", json_string(bm_time_text(l->row.next_update, at)));
     json_object_set_new(out, "entries", json_integer((json_int_t)l->full.entries));
     json_object_set_new(out, "bytes", json_integer((json_int_t)l->full.der.n));
+    if (l->base == 0) /* made elsewhere */
+        return BM_OK;
     json_object_set_new(out, "delta_base", json_integer(l->base));
     json_object_set_new(out, "delta_entries", json_integer((json_int_t)l->delta.entries));
     return BM_OK;
@@ -47,6 +49,8 @@ BM_ADMIN_HANDLER(bm_admin_crl_export)
     enum bm_rc rc = fresh(k, in, &a, &l, e);
 
     (void)blob;
+    if (rc == BM_OK && json_is_true(json_object_get(in, "delta")))
+        rc = bm_crl_delta_check(a, l, e);
     if (rc != BM_OK)
         return rc;
     c = json_is_true(json_object_get(in, "delta")) ? &l->delta : &l->full;
@@ -60,15 +64,6 @@ BM_ADMIN_HANDLER(bm_admin_crl_export)
 }
 
 /* --- lists in parts ---------------------------------------------------------------------------------------------------------------- */
-static bool url_ok(const char *url)
-{
-    static const char scheme[] = "http://", plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/[]%";
-    size_t n = strlen(url);
-
-    return strncmp(url, scheme, sizeof scheme - 1) == 0 && n > sizeof scheme - 1 && n < BM_TEXT_MAX && strspn(url, plain) == n &&
-           url[n - 1] != '/';
-}
-
 /* Parts are served at /crl/CA.pN.crl. */
 static enum bm_rc names_are_free(struct bm_keeper *k, const char *ca, int64_t n, struct bm_error *e)
 {
@@ -92,7 +87,7 @@ static enum bm_rc take_url(const char *url, struct bm_crl_parts *p, struct bm_er
         return p->n == 0 || p->url[0] != '\0'
                    ? BM_OK
                    : bm_fail(e, BM_USAGE, "say where the parts are: 'crl_url', as in http://pki.example.com/crl");
-    if (!url_ok(url))
+    if (!bm_crl_url_ok(url))
         return bm_fail(e, BM_USAGE, "'crl_url' is an http:// address of at most %d characters, without a slash at its end",
                        BM_TEXT_MAX - 1);
     if (p->highest != 0 && strcmp(url, p->url) != 0)

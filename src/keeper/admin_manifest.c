@@ -155,7 +155,19 @@ struct taking {
 
 static enum bm_rc ask_signer(void *arg, const struct bm_trust *t, struct bm_error *e);
 
+/* The list says what counts now, whatever time the manifest gives: who has the key of a revoked signer dates it as he likes. */
+static enum bm_rc check_list(const struct taking *t, const struct bm_trust *by, struct bm_rd cert, struct bm_error *e)
+{
+    struct bm_cert path[2];
+    enum bm_rc rc = bm_cert_parse(cert, &path[0], e);
+
+    if (rc == BM_OK)
+        rc = bm_cert_parse(bm_buf_rd(&by->der), &path[1], e);
+    return rc == BM_OK ? bm_maker_check(t->k, by->org_id, path, 2, t->now, e) : rc;
+}
+
 struct signer_search {
+    const struct taking *taking;
     struct bm_import *import;
     const uint8_t *sha256;
     struct bm_rd offered, answer;
@@ -168,6 +180,7 @@ static enum bm_rc ask_signer(void *arg, const struct bm_trust *t, struct bm_erro
     struct signer_search *s = arg;
     struct bm_cert offered, pinned;
     bool same = memcmp(t->sha256, s->sha256, sizeof t->sha256) == 0;
+    enum bm_rc rc;
 
     if (s->found)
         return BM_OK;
@@ -176,6 +189,9 @@ static enum bm_rc ask_signer(void *arg, const struct bm_trust *t, struct bm_erro
          bm_cert_parse(bm_buf_rd(&t->der), &pinned, NULL) != BM_OK || bm_cert_check_link(&offered, &pinned, s->at, NULL) != BM_OK))
         return BM_OK;
     s->found = true;
+    rc = check_list(s->taking, t, same ? bm_buf_rd(&t->der) : s->offered, e);
+    if (rc != BM_OK)
+        return rc;
     s->import->org_id = t->org_id;
     s->import->signer.n = 0;
     s->import->signer.max = BM_CERT_MAX;
@@ -187,7 +203,7 @@ static enum bm_rc hook_signer(void *arg, const uint8_t sha256[32], struct bm_rd 
                               struct bm_error *e)
 {
     struct taking *t = arg;
-    struct signer_search s = { .import = t->import, .sha256 = sha256, .offered = offered, .at = at };
+    struct signer_search s = { .taking = t, .import = t->import, .sha256 = sha256, .offered = offered, .at = at };
     char digest[65];
     enum bm_rc rc = bm_trust_each(t->k->store, BM_TRUST_MANIFEST, ask_signer, &s, e);
 
@@ -204,6 +220,7 @@ static enum bm_rc hook_signer(void *arg, const uint8_t sha256[32], struct bm_rd 
 }
 
 struct birth_search {
+    const struct taking *taking;
     struct bm_rd cert;
     int64_t at;
     bool found;
@@ -214,16 +231,16 @@ static enum bm_rc ask_birth(void *arg, const struct bm_trust *t, struct bm_error
     struct birth_search *s = arg;
     struct bm_cert cert, anchor;
 
-    (void)e;
-    if (!s->found && bm_cert_parse(s->cert, &cert, NULL) == BM_OK && bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) == BM_OK)
-        s->found = bm_rd_eq(cert.whole, anchor.whole) || bm_cert_check_link(&cert, &anchor, s->at, NULL) == BM_OK;
-    return BM_OK;
+    if (s->found || bm_cert_parse(s->cert, &cert, NULL) != BM_OK || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
+        return BM_OK;
+    s->found = bm_rd_eq(cert.whole, anchor.whole) || bm_cert_check_link(&cert, &anchor, s->at, NULL) == BM_OK;
+    return s->found ? check_list(s->taking, t, s->cert, e) : BM_OK;
 }
 
 static enum bm_rc hook_birth(void *arg, struct bm_rd cert, int64_t at, struct bm_error *e)
 {
     struct taking *t = arg;
-    struct birth_search s = { .cert = cert, .at = at };
+    struct birth_search s = { .taking = t, .cert = cert, .at = at };
     enum bm_rc rc = bm_trust_each(t->k->store, BM_TRUST_BIRTH, ask_birth, &s, e);
 
     if (rc != BM_OK || s.found)

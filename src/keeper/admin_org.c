@@ -1,5 +1,5 @@
 /* Organisations and the certificates they are trusted for. */
-#include "keeper/internal.h"
+#include "keeper/maker_crl.h"
 
 #include "base/text.h"
 
@@ -65,27 +65,33 @@ BM_ADMIN_HANDLER(bm_admin_org_show)
 struct trusting {
     struct bm_keeper *k;
     struct bm_trust row;
-    json_t *digests;
+    json_t *digests, *ids;
     int added;
+};
+
+struct holder {
+    const uint8_t *sha256;
+    int64_t id, org_id;
 };
 
 /* A certificate speaks for one organisation only. Pinned twice for the same one is fine. */
 static enum bm_rc find_holder(void *arg, const struct bm_trust *t, struct bm_error *e)
 {
-    struct bm_trust *row = arg;
+    struct holder *h = arg;
 
     (void)e;
-    if (memcmp(t->sha256, row->sha256, sizeof row->sha256) == 0)
-        row->org_id = t->org_id;
+    if (memcmp(t->sha256, h->sha256, sizeof t->sha256) == 0)
+        *h = (struct holder){ h->sha256, t->id, t->org_id };
     return BM_OK;
 }
 
-static enum bm_rc check_holder(struct bm_keeper *k, const struct bm_trust *row, const char *digest, struct bm_error *e)
+static enum bm_rc check_holder(struct bm_keeper *k, struct bm_trust *row, const char *digest, struct bm_error *e)
 {
-    struct bm_trust held = *row;
+    struct holder held = { .sha256 = row->sha256 };
     struct bm_org o;
     enum bm_rc rc = bm_trust_each(k->store, row->purpose, find_holder, &held, e);
 
+    row->id = held.id;
     if (rc != BM_OK || held.org_id == row->org_id)
         return rc;
     rc = bm_org_by_id(k->store, held.org_id, &o, e);
@@ -113,6 +119,7 @@ static enum bm_rc trust_one(void *arg, struct bm_rd der, struct bm_error *e)
     if (rc != BM_OK)
         return rc;
     json_array_append_new(t->digests, json_string(digest));
+    json_array_append_new(t->ids, json_integer(row.id));
     return BM_OK;
 }
 
@@ -127,10 +134,31 @@ static bool is_purpose(const char *word)
     return false;
 }
 
+/* Certificates, and revocation lists that they or those from before have signed. */
+static enum bm_rc take_file(struct trusting *t, const json_t *in, struct bm_rd blob, json_t *out, struct bm_error *e)
+{
+    const struct bm_maker_wish w = { .url = bm_arg_text(in, "crl"),
+                                     .over = bm_arg_text(in, "crl_over"),
+                                     .purpose = t->row.purpose,
+                                     .org_id = t->row.org_id,
+                                     .ids = t->ids,
+                                     .file = blob };
+    int64_t lists = 0;
+    enum bm_rc rc = bm_pem_parse(blob, "CERTIFICATE", trust_one, t, e);
+
+    if (rc == BM_OK)
+        rc = bm_maker_wish(t->k, &w, t->row.created_at, &lists, e);
+    if (rc == BM_OK && json_array_size(t->digests) == 0 && lists == 0)
+        rc = bm_fail(e, BM_USAGE, "no certificate in PEM given, and no revocation list");
+    if (lists != 0)
+        json_object_set_new(out, "lists", json_integer(lists));
+    return rc;
+}
+
 BM_ADMIN_HANDLER(bm_admin_org_trust)
 {
-    struct trusting t = { .k = k };
-    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL;
+    BM_CLEANUP(bm_keeper_jsonp) json_t *fields = NULL, *ids = json_array();
+    struct trusting t = { .k = k, .ids = ids };
     const char *org, *purpose = bm_arg_text(in, "purpose");
     struct bm_org o;
     enum bm_rc rc = bm_arg_name(in, "org", &org, e);
@@ -147,12 +175,11 @@ BM_ADMIN_HANDLER(bm_admin_org_trust)
     snprintf(t.row.purpose, sizeof t.row.purpose, "%s", purpose);
     t.digests = json_array();
     json_object_set_new(out, "sha256", t.digests);
-    rc = bm_pem_parse(blob, "CERTIFICATE", trust_one, &t, e);
-    if (rc == BM_OK && json_array_size(t.digests) == 0)
-        rc = bm_fail(e, BM_USAGE, "no certificate in PEM given");
+    rc = take_file(&t, in, blob, out, e);
     if (rc != BM_OK)
         return rc;
     json_object_set_new(out, "added", json_integer(t.added));
-    fields = json_pack("{s:s, s:s, s:O}", "org", org, "purpose", purpose, "sha256", t.digests);
+    fields = json_pack("{s:s, s:s, s:O, s:s*, s:s*}", "org", org, "purpose", purpose, "sha256", t.digests, "crl",
+                       bm_arg_text(in, "crl"), "crl_over", bm_arg_text(in, "crl_over"));
     return bm_record(k, t.row.created_at, "org.trusted", fields, e);
 }

@@ -61,6 +61,8 @@ BM_ADMIN_HANDLER(bm_admin_status)
     json_object_set_new(out, "warnings", s.warnings);
     if (rc == BM_OK)
         rc = bm_ca_each(k->store, add_ca, &s, e);
+    if (rc == BM_OK)
+        rc = bm_held_crls_warn(k, s.now, s.warnings, e);
     if (rc != BM_OK)
         return rc;
     if (!bm_pkcs11_well(k->ring.pkcs11))

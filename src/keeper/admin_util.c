@@ -59,39 +59,12 @@ enum bm_rc bm_arg_until(const json_t *in, const char *member, int64_t now, int64
     return BM_OK;
 }
 
-/* RFC 5280 section 5.3.1; 7 is not used, 6 and 8 are not for here: a hold is what suspending a device is for. */
-static const struct {
-    int reason;
-    const char *name;
-} reasons[] = {
-    { 0, "unspecified" }, { 1, "keyCompromise" },        { 2, "cACompromise" },       { 3, "affiliationChanged" },
-    { 4, "superseded" },  { 5, "cessationOfOperation" }, { 9, "privilegeWithdrawn" }, { 10, "aACompromise" },
-};
-
-const char *bm_reason_name(int reason)
-{
-    for (size_t i = 0; i < BM_COUNT(reasons); i++)
-        if (reasons[i].reason == reason)
-            return reasons[i].name;
-    return "unspecified";
-}
-
 enum bm_rc bm_arg_reason(const json_t *in, int absent, int *ret, struct bm_error *e)
 {
     const char *s = bm_arg_text(in, "reason");
 
     *ret = absent;
-    if (s == NULL)
-        return BM_OK;
-    for (size_t i = 0; i < BM_COUNT(reasons); i++) {
-        if (strcmp(reasons[i].name, s) == 0) {
-            *ret = reasons[i].reason;
-            return BM_OK;
-        }
-    }
-    return bm_fail(e, BM_USAGE,
-                   "no such reason; use unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or "
-                   "privilegeWithdrawn");
+    return s != NULL ? bm_reason_find(s, ret, e) : BM_OK;
 }
 
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der)

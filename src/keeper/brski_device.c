@@ -25,7 +25,7 @@ static enum bm_rc is_birth_certificate(struct bm_keeper *k, const struct bm_vouc
     }
     rc = bm_evidence_chain(k, BM_TRUST_BIRTH, &v, &chain.at[0], now, &org_id, &why);
     *ret = rc == BM_OK;
-    if (rc == BM_OK || rc == BM_DENIED)
+    if (rc == BM_OK || (rc == BM_DENIED && !bm_maker_refusal(&why)))
         return BM_OK;
     *e = why;
     return rc;

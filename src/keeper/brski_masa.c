@@ -148,6 +148,10 @@ enum bm_rc bm_masa_domain(struct bm_keeper *k, const struct bm_cert *chain, size
         return rc;
     *ret_org = own ? owner : s.found;
     *ret_pin = &chain[s.pin];
+    if (s.found != 0)
+        rc = bm_maker_check(k, s.found, chain, n, now, e);
+    if (rc != BM_OK)
+        return rc;
     if (*ret_org != owner && (s.found != 0 || s.owner_has))
         return bm_refuse(e, BM_DENIED, "voucher-not-owner",
                          "the device belongs to another organisation than the network that asks for it");

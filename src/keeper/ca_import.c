@@ -1,6 +1,7 @@
 /* CAs that somebody else signs: a root on an offline host (docs/ceremony.md), or another organisation's. The key is made here, or in a token; what
  * comes back is taken in with the root above it, whose key we have not got. */
-#include "keeper/internal.h"
+#include "keeper/revocation.h"
+#include "pki/crl_read.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,6 +205,8 @@ static enum bm_rc write_rows(struct bm_keeper *k, const char *name, const char *
     enum bm_rc rc = find_or_put_root(k, root, bm_buf_rd(&b->der[1]), now, &root_id, e);
 
     if (rc == BM_OK)
+        rc = bm_ca_crl_check(k, root_id, b->cert[0].serial, e);
+    if (rc == BM_OK)
         rc = put_ca(k, name, uri, root_id, bm_buf_rd(&b->der[0]), now, &id, e);
     if (rc == BM_OK)
         rc = keep_request(k, name, "", e);
@@ -213,18 +216,13 @@ static enum bm_rc write_rows(struct bm_keeper *k, const char *name, const char *
     return rc == BM_OK ? bm_record(k, now, "ca.imported", fields, e) : rc;
 }
 
-BM_ADMIN_HANDLER(bm_admin_ca_import)
+static enum bm_rc import_cert(struct bm_keeper *k, const char *name, const char *root_name, struct bm_rd blob, int64_t now,
+                              struct bm_error *e)
 {
     BM_CLEANUP(brought_done) struct brought b = { 0 };
     char uri[BM_TEXT_MAX], root[BM_NAME_LEN];
-    const char *name, *root_name = bm_arg_text(in, "root_name");
-    int64_t now;
-    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+    enum bm_rc rc = find_request(k, name, uri, e);
 
-    if (rc == BM_OK)
-        rc = bm_keeper_now(k, &now, e);
-    if (rc == BM_OK)
-        rc = find_request(k, name, uri, e);
     if (rc == BM_OK)
         rc = bm_pem_parse(blob, "CERTIFICATE", take_cert, &b, e);
     if (rc == BM_OK)
@@ -234,7 +232,24 @@ BM_ADMIN_HANDLER(bm_admin_ca_import)
     if (rc != BM_OK)
         return rc;
     snprintf(root, sizeof root, root_name != NULL ? "%.64s" : "%.59s-root", root_name != NULL ? root_name : name);
-    rc = write_rows(k, name, root, uri, &b, now, e);
+    return write_rows(k, name, root, uri, &b, now, e);
+}
+
+/* What is brought from elsewhere: a CA's certificate, or the revocation list of one whose key is there. The file says which. */
+BM_ADMIN_HANDLER(bm_admin_ca_import)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf crl = { .max = BM_CRL_MAX };
+    const char *name;
+    int64_t now;
+    enum bm_rc rc = bm_arg_name(in, "name", &name, e);
+
+    if (rc == BM_OK)
+        rc = bm_keeper_now(k, &now, e);
+    if (rc != BM_OK)
+        return rc;
     json_object_set_new(out, "name", json_string(name));
-    return rc;
+    rc = bm_crl_in_file(blob, &crl, e);
+    if (rc == BM_NOTFOUND)
+        return import_cert(k, name, bm_arg_text(in, "root_name"), blob, now, e);
+    return rc == BM_OK ? bm_ca_crl_import(k, name, bm_buf_rd(&crl), bm_arg_text(in, "default"), now, out, e) : rc;
 }

@@ -91,7 +91,7 @@ static enum bm_rc find_old(struct bm_keeper *k, const char *name, struct rotatio
 
     if (rc != BM_OK)
         return rc;
-    if (strcmp(r->old.state, "active") != 0)
+    if (strcmp(r->old.state, "retired") == 0) /* what named a revoked one can still be given another */
         return bm_fail(e, BM_CONFLICT, "CA '%s' is %s: there is nothing to hand over", name, r->old.state);
     if (r->old.parent_id == 0)
         return bm_fail(e, BM_USAGE, "'%s' is a root: a new one is made beside it and told to the devices first (docs/rotation.md)",

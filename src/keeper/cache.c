@@ -44,6 +44,7 @@ void bm_cache_drop(struct bm_keeper *k)
 {
     drop_lines(k);
     bm_revocation_look_again(k);
+    bm_makers_look_again(k);
     bm_ra_drop(k);
     for (size_t i = 0; i < BM_CACHE_SLOTS; i++)
         while (k->issuers[i] != NULL) {
@@ -84,6 +85,15 @@ static enum bm_rc load_chain(struct bm_keeper *k, struct bm_issuer *i, struct bm
     return BM_OK;
 }
 
+static enum bm_rc out_of_use(const struct bm_ca *ca, struct bm_error *e)
+{
+    if (strcmp(ca->state, "retired") == 0)
+        return bm_refuse(e, BM_DENIED, "ca-retired", "the issuing CA '%s' is %s", ca->name, ca->state);
+    return bm_refuse(e, BM_DENIED, "ca-revoked",
+                     "the issuing CA '%s' is revoked; hand its lines over to another: birthmark ca rotate %s --onto NAME", ca->name,
+                     ca->name);
+}
+
 enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **ret, struct bm_error *e)
 {
     struct bm_issuer **slot = &k->issuers[(size_t)ca_id % BM_CACHE_SLOTS];
@@ -101,8 +111,7 @@ enum bm_rc bm_issuer_get(struct bm_keeper *k, int64_t ca_id, struct bm_issuer **
         return bm_fail(e, BM_NOMEM, "no memory for a CA");
     rc = bm_ca_by_id(k->store, ca_id, &i->row, e);
     if (rc == BM_OK && strcmp(i->row.state, "active") != 0)
-        rc = bm_refuse(e, BM_DENIED, strcmp(i->row.state, "retired") == 0 ? "ca-retired" : "ca-revoked",
-                       "the issuing CA '%s' is %s", i->row.name, i->row.state);
+        rc = out_of_use(&i->row, e);
     if (rc == BM_OK)
         rc = bm_cert_parse(bm_buf_rd(&i->row.cert), &i->cert, e);
     if (rc == BM_OK)

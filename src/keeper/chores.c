@@ -4,7 +4,8 @@
 #include "keeper/errand.h"
 #include "keeper/job.h"
 
-static const struct bm_chore *const chores[] = { &bm_chore_rental, &bm_chore_cmp, &bm_chore_acme, &bm_chore_upstream };
+static const struct bm_chore *const chores[] = { &bm_chore_rental, &bm_chore_cmp, &bm_chore_acme, &bm_chore_upstream,
+                                                 &bm_chore_maker_crl };
 
 static enum bm_rc do_due(struct bm_keeper *k, const struct bm_chore *c, int64_t now, bool *ret_more, struct bm_error *e)
 {

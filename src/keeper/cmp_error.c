@@ -29,6 +29,7 @@ static const struct {
     { "udid-mismatch", BM_CMP_SIGNER_NOT_TRUSTED },
     { "untrusted-birth-certificate", BM_CMP_SIGNER_NOT_TRUSTED },
     { "credential-expired", BM_CMP_SIGNER_NOT_TRUSTED },
+    { "maker-revoked", BM_CMP_CERT_REVOKED },
     { "credential-revoked", BM_CMP_CERT_REVOKED },
     { "key-algorithm", BM_CMP_BAD_CERT_TEMPLATE },
     { "keygen-algorithm", BM_CMP_BAD_CERT_TEMPLATE },

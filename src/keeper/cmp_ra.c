@@ -27,7 +27,7 @@ enum bm_rc bm_cmp_see_ra(struct bm_cmp_job *j, struct bm_error *e)
     if (c->whole.n == 0 || !bm_is_registrar_cert(c) || j->now < c->not_before || j->now > c->not_after || is_revoked(j))
         return BM_OK;
     rc = bm_evidence_chain(j->k, BM_TRUST_RA, &j->c.evidence, c, j->now, &org_id, &why);
-    if (rc == BM_DENIED) /* nobody here trusts it for that: one like any other */
+    if (rc == BM_DENIED && !bm_maker_refusal(&why)) /* nobody here trusts it for that: one like any other */
         return BM_OK;
     if (rc != BM_OK) {
         *e = why;

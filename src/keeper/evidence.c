@@ -75,7 +75,8 @@ static enum bm_rc check_signed_challenge(struct bm_keeper *k, uint8_t op, const 
 
 /* A certificate that is not self-issued and not one of ours must come from a chip maker we trust for it. */
 struct anchor_search {
-    const struct bm_cert *path; /* the leaf first */
+    struct bm_keeper *k;
+    struct bm_cert *path; /* the leaf first; there is room for the anchor after the last */
     size_t n;
     int64_t now, org_id;
     bool found;
@@ -86,24 +87,26 @@ static enum bm_rc try_anchor(void *arg, const struct bm_trust *t, struct bm_erro
     struct anchor_search *s = arg;
     struct bm_cert anchor;
 
-    (void)e;
     if (s->found || bm_cert_parse(bm_buf_rd(&t->der), &anchor, NULL) != BM_OK)
         return BM_OK;
     s->found =
         bm_rd_eq(s->path[s->n - 1].whole, anchor.whole) || bm_cert_check_above(s->path, s->n, &anchor, s->now, NULL) == BM_OK;
+    if (!s->found)
+        return BM_OK;
     s->org_id = t->org_id;
-    return BM_OK;
+    s->path[s->n] = anchor; /* until this returns */
+    return bm_maker_check(s->k, t->org_id, s->path, s->n + 1, s->now, e);
 }
 
 enum bm_rc bm_evidence_chain(struct bm_keeper *k, const char *purpose, const struct bm_evidence *v, const struct bm_cert *leaf,
                              int64_t now, int64_t *ret_org, struct bm_error *e)
 {
-    struct bm_cert link[1 + BM_TLS_CLIENT_CERTS_MAX];
+    struct bm_cert link[2 + BM_TLS_CLIENT_CERTS_MAX];
     enum bm_rc rc = BM_OK;
 
     link[0] = *leaf;
     for (size_t i = 0; i <= v->n_chain; i++) {
-        struct anchor_search s = { .path = link, .n = i + 1, .now = now };
+        struct anchor_search s = { .k = k, .path = link, .n = i + 1, .now = now };
 
         rc = bm_trust_each(k->store, purpose, try_anchor, &s, e);
         *ret_org = s.org_id;

@@ -12,6 +12,7 @@
 #include "keeper/state.h"
 #include "keeper/wire.h"
 #include "pki/cert.h"
+#include "pki/crl.h"
 #include "store/journal.h"
 
 /* An issuing CA ready for use: its certificate parsed, its key open, its chain at hand. */
@@ -55,6 +56,7 @@ enum bm_guess {
     BM_GUESSES
 };
 struct bm_attempts;
+struct bm_makers;    /* maker_crl.c: revocation lists of others */
 struct bm_brski;     /* brski.h: keys that sign vouchers */
 struct bm_secrets;   /* symmetric.h: keys that seal devices' secrets, and what else goes with those */
 struct bm_ra;        /* scep.h: the key and certificate that speak SCEP for a CA */
@@ -117,6 +119,7 @@ struct bm_keeper {
     struct bm_ra *ras[BM_CACHE_SLOTS];
     struct bm_scep_next *scep_next;
     struct bm_brski *brski;
+    struct bm_makers *makers;
     struct bm_error truth; /* about a refusal whose cause is for the operator alone; rc BM_OK: none */
     bool told;             /* about a refusal that has been written down before, and is not again */
     size_t next_import;
@@ -362,7 +365,6 @@ void bm_keeper_jsonp(json_t **j);
 /* For bm_pem_parse(): a certificate that parses, written once more to the bm_buf arg, and nothing else of what may be in the file. */
 BM_MUST_USE enum bm_rc bm_admin_add_pem(void *arg, struct bm_rd der, struct bm_error *e);
 int bm_json_pem(json_t *out, const char *member, struct bm_rd der);
-const char *bm_reason_name(int reason);
 
 /* secrets.c, kek_life.c: opened keys that may belong to rows taken back; a rotation under way, one step at a time in its own transaction */
 void bm_secrets_forget(struct bm_keeper *k);
@@ -412,7 +414,7 @@ struct bm_chore {
     enum bm_rc (*next)(struct bm_keeper *k, int64_t now,
                        struct bm_error *e); /* inside a transaction; BM_NOTFOUND: that was the last */
 };
-extern const struct bm_chore bm_chore_rental, bm_chore_cmp, bm_chore_acme, bm_chore_upstream;
+extern const struct bm_chore bm_chore_rental, bm_chore_cmp, bm_chore_acme, bm_chore_upstream, bm_chore_maker_crl;
 /* What is due of it, within BM_CHORE_MS, in a transaction of its own; true when there is more. */
 bool bm_chore_step(struct bm_keeper *k, const struct bm_chore *c, int64_t now);
 
@@ -574,6 +576,20 @@ BM_MUST_USE enum bm_rc bm_ca_key(struct bm_keeper *k, const struct bm_ca_spec *s
 BM_MUST_USE enum bm_rc bm_ca_name_check(struct bm_keeper *k, const char *name, struct bm_error *e); /* of a new one */
 BM_MUST_USE enum bm_rc bm_ca_make(struct bm_keeper *k, const struct bm_ca_spec *s, int64_t now, struct bm_ca *ret,
                                   struct bm_error *e);
+/* maker_crl.c: is one of these on a revocation list of its issuer, as far as this organisation's are held? path: the leaf first, each certificate the
+ * subject of the next. BM_DENIED "maker-revoked", BM_AGAIN "maker-crl-over": no list counts, and the operator wants one that does. */
+BM_MUST_USE enum bm_rc bm_maker_check(struct bm_keeper *k, int64_t org_id, const struct bm_cert *path, size_t n, int64_t now,
+                                      struct bm_error *e);
+bool bm_maker_refusal(const struct bm_error *e); /* is it one of those two? */
+void bm_makers_look_again(struct bm_keeper *k);  /* there may be other lists now */
+void bm_makers_drop(struct bm_keeper *k);
+/* held_crl.c: when the first of the lists that others have signed is over, 0: there is none; those that are about to be, in sentences */
+int64_t bm_held_crls_end(struct bm_keeper *k,
+                         bool makers); /* makers: of those that organisations are trusted for; else of CAs here */
+BM_MUST_USE enum bm_rc bm_held_crls_warn(struct bm_keeper *k, int64_t now, json_t *warnings, struct bm_error *e);
+/* admin_ca.c: is it the default issuing CA, or one above it? The new default; not_this may be NULL. */
+bool bm_ca_carries_default(struct bm_keeper *k, int64_t ca_id);
+BM_MUST_USE enum bm_rc bm_ca_set_default(struct bm_keeper *k, const char *name, const struct bm_ca *not_this, struct bm_error *e);
 /* ca_rollover.c: the root above this CA, 0 when it cannot be found; */
 int64_t bm_ca_root_of(struct bm_keeper *k, const struct bm_issuer *i);
 /* this CA's root as certified by others, for those who know only an older or a newer one; what has run out is left out. Appends nothing when it

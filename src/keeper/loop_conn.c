@@ -34,7 +34,7 @@ static void conn_add(struct loop *l, int fd, enum party party, const char *actor
     c->fd = fd;
     c->party = party;
     snprintf(c->actor, sizeof c->actor, "%s", actor);
-    c->in.max = (party == ADMINISTRATOR ? BM_FRAME_MAX : BM_API_COMMAND_MAX) + READ_STEP;
+    c->in.max = (party == ADMINISTRATOR ? BM_FRAME_MAX : party == COURIER ? BM_ERRAND_COMMAND_MAX : BM_API_COMMAND_MAX) + READ_STEP;
     c->out.max = (size_t)BM_FRAME_MAX * 4;
     l->conns[l->n_conns++] = c;
 }

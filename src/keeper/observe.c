@@ -200,4 +200,6 @@ void bm_observe(struct bm_keeper *k, int64_t now_ms)
     look_at_devices(k);
     look_at_cas(k);
     look_at_upstream(k);
+    bm_metric_set(BM_M_CRL_ENDS, 0, 0, (uint64_t)bm_held_crls_end(k, false));
+    bm_metric_set(BM_M_MAKER_CRL_ENDS, 0, 0, (uint64_t)bm_held_crls_end(k, true));
 }

@@ -221,6 +221,7 @@ void bm_keeper_close(struct bm_keeper *k)
     bm_cache_drop(k);
     bm_revocation_drop(k);
     bm_brski_drop(k);
+    bm_makers_drop(k);
     bm_attempts_drop(k);
     bm_secrets_done(k);
     bm_key_free(k->log_key);

@@ -118,6 +118,7 @@ static enum bm_rc describe(struct bm_authority *a, const struct bm_ca *row, stru
     a->not_after = cert.not_after;
     a->ca_id = row->id;
     a->parent_id = row->parent_id;
+    a->elsewhere = strncmp(row->key_uri, "external:", 9) == 0;
     memcpy(a->name, row->name, sizeof a->name);
     if (bm_name_find(cert.subject, bm_rd_of(oid_o, sizeof oid_o), &o) && o.n < sizeof a->organisation)
         snprintf(a->organisation, sizeof a->organisation, "%.*s", (int)o.n, (const char *)o.p);
@@ -344,9 +345,30 @@ static enum bm_rc make(struct bm_keeper *k, const struct bm_authority *a, int64_
     return BM_OK;
 }
 
-static bool still_fresh(const struct bm_crl_list *l, uint64_t epoch, int64_t now)
+/* What was brought stays what it is until another is. */
+static bool still_fresh(const struct bm_authority *a, const struct bm_crl_list *l, uint64_t epoch, int64_t now)
 {
-    return l->epoch == epoch && now < l->row.this_update + (l->row.next_update - l->row.this_update) / 2;
+    return l->epoch == epoch && (a->elsewhere || now < l->row.this_update + (l->row.next_update - l->row.this_update) / 2);
+}
+
+static enum bm_rc load(struct bm_keeper *k, const struct bm_authority *a, struct bm_crl_list *l, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    crl_list_done(l);
+    rc = bm_ca_crl_load(k, a, l, e);
+    l->epoch = rc == BM_OK ? k->revocation->epoch : 0;
+    return rc;
+}
+
+static enum bm_rc sign(struct bm_keeper *k, const struct bm_authority *a, int64_t part, struct bm_crl_list *l, struct bm_issuer *by,
+                       int64_t now, struct bm_error *e)
+{
+    enum bm_rc rc;
+
+    l->epoch = 0;
+    rc = bm_issuer_key(k, by, e);
+    return rc == BM_OK ? make(k, a, part, l, by, now, e) : rc;
 }
 
 static struct bm_authority *find_name(struct bm_revocation *r, struct bm_rd name)
@@ -426,17 +448,20 @@ enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd name, int64_t now, str
         rc = bm_issuer_get(k, a->ca_id, &by, e); /* a revoked CA's word is worth nothing: its parent's CRL says so */
     if (rc == BM_OK)
         rc = list_of(a, by, part, &l, e);
-    if (rc == BM_OK && !still_fresh(l, r->epoch, now)) {
-        l->epoch = 0;
-        rc = bm_issuer_key(k, by, e);
-        if (rc == BM_OK)
-            rc = make(k, a, part, l, by, now, e);
-    }
+    if (rc == BM_OK && !still_fresh(a, l, r->epoch, now))
+        rc = a->elsewhere ? load(k, a, l, e) : sign(k, a, part, l, by, now, e);
     if (rc != BM_OK)
         return rc;
     *ret = a;
     *ret_list = l;
     return BM_OK;
+}
+
+enum bm_rc bm_crl_delta_check(const struct bm_authority *a, const struct bm_crl_list *l, struct bm_error *e)
+{
+    return l->base != 0
+               ? BM_OK
+               : bm_refuse(e, BM_NOTFOUND, "unknown-ca", "the list of CA '%s' is made elsewhere, and has no delta", a->name);
 }
 
 /* --- the worker's question -------------------------------------------------------------------------------------------------------- */
@@ -451,12 +476,14 @@ enum bm_rc bm_run_crl(struct bm_keeper *k, struct bm_rd payload, int64_t now, st
 
     if (rc == BM_OK)
         rc = bm_crl_fresh(k, ask.ca, now, &a, &l, e);
+    if (rc == BM_OK && ask.delta)
+        rc = bm_crl_delta_check(a, l, e);
     if (rc != BM_OK)
         return rc;
     c = ask.delta ? &l->delta : &l->full;
     memcpy(told.etag, c->etag, sizeof told.etag);
     told.this_update = l->row.this_update;
-    told.max_age_s = (uint32_t)(l->row.next_update - now);
+    told.max_age_s = l->row.next_update > now ? (uint32_t)(l->row.next_update - now) : 0;
     told.der = bm_etag_listed(ask.have, c->etag) ? bm_rd_of(NULL, 0) : bm_buf_rd(&c->der);
     bm_crl_told_write(out, &told);
     return bm_buf_check(out, e);

@@ -25,7 +25,7 @@ struct bm_delegate {
 struct bm_crl_list {
     uint64_t epoch;
     struct bm_crl_row row;
-    int64_t base; /* number of the complete CRL that the delta starts from */
+    int64_t base; /* number of the complete CRL that the delta starts from; 0: there is no delta */
     struct bm_crl_ready full, delta;
 };
 
@@ -33,7 +33,7 @@ struct bm_crl_list {
 struct bm_authority {
     int64_t ca_id, parent_id;
     char name[BM_NAME_LEN], organisation[65];
-    bool revoked;
+    bool revoked, elsewhere; /* elsewhere: its key is, and whoever has it makes its list (ca_crl.c) */
     int64_t revoked_at, not_after;
     int reason;
     uint8_t serial[21]; /* of its own certificate: contents of the INTEGER */
@@ -80,6 +80,17 @@ void bm_delegate_done(struct bm_delegate *d);
  * BM_DENIED "ca-revoked", "issuer-expired". */
 BM_MUST_USE enum bm_rc bm_crl_fresh(struct bm_keeper *k, struct bm_rd name, int64_t now, struct bm_authority **ret,
                                     struct bm_crl_list **ret_list, struct bm_error *e);
+/* BM_NOTFOUND "unknown-ca": there is no delta of this list. */
+BM_MUST_USE enum bm_rc bm_crl_delta_check(const struct bm_authority *a, const struct bm_crl_list *l, struct bm_error *e);
+
+/* ca_crl.c: of a CA whose key is elsewhere. Its list, as it was brought. BM_NOTFOUND "crl-missing". */
+BM_MUST_USE enum bm_rc bm_ca_crl_load(struct bm_keeper *k, const struct bm_authority *a, struct bm_crl_list *ret,
+                                      struct bm_error *e);
+/* A list in a file that was brought: taken in, and the CAs on it put out of use. next_default: may be NULL. */
+BM_MUST_USE enum bm_rc bm_ca_crl_import(struct bm_keeper *k, const char *name, struct bm_rd der, const char *next_default,
+                                        int64_t now, json_t *out, struct bm_error *e);
+/* Is a certificate of that CA on the list that was brought? BM_DENIED "ca-revoked". */
+BM_MUST_USE enum bm_rc bm_ca_crl_check(struct bm_keeper *k, int64_t ca_id, struct bm_rd serial, struct bm_error *e);
 /* "CA.pN" as CA and N; false: the name is none of that form. */
 bool bm_crl_part_name(struct bm_rd name, struct bm_rd *ret_ca, int64_t *ret_part);
 

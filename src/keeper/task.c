@@ -87,7 +87,7 @@ static bool read_fields(struct bm_rd *in, struct bm_task *t)
 static bool limits_ok(const struct bm_task *t)
 {
     return t->kind >= BM_TASK_HTTP && t->kind <= BM_TASK_TLS && t->timeout_ms != 0 && t->timeout_ms <= BM_TASK_TIMEOUT_MAX_MS &&
-           t->answer_max <= BM_TASK_ANSWER_MAX && t->redirects <= BM_TASK_REDIRECTS_MAX &&
+           t->answer_max <= BM_TASK_LARGE_MAX && t->redirects <= BM_TASK_REDIRECTS_MAX &&
            (t->kind == BM_TASK_HTTP ? t->url.n != 0 && t->method.n != 0 && field_ok(t->url) : t->host.n != 0 && field_ok(t->host));
 }
 
@@ -145,7 +145,7 @@ static bool read_answer(struct bm_rd *in, struct bm_task_answer *a)
         !take_text(in, a->code, sizeof a->code) || !take_text(in, a->what, sizeof a->what) ||
         !bm_rd_vec(in, BM_TASK_TEXT_MAX, &a->content_type) || !bm_rd_vec(in, BM_TASK_TEXT_MAX, &a->retry_after) ||
         !bm_rd_vec(in, BM_TASK_TEXT_MAX, &a->location) || !bm_rd_vec(in, BM_TASK_TEXT_MAX, &a->nonce) ||
-        !bm_rd_vec(in, BM_TASK_ANSWER_MAX, &a->body) || !bm_rd_vec(in, BM_CERT_MAX, &a->cert) || !bm_rd_vec(in, 255, &a->alpn) ||
+        !bm_rd_vec(in, BM_TASK_LARGE_MAX, &a->body) || !bm_rd_vec(in, BM_CERT_MAX, &a->cert) || !bm_rd_vec(in, 255, &a->alpn) ||
         !bm_rd_u8(in, &n) || n > BM_TASK_TEXTS_MAX)
         return false;
     a->failed = (flags & FAILED) != 0;
@@ -205,7 +205,7 @@ enum bm_rc bm_errand_ask_parse(struct bm_rd in, struct bm_errand_ask *ret, struc
         return bm_fail(e, BM_MALFORMED, "courier's word: malformed");
     a.fresh = fresh != 0;
     for (a.n = 0; a.n < n; a.n++)
-        if (!read_piece(&in, BM_COMMAND_MAX, &a.reports[a.n].id, &a.reports[a.n].token, &a.reports[a.n].answer))
+        if (!read_piece(&in, BM_ERRAND_COMMAND_MAX, &a.reports[a.n].id, &a.reports[a.n].token, &a.reports[a.n].answer))
             return bm_fail(e, BM_MALFORMED, "courier's word: report %zu is malformed", a.n);
     if (in.n != 0)
         return bm_fail(e, BM_MALFORMED, "courier's word: %zu bytes left over", in.n);

@@ -4,6 +4,11 @@
 
 #include "pki/cert.h"
 
+/* Words of section 5.3.1: "keyCompromise". BM_USAGE: no such reason. */
+const char *bm_reason_name(int reason);
+BM_MUST_USE enum bm_rc bm_reason_find(const char *name, int *ret, struct bm_error *e);
+bool bm_crl_url_ok(const char *url); /* http://, in plain characters, not a folder */
+
 /* Begin with the zero state; any number of _add; then one _sign; bm_crl_done() whatever happened. Holds some 40 bytes per entry. */
 struct bm_crl_writer {
     struct bm_buf entries; /* revokedCertificates, DER */

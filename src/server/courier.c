@@ -59,7 +59,7 @@ void bm_trip_answer(struct bm_trip *j, const struct bm_task_answer *a)
     if (j->ended)
         return;
     j->ended = true;
-    j->answer.max = BM_COMMAND_MAX;
+    j->answer.max = BM_TASK_LARGE_MAX + BM_COMMAND_MAX;
     bm_task_answer_write(&j->answer, a);
     finish(j);
 }

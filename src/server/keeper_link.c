@@ -194,6 +194,11 @@ static void leave(struct bm_link *l)
         event_active(l->flush, 0, 0);
 }
 
+static size_t command_max(uint8_t type)
+{
+    return type == BM_CMD_API ? BM_API_COMMAND_MAX : type == BM_CMD_ERRAND ? BM_ERRAND_COMMAND_MAX : BM_COMMAND_MAX;
+}
+
 enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, bm_link_answer *cb, void *arg, uint64_t *ret_ticket,
                         struct bm_error *e)
 {
@@ -203,7 +208,7 @@ enum bm_rc bm_link_send(struct bm_link *l, uint8_t type, struct bm_rd payload, b
         return bm_refuse(e, BM_AGAIN, "try-again", "the server is stopping");
     if (l->in_flight == BM_IN_FLIGHT_MAX)
         return bm_refuse(e, BM_AGAIN, "try-again", "the server is busy");
-    if (payload.n > (size_t)(type == BM_CMD_API ? BM_API_COMMAND_MAX : BM_COMMAND_MAX) - BM_FRAME_HEAD)
+    if (payload.n > command_max(type) - BM_FRAME_HEAD)
         return bm_fail(e, BM_LIMIT, "command of %zu bytes", payload.n);
     slot = l->free_slots[BM_IN_FLIGHT_MAX - 1 - l->in_flight];
     l->serial++;

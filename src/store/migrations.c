@@ -30,6 +30,7 @@ EMBED(bm_sql_0017_crl_parts, "0017_crl_parts.sql");
 EMBED(bm_sql_0018_upstream_options, "0018_upstream_options.sql");
 EMBED(bm_sql_0019_cmp_waiting, "0019_cmp_waiting.sql");
 EMBED(bm_sql_0020_upstream_revocation, "0020_upstream_revocation.sql");
+EMBED(bm_sql_0021_held_crl, "0021_held_crl.sql");
 EMBED(bm_sql_pg_0001_registry, "postgres/0001_registry.sql");
 EMBED(bm_sql_pg_0002_revocation, "postgres/0002_revocation.sql");
 EMBED(bm_sql_pg_0003_lifecycle, "postgres/0003_lifecycle.sql");
@@ -50,6 +51,7 @@ EMBED(bm_sql_pg_0017_crl_parts, "postgres/0017_crl_parts.sql");
 EMBED(bm_sql_pg_0018_upstream_options, "postgres/0018_upstream_options.sql");
 EMBED(bm_sql_pg_0019_cmp_waiting, "postgres/0019_cmp_waiting.sql");
 EMBED(bm_sql_pg_0020_upstream_revocation, "postgres/0020_upstream_revocation.sql");
+EMBED(bm_sql_pg_0021_held_crl, "postgres/0021_held_crl.sql");
 
 const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 1, bm_sql_0001_registry },     { 2, bm_sql_0002_revocation },
@@ -62,6 +64,7 @@ const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE] = {
     { 15, bm_sql_0015_acme },        { 16, bm_sql_0016_upstream },
     { 17, bm_sql_0017_crl_parts },   { 18, bm_sql_0018_upstream_options },
     { 19, bm_sql_0019_cmp_waiting }, { 20, bm_sql_0020_upstream_revocation },
+    { 21, bm_sql_0021_held_crl },
 };
 
 const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
@@ -75,6 +78,7 @@ const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES] = {
     { 15, bm_sql_pg_0015_acme },        { 16, bm_sql_pg_0016_upstream },
     { 17, bm_sql_pg_0017_crl_parts },   { 18, bm_sql_pg_0018_upstream_options },
     { 19, bm_sql_pg_0019_cmp_waiting }, { 20, bm_sql_pg_0020_upstream_revocation },
+    { 21, bm_sql_pg_0021_held_crl },
 };
 
 _Static_assert(BM_MIGRATIONS_SQLITE == BM_MIGRATIONS_POSTGRES, "each change of the schema needs its script for both databases");

@@ -4,7 +4,7 @@
 
 #include "store/db.h"
 
-enum { BM_MIGRATIONS_SQLITE = 20, BM_MIGRATIONS_POSTGRES = 20 }; /* how many */
+enum { BM_MIGRATIONS_SQLITE = 21, BM_MIGRATIONS_POSTGRES = 21 }; /* how many */
 extern const struct bm_migration bm_migrations_sqlite[BM_MIGRATIONS_SQLITE];
 extern const struct bm_migration bm_migrations_postgres[BM_MIGRATIONS_POSTGRES];
 

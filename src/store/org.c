@@ -52,9 +52,9 @@ enum bm_rc bm_org_by_id(struct bm_store *s, int64_t id, struct bm_org *ret, stru
 static const struct bm_sql trust_put = {
     "INSERT INTO trust (org_id, purpose, sha256, created_at, der) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 };
-static const struct bm_sql trust_each = {
-    "SELECT id, org_id, purpose, sha256, created_at, der FROM trust WHERE purpose = ? ORDER BY id"
-};
+#define TRUST "SELECT id, org_id, purpose, sha256, created_at, der FROM trust"
+static const struct bm_sql trust_each = { TRUST " WHERE purpose = ? ORDER BY id" };
+static const struct bm_sql trust_by_id = { TRUST " WHERE id = ?" };
 
 void bm_trust_done(struct bm_trust *t)
 {
@@ -81,6 +81,21 @@ static enum bm_rc trust_read(const struct bm_query *q, struct bm_trust *t, struc
     t->created_at = bm_col_int(&c);
     bm_col_buf(&c, &t->der);
     return bm_cols_check(&c, "trust anchor", e);
+}
+
+enum bm_rc bm_trust_by_id(struct bm_store *s, int64_t id, struct bm_trust *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_query_done) struct bm_query q = { 0 };
+    BM_CLEANUP(bm_trust_done) struct bm_trust t = { 0 };
+    enum bm_rc rc = bm_query_one(s, &trust_by_id, BM_ARGS(bm_arg_int(id)), "trust anchor", &q, e);
+
+    if (rc == BM_OK)
+        rc = trust_read(&q, &t, e);
+    if (rc != BM_OK)
+        return rc;
+    *ret = t;
+    t = (struct bm_trust){ 0 };
+    return BM_OK;
 }
 
 enum bm_rc bm_trust_each(struct bm_store *s, const char *purpose, bm_trust_fn *fn, void *arg, struct bm_error *e)

@@ -138,6 +138,7 @@ struct bm_trust {
 };
 void bm_trust_done(struct bm_trust *t);
 BM_MUST_USE enum bm_rc bm_trust_put(struct bm_store *s, struct bm_trust *t, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_trust_by_id(struct bm_store *s, int64_t id, struct bm_trust *ret, struct bm_error *e);
 typedef enum bm_rc bm_trust_fn(void *arg, const struct bm_trust *t, struct bm_error *e);
 BM_MUST_USE enum bm_rc bm_trust_each(struct bm_store *s, const char *purpose, bm_trust_fn *fn, void *arg, struct bm_error *e);
 

@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kit import Device, certs_of_pkcs7, est_enrol, wait_for
+import kit
+from kit import Device, assert_refused, certs_of_pkcs7, est_enrol, wait_for
 from test_rotation import cacerts
 
 PASSPHRASES = ["", "correct horse", "", "battery", ""]
@@ -36,11 +37,16 @@ class Offline:
     def share(self, n):
         return self.shares / f"share-{n}.txt"
 
-    def sign(self, csr, out, *shares, phrases=None, want=0):
+    def sign(self, csr, out, *shares, phrases=None, want=0, more=()):
         words = [w for s in shares for w in ("--share", s)]
         if phrases is not None:
             words += ["--passphrases", self.lines("now", phrases)]
-        return self.cli("ceremony", "sign", "--dir", self.dir, "--csr", csr, "--out", out, *words, "--who", "Ada, CISO", want=want)
+        return self.cli("ceremony", "sign", "--dir", self.dir, "--csr", csr, "--out", out, *words, *more, "--who", "Ada, CISO", want=want)
+
+    def crl(self, out, *words, want=0):
+        """By holders without passphrases; words: --revoke FILE and so on."""
+        shares = [w for n in (1, 3, 5) for w in ("--share", self.share(n))]
+        return self.cli("ceremony", "crl", "--dir", self.dir, "--out", out, *shares, "--who", "Ada, CISO", *words, want=want)
 
 
 @pytest.fixture
@@ -88,10 +94,10 @@ def test_played_through(offline, new_server, tmp_path):
     server.run("ca", "retire", "issuing")
     server.run("ca", "retire", "root")
     wait_for("cacerts of the vault alone", lambda: cacerts(server) == {"Example root CA", "Example field CA"})
-    # its root's key is not here
-    for words in (("crl", "export", "vault"), ("ca", "create", "x", "--parent", "vault")):
+    # its root's key is not here, and nobody has brought a list of it
+    for words, code in ((("crl", "export", "vault"), "crl-missing"), (("ca", "create", "x", "--parent", "vault"), "key-elsewhere")):
         done = server.run(*words, want=None)
-        assert done.returncode != 0 and "key-elsewhere" in done.stderr, done.stderr
+        assert done.returncode != 0 and code in done.stderr, done.stderr
 
     # what was done is told, and every line is signed
     told = json.loads(offline.cli("ceremony", "show", "--dir", offline.dir, "--json").stdout)
@@ -112,6 +118,92 @@ def enrol_by(server, device, folder, root):
         return None
     assert answer.status == 200, answer
     return answer, key
+
+
+def take_in(server, offline, name, folder):
+    """A CA that the offline root has signed, and its certificate alone."""
+    csr, signed, alone = (folder / f"{name}.{kind}" for kind in ("csr", "pem", "crt"))
+    server.run("ca", "request", name, "--out", csr)
+    offline.sign(csr, signed, *(offline.share(n) for n in (1, 3, 5)), more=("--crl-url", "http://pki.example.com/crl/vault.crl"))
+    alone.write_bytes(x509.load_pem_x509_certificates(signed.read_bytes())[0].public_bytes(serialization.Encoding.PEM))
+    server.run("ca", "import", name, signed, "--root-name", "vault")
+    return alone
+
+
+def refuse(server, code, *words):
+    done = server.run(*words, want=None)
+    assert done.returncode != 0 and code in done.stderr, done.stderr
+
+
+def test_offline_root_revokes(offline, cli, new_server, tmp_path):
+    """A list of the offline root: published here as it came, and what is on it issues nothing more. Breaks when a CA that its root has revoked goes on
+    issuing, or an older list or another root's is taken for it."""
+    server = new_server()
+    server.init()
+    server.start()
+    server.furnish()
+    field, spare = (take_in(server, offline, name, tmp_path) for name in ("field", "spare"))
+    server.anchors().write_bytes(server.anchors().read_bytes() + (offline.dir / "root.crt").read_bytes())  # whatever the server shows
+    points = x509.load_pem_x509_certificate(field.read_bytes()).extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    assert [n.value for n in points[0].full_name] == ["http://pki.example.com/crl/vault.crl"]
+    assert kit.call(server, "GET", "/crl/vault.crl").status == 404
+
+    first, second, third = (tmp_path / f"{n}.crl" for n in (1, 2, 3))
+    offline.crl(first)
+    told = server.ask("ca", "import", "vault", first)
+    assert (told["number"], told["entries"], told["revoked"]) == (1, 0, [])
+    server.run("ca", "import", "vault", first)  # the same once more is no harm
+    assert published(server) == x509.load_pem_x509_crl(first.read_bytes())
+    verified = lambda crl: openssl("verify", "-x509_strict", "-crl_check", "-CAfile", offline.dir / "root.crt", "-CRLfile", crl, field)
+    assert f"{field}: OK" in verified(first)
+
+    server.run("ca", "rotate", "issuing", "--onto", "field")
+    offline.crl(second, "--revoke", field, "--reason", "superseded", "--valid", "20d")
+    assert "certificate revoked" in verified(second)
+    assert "on the list already" in offline.crl(tmp_path / "no.crl", "--revoke", field, want=None).stderr
+    assert "cannot revoke itself" in offline.crl(tmp_path / "no.crl", "--revoke", offline.dir / "root.crt", want=None).stderr
+    assert "not by this root" in offline.crl(tmp_path / "no.crl", "--revoke", server.anchors(), want=None).stderr
+
+    # nobody is left without a CA by surprise, and nothing of a list that is refused is kept
+    refuse(server, "ca-default", "ca", "import", "vault", second)
+    assert published(server) == x509.load_pem_x509_crl(first.read_bytes()) and server.ask("ca", "show", "field")["state"] == "active"
+    server.run("batch", "set", "reel-1", "--ca", "field")
+    assert server.ask("ca", "import", "vault", second, "--default", "spare")["revoked"] == ["field"]
+    assert server.ask("ca", "show", "field")["state"] == "revoked"
+    assert published(server) == x509.load_pem_x509_crl(second.read_bytes())
+    device = Device()
+    server.register(device)
+    assert_refused(server, est_enrol(server, device, tmp_path)[0], 403, "ca-revoked")
+    server.run("ca", "rotate", "field", "--onto", "spare")
+    answer, _ = est_enrol(server, device, tmp_path)
+    assert answer.status == 200
+
+    # what is not the root's, or is of before, changes nothing
+    other = Offline(cli, tmp_path / "other")
+    other.begin()
+    other.crl(tmp_path / "other.crl")
+    der = bytearray(x509.load_pem_x509_crl(second.read_bytes()).public_bytes(serialization.Encoding.DER))
+    der[-1] ^= 1
+    (tmp_path / "changed.crl").write_bytes(der)
+    offline.crl(third)
+    for name, file, code in (("vault", first, "crl-old"), ("vault", tmp_path / "other.crl", "bad-crl"), ("vault", tmp_path / "changed.crl", "bad-crl"),
+                             ("root", third, "crl-made-here"), ("nobody", third, "no such")):
+        refuse(server, code, "ca", "import", name, file)
+    assert published(server) == x509.load_pem_x509_crl(second.read_bytes())
+    # the third has what the second had, and goes by DER as well
+    (tmp_path / "3.der").write_bytes(x509.load_pem_x509_crl(third.read_bytes()).public_bytes(serialization.Encoding.DER))
+    told = server.ask("ca", "import", "vault", tmp_path / "3.der")
+    assert (told["number"], told["entries"], told["revoked"]) == (3, 1, [])
+    assert "certificate revoked" in verified(third)
+    refuse(server, "unknown-ca", "crl", "export", "vault", "--delta")
+    acts = [line["act"] for line in json.loads(offline.cli("ceremony", "show", "--dir", offline.dir, "--json").stdout)["lines"]]
+    assert acts == ["root.made", "ca.signed", "ca.signed", "crl.signed", "crl.signed", "crl.signed"]
+
+
+def published(server):
+    answer = kit.call(server, "GET", "/crl/vault.crl")
+    assert answer.status == 200, answer
+    return x509.load_der_x509_crl(answer.body)
 
 
 def test_shares_refused(offline, server, cli, tmp_path):

@@ -167,6 +167,7 @@ static void test_up_from_1(void **state)
     (void)state;
     bm_store_close(open_as((struct bm_store_options){ .create = true }));
     sql("DROP TABLE crl_parts");
+    sql("DROP TABLE held_crl");
     sql("DROP INDEX credential_revoked");
     sql("ALTER TABLE credential DROP COLUMN crl_part");
     sql("DROP TABLE scep_transaction");

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
+#include "store/held_crl.h"
 #include "store/upstream.h"
 
 #include "postgres_fixture.h"
@@ -345,6 +346,66 @@ static enum bm_rc check_order(void *arg, const struct bm_ca *c, struct bm_error 
     assert_true(c->id > *last && c->parent_id < c->id);
     *last = c->id;
     return BM_OK;
+}
+
+static enum bm_rc see_held(void *arg, const struct bm_held_crl *h, struct bm_error *err)
+{
+    int64_t *sum = arg;
+
+    (void)err;
+    assert_int_equal(h->der.n, 0);
+    *sum += h->ca_id != 0 ? 1 : 100 + h->entries;
+    return BM_OK;
+}
+
+/* Breaks when a list, or what is known of it, comes back otherwise than it was put, or one issuer can have two. */
+static void test_held_crl(void **state)
+{
+    struct bm_held_crl of_ca, of_trust, got = { 0 }, second;
+    struct bm_trust t = { .purpose = BM_TRUST_BIRTH, .der = lend("\x30\x05", 2), .created_at = 1 };
+    int64_t sum = 0;
+
+    (void)state;
+    OK(bm_store_begin(s, &e));
+    t.org_id = org.id;
+    OK(bm_trust_put(s, &t, &e));
+    IS(bm_held_crl_of_ca(s, root_ca.id, &got, &e), BM_NOTFOUND);
+    of_ca =
+        (struct bm_held_crl){ .ca_id = root_ca.id, .this_update = 5, .next_update = 9, .entries = 3, .der = lend("\x30\x00", 2) };
+    memset(of_ca.number, 0xff, sizeof of_ca.number);
+    OK(bm_held_crl_put(s, &of_ca, &e));
+    of_trust = (struct bm_held_crl){ .trust_id = t.id, .url = "http://a.example/b", .hard = true };
+    OK(bm_held_crl_put(s, &of_trust, &e)); /* no list yet */
+    second = (struct bm_held_crl){ .trust_id = t.id };
+    IS(bm_held_crl_put(s, &second, &e), BM_CONFLICT);
+    second = (struct bm_held_crl){ .ca_id = 4711 };
+    IS(bm_held_crl_put(s, &second, &e), BM_NOTFOUND);
+    OK(bm_held_crl_of_ca(s, root_ca.id, &got, &e));
+    assert_true(got.id == of_ca.id && got.trust_id == 0 && got.next_update == 9 && got.entries == 3 && got.der.n == 2);
+    assert_memory_equal(got.number, of_ca.number, sizeof got.number);
+    bm_held_crl_done(&got);
+    OK(bm_held_crl_of_trust(s, t.id, &got, &e));
+    assert_true(got.hard && got.this_update == 0 && got.der.n == 0 && got.number[0] == 0 && strcmp(got.url, of_trust.url) == 0);
+    bm_held_crl_done(&got);
+    of_trust.asked_at = 77;
+    snprintf(of_trust.problem, sizeof of_trust.problem, "HTTP 404");
+    OK(bm_held_crl_set(s, &of_trust, &e));
+    of_ca.number[0] = 1;
+    of_ca.der = lend("\x30\x01\x00", 3);
+    OK(bm_held_crl_put(s, &of_ca, &e)); /* in place of the one before */
+    OK(bm_store_commit(s, &e));
+    OK(bm_held_crl_get(s, of_trust.id, &got, &e));
+    assert_true(got.asked_at == 77 && strcmp(got.problem, "HTTP 404") == 0);
+    bm_held_crl_done(&got);
+    OK(bm_held_crl_get(s, of_ca.id, &got, &e));
+    assert_true(got.number[0] == 1 && got.number[1] == 0xff && got.der.n == 3);
+    bm_held_crl_done(&got);
+    OK(bm_held_crl_each(s, see_held, &sum, &e));
+    assert_int_equal(sum, 101);
+    OK(bm_trust_by_id(s, t.id, &t, &e));
+    assert_true(t.der.n == 2 && t.org_id == org.id);
+    bm_trust_done(&t);
+    IS(bm_trust_by_id(s, 4711, &t, &e), BM_NOTFOUND);
 }
 
 static void test_ca(void **state)
@@ -1306,6 +1367,7 @@ int main(void)
         T(test_meta),
         T(test_org),
         T(test_trust),
+        T(test_held_crl),
         T(test_ca),
         T(test_profile),
         T(test_service),

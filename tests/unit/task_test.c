@@ -180,7 +180,7 @@ static void bad_tasks(void **state)
             .timeout_ms = 1,
             .method = BM_LIT_RD("GET"),
             .url = BM_LIT_RD("http://h"),
-            .answer_max = BM_TASK_ANSWER_MAX + 1 } },
+            .answer_max = BM_TASK_LARGE_MAX + 1 } },
         { "a field without name",
           { .kind = BM_TASK_HTTP, .timeout_ms = 1, .method = BM_LIT_RD("GET"), .url = BM_LIT_RD("http://h"), .n_fields = 1 } },
         { "a colon in a name",
