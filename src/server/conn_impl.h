@@ -63,6 +63,8 @@ struct bm_conns {
     struct bm_conn_counts counts;
     struct bm_buf payload, plain;    /* scratch: a command, a response before TLS */
     uint8_t room[BM_CONN_READ_ROOM]; /* scratch: bytes just read */
+    uint8_t names[64][8];            /* random, of which the first n_names are yet to be given to exchanges */
+    size_t n_names;
 };
 
 /* What a step says: go on, wait for a callback, or the connection is over. */

@@ -7,21 +7,29 @@
 
 #include <openssl/rand.h>
 
+/* Names are random so that no two are the same, and no secrets. Many are drawn at once: 8 bytes cost OpenSSL as much as 512. */
+static void draw_name(struct bm_conns *cs, char ret[17])
+{
+    static const uint8_t none[sizeof cs->names[0]];
+
+    if (cs->n_names == 0 && RAND_bytes((uint8_t *)cs->names, sizeof cs->names) == 1)
+        cs->n_names = BM_COUNT(cs->names);
+    bm_hex(cs->n_names != 0 ? cs->names[--cs->n_names] : none, sizeof none, ret);
+}
+
 /* Names the exchange before anything can go wrong with it. */
 void bm_conn_begin(struct conn *c)
 {
     const struct bm_view *view = c->all->world->router.view;
-    uint8_t id[8] = { 0 };
 
     if (c->routed)
         return;
     c->routed = true;
     c->asked_us = 0;
-    (void)RAND_bytes(id, sizeof id);
     c->x.plain = c->ssl == NULL;
     c->x.api = (c->door == BM_DOOR_ALL || c->door == BM_DOOR_API) && view != NULL && view->api;
     c->x.api_only = c->door == BM_DOOR_API;
-    bm_hex(id, sizeof id, c->x.q.correlation);
+    draw_name(c->all, c->x.q.correlation);
     bm_peer_text((const struct sockaddr *)&c->from, c->x.q.peer);
 }
 
