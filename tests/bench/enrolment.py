@@ -9,7 +9,7 @@ from harness import BIN, BUILD, run
 
 
 def floors_now():
-    f = json.loads(run(BUILD / "bench/floor_bench"))
+    f = {**json.loads(run(BUILD / "bench/floor_bench")), **json.loads(run(BUILD / "bench/connection_floor_bench"))}
     f["issue"] = f["csr_verify"] + f["sign"]
     return {k: v / 1000 for k, v in f.items()}
 

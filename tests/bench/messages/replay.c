@@ -162,17 +162,27 @@ static bool read_body(const struct link *l, const char *head, const char *end, s
     return length != NULL && length < end && read_rest(l, strtoul(length + 17, NULL, 10), ret);
 }
 
+/* Header and body leave together, as other clients send what is small. */
+static bool send_request(const struct link *l, const char *url, const char *path, const char *content_type, struct bm_rd body)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf out = { .max = HEAD_MAX + ANSWER_MAX };
+
+    if (body.n != 0)
+        bm_buf_printf(&out, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", path, http_host(url),
+                      content_type, body.n);
+    else
+        bm_buf_printf(&out, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, http_host(url));
+    bm_buf_put(&out, body.p, body.n);
+    return !out.bad && send_all(l, out.p, out.n);
+}
+
 bool http_ask(const struct link *l, const char *url, const char *path, const char *content_type, struct bm_rd body,
               struct bm_buf *ret)
 {
     char head[HEAD_MAX], *end;
     size_t n;
-    int len = body.n != 0
-                  ? snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                             path, http_host(url), content_type, body.n)
-                  : snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, http_host(url));
 
-    if (!send_all(l, head, (size_t)len) || !send_all(l, body.p, body.n))
+    if (!send_request(l, url, path, content_type, body))
         return false;
     end = read_head(l, head, &n);
     ret->max = ANSWER_MAX;
