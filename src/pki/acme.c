@@ -192,11 +192,11 @@ enum bm_rc bm_acme_jws_verify(const struct bm_acme_jws *j, struct bm_rd spki, st
     enum bm_rc rc = bm_spki_parse(spki, &parsed, &why);
 
     if (rc == BM_OK)
-        rc = bm_spki_open(&parsed, &key, &why);
+        rc = bm_spki_open_kept(&parsed, &key, &why);
     if (rc == BM_MALFORMED)
         return bm_refuse(e, BM_MALFORMED, "acme-key", "JWK: %.180s", why.what);
     if (rc == BM_OK)
-        rc = bm_jws_verify(&j->jws, key, &why);
+        rc = bm_jws_verify_as(&j->jws, j->alg, key, &why);
     if (rc == BM_DENIED && strcmp(why.code, "key-algorithm") == 0)
         return bm_refuse(e, BM_MALFORMED, "acme-algorithm", "JWS: \"alg\" %s does not go with this key", j->alg);
     if (rc == BM_DENIED || rc == BM_MALFORMED)

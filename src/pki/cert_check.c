@@ -31,10 +31,62 @@ static enum bm_rc dates_check(const struct bm_cert *c, const char *whose, int64_
     return BM_OK;
 }
 
-enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e)
+/* --- signatures that were good ------------------------------------------------------------------------------------------------------- */
+/* Whether a key has made a signature over some bytes is so for good. Those found good last are remembered by a digest over all three, so that a
+ * chain that is shown again (at each step of a protocol; an intermediate CA's with every device) costs a hash; names, dates and constraints
+ * are looked at each time. Only what has verified gets in. */
+enum { LINKS_KEPT = 1024 }; /* direct-mapped */
+
+static bool link_digest(const struct bm_cert *cert, struct bm_rd spki, uint8_t ret[32])
+{
+    const struct bm_rd parts[] = { spki, cert->sig_alg, cert->sig, cert->tbs };
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx != NULL && EVP_DigestInit_ex2(ctx, bm_digest_md(BM_SHA256), NULL) == 1;
+
+    for (size_t i = 0; ok && i < BM_COUNT(parts); i++)
+        ok = EVP_DigestUpdate(ctx, &parts[i].n, sizeof parts[i].n) == 1 && EVP_DigestUpdate(ctx, parts[i].p, parts[i].n) == 1;
+    ok = ok && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+static uint8_t *link_slot(const uint8_t digest[32])
+{
+    static _Thread_local uint8_t table[LINKS_KEPT][32];
+    size_t i;
+
+    memcpy(&i, digest, sizeof i);
+    return table[i % LINKS_KEPT];
+}
+
+static enum bm_rc link_verify(const struct bm_cert *cert, const struct bm_cert *issuer, struct bm_error *e)
 {
     BM_EVP_FREE EVP_PKEY *key = NULL;
     struct bm_spki spki;
+    enum bm_rc rc = bm_spki_parse(issuer->spki, &spki, e);
+
+    if (rc == BM_OK)
+        rc = bm_spki_open_kept(&spki, &key, e);
+    return rc == BM_OK ? bm_verify_x509(key, cert->sig_alg, cert->tbs, cert->sig, e) : rc;
+}
+
+static enum bm_rc signature_check(const struct bm_cert *cert, const struct bm_cert *issuer, struct bm_error *e)
+{
+    uint8_t digest[32];
+    bool known = link_digest(cert, issuer->spki, digest);
+    uint8_t *slot = known ? link_slot(digest) : NULL;
+    enum bm_rc rc;
+
+    if (known && memcmp(slot, digest, sizeof digest) == 0)
+        return BM_OK;
+    rc = link_verify(cert, issuer, e);
+    if (rc == BM_OK && known)
+        memcpy(slot, digest, sizeof digest);
+    return rc;
+}
+
+enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *issuer, int64_t at, struct bm_error *e)
+{
     enum bm_rc rc = issuer_check(cert, issuer, e);
 
     if (rc == BM_OK)
@@ -43,11 +95,7 @@ enum bm_rc bm_cert_check_link(const struct bm_cert *cert, const struct bm_cert *
         rc = dates_check(cert, "the certificate", at, e);
     if (rc == BM_OK)
         rc = dates_check(issuer, "the issuer's certificate", at, e);
-    if (rc == BM_OK)
-        rc = bm_spki_parse(issuer->spki, &spki, e);
-    if (rc == BM_OK)
-        rc = bm_spki_open(&spki, &key, e);
-    return rc == BM_OK ? bm_verify_x509(key, cert->sig_alg, cert->tbs, cert->sig, e) : rc;
+    return rc == BM_OK ? signature_check(cert, issuer, e) : rc;
 }
 
 enum bm_rc bm_cert_check_above(const struct bm_cert *path, size_t n, const struct bm_cert *issuer, int64_t at, struct bm_error *e)

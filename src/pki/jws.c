@@ -175,22 +175,26 @@ enum bm_rc bm_jws_header_parse(struct bm_rd protected_b64, struct bm_jws_header 
 }
 
 /* --- verifying -------------------------------------------------------------------------------------------------------------- */
-enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error *e)
+enum bm_rc bm_jws_verify_as(const struct bm_jws *j, const char *alg, EVP_PKEY *key, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf sig = { .max = BM_SIGNATURE_MAX };
-    BM_CLEANUP(bm_jws_header_done) struct bm_jws_header h = { .x5c.max = 0 };
-    const struct jws_alg *a;
-    enum bm_rc rc = bm_jws_header_parse(j->protected_b64, &h, e);
+    const struct jws_alg *a = alg_find(alg);
+    enum bm_rc rc;
 
-    if (rc != BM_OK)
-        return rc;
-    a = alg_find(h.alg);
     if (a == NULL || EVP_PKEY_get_base_id(key) != a->key || bm_ec_curve(key) != a->curve)
-        return bm_refuse(e, BM_DENIED, "key-algorithm", "JWS: algorithm %s does not go with this key", h.alg);
+        return bm_refuse(e, BM_DENIED, "key-algorithm", "JWS: algorithm %.8s does not go with this key", alg);
     if (bm_unbase64url(j->signature_b64, &sig, e) != BM_OK)
         return bm_wrap(e, BM_MALFORMED, "JWS signature");
     rc = bm_verify_raw_with(key, a->digest, j->signed_part, bm_buf_rd(&sig), e);
     return rc == BM_OK ? BM_OK : bm_wrap(e, rc, "JWS");
+}
+
+enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error *e)
+{
+    BM_CLEANUP(bm_jws_header_done) struct bm_jws_header h = { .x5c.max = 0 };
+    enum bm_rc rc = bm_jws_header_parse(j->protected_b64, &h, e);
+
+    return rc == BM_OK ? bm_jws_verify_as(j, h.alg, key, e) : rc;
 }
 
 /* --- signing ---------------------------------------------------------------------------------------------------------------- */

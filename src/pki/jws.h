@@ -16,6 +16,8 @@ BM_MUST_USE enum bm_rc bm_jws_split(struct bm_rd compact, struct bm_jws *ret, st
 /* Verifies with key; the header's alg must be one of the above and fit the key; `crit` is refused. BM_DENIED,
  * BM_MALFORMED. */
 BM_MUST_USE enum bm_rc bm_jws_verify(const struct bm_jws *j, EVP_PKEY *key, struct bm_error *e);
+/* The same for who has read the protected header already, as strictly: alg is from there. */
+BM_MUST_USE enum bm_rc bm_jws_verify_as(const struct bm_jws *j, const char *alg, EVP_PKEY *key, struct bm_error *e);
 /* The decoded protected header, parsed strictly, for the caller to choose the key by (kid, x5t#S256, x5c). Empty members stay
  * empty. */
 struct bm_jws_header {

@@ -24,6 +24,9 @@ struct bm_spki {
 BM_MUST_USE enum bm_rc bm_spki_parse(struct bm_rd der, struct bm_spki *ret, struct bm_error *e);
 /* An OpenSSL public key of it, the point checked to be on its curve; BM_EVP_FREE it. Fast for P-256 and P-384. */
 BM_MUST_USE enum bm_rc bm_spki_open(const struct bm_spki *k, EVP_PKEY **ret, struct bm_error *e);
+/* The same for a key that may come again soon, an account's or a CA's: the last few are kept open, each known by all of its bytes, so that one can
+ * never stand for another. The caller frees what it gets, as ever. spki_kept.c */
+BM_MUST_USE enum bm_rc bm_spki_open_kept(const struct bm_spki *k, EVP_PKEY **ret, struct bm_error *e);
 void bm_evp_freep(EVP_PKEY **k);
 #define BM_EVP_FREE BM_CLEANUP(bm_evp_freep)
 

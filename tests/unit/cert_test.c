@@ -352,6 +352,41 @@ static void links_refused(void **state)
     made_done(&root);
 }
 
+/* A good signature is remembered. Breaks when that lets anything else pass, or when what was refused is taken the second time. */
+static void links_remembered(void **state)
+{
+    BM_CLEANUP(bm_key_freep) struct bm_key *ca_key = key_new("EC", "P-256");
+    BM_CLEANUP(bm_key_freep) struct bm_key *other_key = key_new("EC", "P-256");
+    BM_CLEANUP(bm_key_freep) struct bm_key *leaf_key = key_new("EC", "P-256");
+    struct made ca, other, leaf;
+    struct bm_cert c;
+
+    (void)state;
+    issue(&ca, "root-ca", ca_key, NULL, ca_key);
+    issue(&other, "root-ca", other_key, NULL, other_key);
+    issue(&leaf, "ldevid", ca_key, &ca, leaf_key);
+    for (int i = 0; i < 2; i++) {
+        c = other.cert; /* the same name, another key */
+        c.skid = ca.cert.skid;
+        REFUSED(&leaf.cert, &c, NOW, "bad-signature");
+        assert_ok(bm_cert_check_link(&leaf.cert, &ca.cert, NOW, &err));
+        REFUSED(&leaf.cert, &ca.cert, leaf.cert.not_after + 1, "expired");
+    }
+    for (size_t i = 0; i < leaf.cert.whole.n; i++) {
+        uint8_t *flipped = exact(leaf.cert.whole);
+
+        flipped[i] ^= 1;
+        if (bm_cert_parse(bm_rd_of(flipped, leaf.cert.whole.n), &c, NULL) == BM_OK) {
+            assert_int_not_equal(bm_cert_check_link(&c, &ca.cert, NOW, NULL), BM_OK);
+            assert_int_not_equal(bm_cert_check_link(&c, &ca.cert, NOW, NULL), BM_OK);
+        }
+        free(flipped);
+    }
+    made_done(&leaf);
+    made_done(&other);
+    made_done(&ca);
+}
+
 /* --- certificates of others --------------------------------------------------------------------------------------------------------------- */
 static void microchip(void **state)
 {
@@ -489,6 +524,7 @@ int main(void)
         cmocka_unit_test(what_is_read),
         cmocka_unit_test(limits),
         cmocka_unit_test(links_refused),
+        cmocka_unit_test(links_remembered),
         cmocka_unit_test(microchip),
         cmocka_unit_test(library_made),
         cmocka_unit_test(names_found),
