@@ -73,22 +73,31 @@ static enum bm_rc read_label(struct bm_rd label, int64_t ret[2], struct bm_error
     return rc == BM_OK && alternate && ret[1] == 0 ? bm_acme_not_found(e) : rc;
 }
 
+/* The row alone says whose it is and which certificate came of it. */
+static enum bm_rc find_issued(struct bm_acme *a, int64_t order_id, int64_t *ret, struct bm_error *e)
+{
+    BM_CLEANUP(bm_acme_order_done) struct bm_acme_order o = { 0 };
+    enum bm_rc rc = bm_acme_order_by_id(a->k->store, order_id, &o, e);
+
+    if (rc == BM_NOTFOUND || (rc == BM_OK && (o.account_id != a->account.id || o.credential_id == 0)))
+        return bm_acme_not_found(e);
+    *ret = o.credential_id;
+    return rc;
+}
+
 enum bm_rc bm_acme_certificate(struct bm_acme *a, struct bm_error *e)
 {
-    BM_CLEANUP(bm_acme_work_done) struct bm_acme_work w = { 0 };
     BM_CLEANUP(bm_credential_done) struct bm_credential c = { 0 };
     struct bm_issuer *by = NULL;
-    int64_t at[2] = { 0 };
+    int64_t at[2] = { 0 }, credential_id = 0;
     enum bm_rc rc = read_label(a->ask->label, at, e);
 
     if (rc == BM_OK)
         rc = bm_acme_no_payload(a, e);
     if (rc == BM_OK)
-        rc = bm_acme_work_load(a, at[0], &w, e);
-    if (rc == BM_OK && w.row.credential_id == 0)
-        rc = bm_acme_not_found(e);
+        rc = find_issued(a, at[0], &credential_id, e);
     if (rc == BM_OK)
-        rc = bm_credential_by_id(a->k->store, w.row.credential_id, &c, e);
+        rc = bm_credential_by_id(a->k->store, credential_id, &c, e);
     if (rc == BM_OK)
         rc = bm_issuer_get(a->k, c.ca_id, &by, e);
     return rc == BM_OK ? put_chains(&(struct chains){ a, &c, by, at[0], at[1] }, e) : rc;

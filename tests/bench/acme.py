@@ -7,9 +7,9 @@ from enrolment import floors_now
 from harness import BIN, birthmark, run
 import peers
 
-# The handshake; the JWS of newOrder, authorization, challenge, finalize and certificate; the attestation, the certificate of its key, the request;
-# the certificate.
-FLOOR = {"handshake_server": 1, "csr_verify": 8, "sign": 1}
+# The handshake; the JWS of newOrder, authorization, challenge, finalize and certificate; the attestation, the request; the certificate. Each client
+# is one device, which comes again and again: the signature under its birth certificate is verified once. A device that comes once costs that one more.
+FLOOR = {"handshake_server": 1, "csr_verify": 7, "sign": 1}
 
 
 def floor_ms(floors):
