@@ -182,6 +182,17 @@ enum bm_rc bm_config_set(struct bm_config *c, const char *key, const char *value
     return rc;
 }
 
+/* It goes into a Link field as it is. */
+static bool url_ok(const char *s)
+{
+    if (strncmp(s, "https://", 8) != 0 || s[8] == '\0')
+        return false;
+    for (; *s != '\0'; s++)
+        if (*s <= 0x20 || *s >= 0x7f || strchr("<>\"\\^`{|}", *s) != NULL) /* RFC 3986 section 2 has no others */
+            return false;
+    return true;
+}
+
 enum bm_rc bm_config_check(const struct bm_config *c, struct bm_error *e)
 {
     struct bm_networks networks;
@@ -193,6 +204,8 @@ enum bm_rc bm_config_check(const struct bm_config *c, struct bm_error *e)
     if (c->coap_handshakes > c->coap_sessions)
         return bm_fail(e, BM_USAGE, "coap_handshakes: %u are more than the %u of coap_sessions", c->coap_handshakes,
                        c->coap_sessions);
+    if (c->acme_help_url[0] != '\0' && !url_ok(c->acme_help_url))
+        return bm_fail(e, BM_USAGE, "acme_help_url: write an https:// URL, with all else than ASCII percent-encoded");
     return BM_OK;
 }
 

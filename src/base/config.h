@@ -38,6 +38,7 @@ struct bm_config {
     char dns_servers[256];         /* "": the system's */
     char validation_networks[512]; /* base/address.h */
     unsigned acme_http_port, acme_tls_port;
+    char acme_help_url[256];
     char keeper_user[64], worker_user[64]; /* "": the data folder's owner, and `nobody` */
 };
 

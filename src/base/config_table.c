@@ -88,6 +88,8 @@ const struct bm_config_row bm_config_rows[] = {
     { "acme_http_port", NUMBER, MEMBER(acme_http_port), "80", 1, 65535, AT_START,
       "Where http-01 of ACME looks for its answer. Another port than 80 is for networks where only you can open ports." },
     { "acme_tls_port", NUMBER, MEMBER(acme_tls_port), "443", 1, 65535, AT_START, "The same for tls-alpn-01." },
+    { "acme_help_url", TEXT, MEMBER(acme_help_url), "", 0, 0, AT_START,
+      "A page of yours about the limits on ACME accounts: what is refused as rateLimited leads there. Empty: nowhere." },
     { "keeper_user", TEXT, MEMBER(keeper_user), "", 0, 0, AT_START,
       "When started as root, whom the keeper becomes; empty: the owner of the data folder." },
     { "worker_user", TEXT, MEMBER(worker_user), "", 0, 0, AT_START,

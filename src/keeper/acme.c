@@ -168,6 +168,7 @@ static enum bm_rc put_answer(struct bm_acme *a, const struct bm_error *why, stru
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf nonce = { .max = 2 * BM_CHALLENGE_LEN };
     uint8_t raw[BM_CHALLENGE_LEN];
+    const char *help = a->k->options.acme_help_url;
     char *text = a->reply != NULL ? json_dumps(a->reply, JSON_COMPACT) : NULL;
     struct bm_acme_told t = {
         .status = (uint16_t)a->status,
@@ -179,6 +180,7 @@ static enum bm_rc put_answer(struct bm_acme *a, const struct bm_error *why, stru
         .location = bm_rd_str(a->location),
         .up = bm_rd_str(a->up),
         .next = bm_rd_str(a->next),
+        .help = bm_rd_str(why != NULL && bm_acme_is_limit(why) && help != NULL ? help : ""),
         .body = text != NULL ? bm_rd_str(text) : bm_buf_rd(&a->chain),
     };
 

@@ -46,6 +46,7 @@ BM_MUST_USE enum bm_rc bm_acme_some_payload(const struct bm_acme *a, struct bm_e
 
 /* acme_problem.c: what a refusal is to a client of ACME; the object to be put into an answer or an order */
 int bm_acme_status(const struct bm_error *e);
+bool bm_acme_is_limit(const struct bm_error *e); /* rateLimited: section 6.6 */
 json_t *bm_acme_problem(const struct bm_error *e, const char *correlation);
 /* A time as RFC 3339 has it. */
 json_t *bm_acme_time(int64_t at);

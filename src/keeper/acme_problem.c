@@ -91,6 +91,11 @@ int bm_acme_status(const struct bm_error *e)
     return find(e)->status;
 }
 
+bool bm_acme_is_limit(const struct bm_error *e)
+{
+    return strcmp(find(e)->type, "rateLimited") == 0;
+}
+
 json_t *bm_acme_problem(const struct bm_error *e, const char *correlation)
 {
     const struct problem *p = find(e);

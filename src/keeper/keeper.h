@@ -36,6 +36,7 @@ struct bm_keeper_options {
     const char *store;                        /* dsn (store/store.h); NULL or empty: sqlite:DATA/registry.db */
     const char *host;                         /* which of a registry's hosts; NULL or empty: the one that made it */
     unsigned acme_http_port, acme_tls_port;   /* 0: 80, 443 */
+    const char *acme_help_url;                /* about limits; NULL: there is none */
     struct bm_keeper_tokens tokens;
     struct bm_keeper_limits limits;
     enum bm_confine_mode confine; /* bm_keeper_run() only: how it locks itself in once all is open */

@@ -429,6 +429,7 @@ void bm_acme_told_write(struct bm_buf *out, const struct bm_acme_told *t)
     bm_buf_vec(out, t->location);
     bm_buf_vec(out, t->up);
     bm_buf_vec(out, t->next);
+    bm_buf_vec(out, t->help);
     bm_buf_uint(out, 1, t->n_alternates);
     for (size_t i = 0; i < t->n_alternates; i++)
         bm_buf_vec(out, t->alternates[i]);
@@ -453,8 +454,8 @@ enum bm_rc bm_acme_told_parse(struct bm_rd in, struct bm_acme_told *ret, struct 
     bool ok = bm_rd_u16(&in, &t.status) && t.status >= 200 && t.status < 600 && bm_rd_u8(&in, &t.content) &&
               t.content < BM_ACME_CONTENTS && bm_rd_u32(&in, &t.retry_after_s) && get_text(&in, t.code, sizeof t.code) &&
               bm_rd_vec(&in, 2 * BM_CHALLENGE_LEN, &t.nonce) && bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.location) &&
-              bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.up) && bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.next) && take_alternates(&in, &t) &&
-              bm_rd_vec(&in, BM_COMMAND_MAX, &t.body);
+              bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.up) && bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.next) &&
+              bm_rd_vec(&in, ACME_ADDRESS_MAX, &t.help) && take_alternates(&in, &t) && bm_rd_vec(&in, BM_COMMAND_MAX, &t.body);
     enum bm_rc rc = finish(ok, in, "answer of ACME", e);
 
     if (rc == BM_OK)

@@ -196,10 +196,10 @@ struct bm_acme_told {
     uint16_t status; /* HTTP */
     uint8_t content; /* enum bm_acme_content */
     uint32_t retry_after_s;
-    char code[32];         /* of a problem: our own */
-    struct bm_rd nonce;    /* Replay-Nonce, or empty */
-    struct bm_rd location; /* or empty */
-    struct bm_rd up, next; /* targets of Link fields, or empty */
+    char code[32];               /* of a problem: our own */
+    struct bm_rd nonce;          /* Replay-Nonce, or empty */
+    struct bm_rd location;       /* or empty */
+    struct bm_rd up, next, help; /* targets of Link fields, or empty */
     size_t n_alternates;
     struct bm_rd alternates[BM_ACME_ALTERNATES_MAX]; /* the same, other chains of this certificate */
     struct bm_rd body;

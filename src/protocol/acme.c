@@ -98,6 +98,7 @@ static void put_fields(const struct bm_request *q, const struct bm_acme_told *t,
     put_index(q, r);
     link_field(r, t->up, "up");
     link_field(r, t->next, "next");
+    link_field(r, t->help, "help"); /* section 6.6 */
     for (size_t i = 0; i < t->n_alternates; i++)
         link_field(r, t->alternates[i], "alternate");
     if (t->nonce.n != 0)

@@ -69,6 +69,7 @@ static _Noreturn void keeper_child(struct server *s, int control)
         .host = or_null(s->config.host),
         .acme_http_port = s->config.acme_http_port,
         .acme_tls_port = s->config.acme_tls_port,
+        .acme_help_url = or_null(s->config.acme_help_url),
         .confine = s->config.confine,
         .tokens = bm_keeper_tokens_of(&s->config),
         .limits = bm_keeper_limits_of(&s->config),

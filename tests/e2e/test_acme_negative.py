@@ -9,7 +9,7 @@ import pytest
 
 import acmekit
 import kit
-from acmekit import Acme, assert_problem, jwk_of, jws, packed, statement
+from acmekit import Acme, assert_problem, jwk_of, jws, links, packed, statement
 from kit import KEYS, ChipMaker, Device, assert_told, b64u, make_csr
 
 
@@ -21,6 +21,7 @@ def server(shared_servers):
     s.run("product", "create", "closed", "--org", "oem", "--protocols", "est")
     s.run("batch", "create", "closed-1", "--product", "closed", "--quota", 10)
     s.run("batch", "create", "tight", "--product", "sensor", "--quota", 1)
+    (s.data / "birthmark.conf").write_text("acme_help_url = https://docs.example.org/limits\n")
     s.start()
     return s
 
@@ -563,12 +564,14 @@ def test_renewal_information(account, name):
 
 
 def test_rate_limits(server, binding):
-    """Orders of one account are bounded, and who has too many is told when to come again."""
+    """Orders of one account are bounded, and who has too many is told when to come again, and where he can read why."""
     a = Acme(server)
     a.register(binding)
     payload = {"identifiers": [{"type": "permanent-identifier", "value": "x"}]}
     for _ in range(300):
-        assert a.post(a.directory["newOrder"], payload).status == 201
+        answer = a.post(a.directory["newOrder"], payload)
+        assert answer.status == 201 and links(answer, "help") == []
     answer = a.post(a.directory["newOrder"], payload)
     assert_problem(answer, 429, "rateLimited", "acme-orders")
     assert int(answer.headers["Retry-After"]) > 0
+    assert links(answer, "help") == ["https://docs.example.org/limits"]

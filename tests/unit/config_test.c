@@ -225,6 +225,38 @@ static void tells_values_and_what_waits(void **state)
     assert_true(n > 30);
 }
 
+/* It is put into a header field as it is. */
+static void help_is_an_address(void **state)
+{
+    static const struct {
+        const char *url;
+        enum bm_rc want;
+    } rows[] = {
+        { "", BM_OK },
+        { "https://docs.example.org/acme?x=1&y=%20", BM_OK },
+        { "https://[2001:db8::1]:8443/", BM_OK },
+        { "https://", BM_USAGE },
+        { "http://docs.example.org/", BM_USAGE },
+        { "docs.example.org", BM_USAGE },
+        { "javascript:alert(1)", BM_USAGE },
+        { "https://a/>;rel=\"index\"", BM_USAGE },
+        { "https://a/<b", BM_USAGE },
+        { "https://a/ b", BM_USAGE },
+        { "https://a/\xc3\xa9", BM_USAGE },
+        { "https://a/\\", BM_USAGE },
+    };
+    struct bm_config c;
+    struct bm_error e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(bm_config_init(&c, "/data", &e), BM_OK);
+        assert_int_equal(bm_config_set(&c, "acme_help_url", rows[i].url, &e), BM_OK);
+        if (bm_config_check(&c, &e) != rows[i].want)
+            fail_msg("'%s'", rows[i].url);
+    }
+}
+
 static void write_file(const char *path, const char *text)
 {
     FILE *f = fopen(path, "w");
@@ -295,6 +327,7 @@ int main(void)
         cmocka_unit_test(refuses),
         cmocka_unit_test(refuses_long_values),
         cmocka_unit_test(needs_certificate_and_key),
+        cmocka_unit_test(help_is_an_address),
         cmocka_unit_test(reads_again),
         cmocka_unit_test(help_is_a_file),
         cmocka_unit_test(more_handshakes_than_sessions),

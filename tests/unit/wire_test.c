@@ -279,7 +279,7 @@ static void full_acme_told(union any *v)
     *t = (struct bm_acme_told){ .status = 599, .content = BM_ACME_CONTENTS - 1, .retry_after_s = UINT32_MAX };
     memset(t->code, 'c', sizeof t->code - 1);
     t->nonce = bytes(2 * BM_CHALLENGE_LEN);
-    t->location = t->up = t->next = bytes(1024);
+    t->location = t->up = t->next = t->help = bytes(1024);
     for (t->n_alternates = 0; t->n_alternates < BM_ACME_ALTERNATES_MAX; t->n_alternates++)
         t->alternates[t->n_alternates] = bytes(1024);
     t->body = bytes(BM_COMMAND_MAX);
