@@ -268,8 +268,7 @@ static void put_jwk(struct bm_buf *out, const struct party *p)
 static void change_key(struct client *c, struct party *next)
 {
     BM_CLEANUP(bm_buf_done)
-    struct bm_buf header = { .max = 4096 },
-                  payload = { .max = 4096 }, tbs = { .max = 8192 }, ask = { .max = 8192 };
+    struct bm_buf header = { .max = 4096 }, payload = { .max = 4096 }, tbs = { .max = 8192 }, ask = { .max = 8192 };
     uint8_t sig[BM_SIGNATURE_MAX];
     size_t n = sizeof sig, dot;
 
