@@ -249,6 +249,8 @@ const struct bm_verb bm_verbs[] = {
                    { "client", "our certificate and its private key, PEM: for TLS client authentication, or to protect messages; acme: the account's key", .kind = BM_WORD_FILE },
                    { "login", "a file with USER:PASSWORD, or what the driver has in their place", .kind = BM_WORD_FILE },
                    { "options", "what else the driver wants to know (docs/upstream.md): name=value,name=value", .value = "OPTIONS" },
+                   { "hook-login", "a file with USER:PASSWORD for the hook that --options names", .kind = BM_WORD_FILE },
+                   { "hook-trust", "what that hook's certificate must lead to, PEM; default: the system's", .kind = BM_WORD_FILE },
                    { "names", "registry (default): only names that the registry gives the device; upstream: what the upstream CA writes",
                      .values = "registry upstream" } },
       .next = "birthmark batch set BATCH --ca {}" },

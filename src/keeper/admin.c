@@ -38,7 +38,7 @@ const struct bm_admin_op bm_admin_ops[] = {
     { "ca.request", WRITE, bm_admin_ca_request, "name | alg key existing_key" },
     { "ca.import", WRITE, bm_admin_ca_import, "name | root_name default" },
     { "ca.retire", WRITE, bm_admin_ca_retire, "name" },
-    { "ca.upstream", WRITE, bm_admin_ca_upstream, "name url chain | driver trust client login names options" },
+    { "ca.upstream", WRITE, bm_admin_ca_upstream, "name url chain | driver trust client login names options hook_login hook_trust" },
     { "ca.default", WRITE, bm_admin_ca_default, "name" },
     { "ca.rollover", WRITE, bm_admin_ca_rollover, "name new | alg profile key existing_key" },
     { "trust.show", JOIN, bm_admin_trust_show, "name", STAFF },

@@ -8,12 +8,14 @@
 #include <openssl/pem.h>
 #include <stdio.h>
 
-enum { PEM_MAX = 24 * 1024, LOGIN_MAX = 512 };
+enum { PEM_MAX = 24 * 1024, LOGIN_MAX = 512, HOOK_TRUST_MAX = 8 * 1024 };
 
 void bm_upstream_secret_done(struct bm_upstream_secret *s)
 {
     bm_buf_done(&s->client_key);
     bm_buf_done(&s->login);
+    bm_buf_done(&s->hook_login);
+    bm_buf_done(&s->hook_trust);
 }
 
 /* --- the secret ------------------------------------------------------------------------------------------------------------------ */
@@ -53,17 +55,21 @@ static enum bm_rc unseal(struct bm_keeper *k, const struct bm_upstream *u, struc
 enum bm_rc bm_upstream_open(struct bm_keeper *k, const struct bm_upstream *u, struct bm_upstream_secret *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf plain = { .max = PEM_MAX };
-    struct bm_rd r, key, login;
+    struct bm_rd r, key, login, hook_login = { 0 }, hook_trust = { 0 };
     enum bm_rc rc = u->secret.n != 0 ? unseal(k, u, &plain, e) : BM_OK;
 
     if (rc != BM_OK || u->secret.n == 0)
         return rc;
     r = bm_buf_rd(&plain);
-    if (!bm_rd_vec(&r, PEM_MAX, &key) || !bm_rd_vec(&r, LOGIN_MAX, &login) || r.n != 0)
+    if (!bm_rd_vec(&r, PEM_MAX, &key) || !bm_rd_vec(&r, LOGIN_MAX, &login))
         return bm_fail(e, BM_BUG, "the upstream CA's secret is damaged");
-    ret->client_key.max = ret->login.max = PEM_MAX;
+    if (r.n != 0 && (!bm_rd_vec(&r, LOGIN_MAX, &hook_login) || !bm_rd_vec(&r, HOOK_TRUST_MAX, &hook_trust) || r.n != 0))
+        return bm_fail(e, BM_BUG, "the upstream CA's secret is damaged");
+    ret->client_key.max = ret->login.max = ret->hook_login.max = ret->hook_trust.max = PEM_MAX;
     bm_buf_put(&ret->client_key, key.p, key.n);
     bm_buf_put(&ret->login, login.p, login.n);
+    bm_buf_put(&ret->hook_login, hook_login.p, hook_login.n);
+    bm_buf_put(&ret->hook_trust, hook_trust.p, hook_trust.n);
     return BM_OK;
 }
 
@@ -155,21 +161,64 @@ static enum bm_rc find_client(const char *client, struct bm_upstream *u, struct 
     return d->make_client != NULL ? d->make_client(&u->client_cert, ret_key, e) : BM_OK;
 }
 
+/* One line of a file; none, where there is no such argument. */
+static enum bm_rc take_login(const json_t *in, const char *name, struct bm_rd *ret, struct bm_error *e)
+{
+    const char *login = bm_arg_text(in, name);
+    size_t n = login != NULL ? strcspn(login, "\r\n") : 0;
+
+    if (login != NULL && (n == 0 || n > LOGIN_MAX || memchr(login, ':', n) == NULL || login[n + strspn(login + n, "\r\n")] != '\0'))
+        return bm_fail(e, BM_USAGE, "--%s: a file with one line, USER:PASSWORD", name[0] == 'h' ? "hook-login" : name);
+    *ret = bm_rd_of(login, n);
+    return BM_OK;
+}
+
+/* Does this driver have such an option? */
+static bool may_have(const struct bm_upstream_driver *d, const char *name, size_t n)
+{
+    for (const char *const *o = d->options; o != NULL && *o != NULL; o++)
+        if (strlen(*o) == n && memcmp(*o, name, n) == 0)
+            return true;
+    return false;
+}
+
+/* Login and trust of a hook, behind the secret; nothing, where a driver asks none. */
+static enum bm_rc take_hook(const json_t *in, const struct bm_upstream *u, struct bm_buf *plain, struct bm_error *e)
+{
+    BM_CLEANUP(bm_buf_done) struct bm_buf certs = { 0 };
+    const struct bm_upstream_driver *d = bm_upstream_driver_find(u->driver);
+    const char *trust = bm_arg_text(in, "hook_trust");
+    struct bm_rd login = { 0 };
+    enum bm_rc rc = take_login(in, "hook_login", &login, e);
+
+    if (rc == BM_OK && trust != NULL)
+        rc = take_certs(trust, "--hook-trust", &certs, e);
+    if (rc != BM_OK || (login.n == 0 && certs.n == 0))
+        return rc;
+    if (!may_have(d, "hook", strlen("hook")))
+        return bm_fail(e, BM_USAGE, "--hook-login, --hook-trust: driver %s asks no hook", d->name);
+    if (certs.n > HOOK_TRUST_MAX)
+        return bm_fail(e, BM_USAGE, "--hook-trust: more than %d bytes", HOOK_TRUST_MAX);
+    bm_buf_vec(plain, login);
+    bm_buf_vec(plain, bm_buf_rd(&certs));
+    return BM_OK;
+}
+
 static enum bm_rc take_secret(struct bm_keeper *k, const json_t *in, int64_t now, struct bm_upstream *u, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf key = { .max = PEM_MAX / 2 }, plain = { .max = PEM_MAX };
-    const char *client = bm_arg_text(in, "client"), *login = bm_arg_text(in, "login");
-    size_t n = login != NULL ? strcspn(login, "\r\n") : 0;
-    enum bm_rc rc = find_client(client, u, &key, e);
+    struct bm_rd login = { 0 };
+    enum bm_rc rc = find_client(bm_arg_text(in, "client"), u, &key, e);
 
+    if (rc == BM_OK)
+        rc = take_login(in, "login", &login, e);
     if (rc != BM_OK)
         return rc;
-    if (login != NULL && (n == 0 || n > LOGIN_MAX || memchr(login, ':', n) == NULL || login[n + strspn(login + n, "\r\n")] != '\0'))
-        return bm_fail(e, BM_USAGE, "--login: a file with one line, USER:PASSWORD");
-    if (key.n == 0 && n == 0)
-        return BM_OK;
     bm_buf_vec(&plain, bm_buf_rd(&key));
-    bm_buf_vec(&plain, bm_rd_of(login, n));
+    bm_buf_vec(&plain, login);
+    rc = take_hook(in, u, &plain, e);
+    if (rc != BM_OK || (key.n == 0 && login.n == 0))
+        return rc;
     return seal(k, bm_buf_rd(&plain), now, u, e);
 }
 
@@ -276,14 +325,6 @@ static enum bm_rc take_url(const struct bm_upstream_driver *d, const char *url, 
         return bm_fail(e, BM_USAGE, "--url: %s", d->url_form);
     snprintf(u->url, sizeof u->url, "%.*s", (int)(url[n - 1] == '/' ? n - 1 : n), url);
     return BM_OK;
-}
-
-static bool may_have(const struct bm_upstream_driver *d, const char *name, size_t n)
-{
-    for (const char *const *o = d->options; o != NULL && *o != NULL; o++)
-        if (strlen(*o) == n && memcmp(*o, name, n) == 0)
-            return true;
-    return false;
 }
 
 /* Each name=value, of the names this driver takes. */

@@ -28,6 +28,8 @@ static inline bool bm_ca_is_upstream(const struct bm_ca *ca)
 struct bm_upstream_secret {
     struct bm_buf client_key; /* PEM, or empty */
     struct bm_buf login;      /* USER:PASSWORD, or empty */
+    struct bm_buf hook_login,
+        hook_trust; /* of a hook that is asked besides: USER:PASSWORD; PEM, what its server's certificate must lead to */
 };
 void bm_upstream_secret_done(struct bm_upstream_secret *s);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const options[] = { "challenge", "revoke", NULL };
+static const char *const options[] = { "challenge", "hook", "under", "wait", "revoke", NULL };
 
 bool bm_acme_same_place(const struct bm_upstream *u, const char *url)
 {
@@ -48,9 +48,10 @@ static enum bm_rc acme_check(const struct bm_upstream *u, const struct bm_upstre
 
     if (key == NULL)
         return BM_USAGE;
-    if (bm_cloud_option(u, "challenge", challenge, sizeof challenge) && strcmp(challenge, "http-01") != 0)
-        return bm_fail(e, BM_USAGE, "--options: challenge is http-01, or is left out");
-    if (bm_upstream_revoke_check(u, e) != BM_OK)
+    if (bm_cloud_option(u, "challenge", challenge, sizeof challenge) && strcmp(challenge, "http-01") != 0 &&
+        strcmp(challenge, "dns-01") != 0)
+        return bm_fail(e, BM_USAGE, "--options: challenge is http-01 or dns-01, or is left out");
+    if (bm_acme_dns_check(u, s, e) != BM_OK || bm_upstream_revoke_check(u, e) != BM_OK)
         return BM_USAGE;
     if (s->login.n == 0)
         return BM_OK;
@@ -134,6 +135,15 @@ static bool wants_nonce(const json_t *state, const struct bm_acme_step *step)
     return step->url != NULL && bm_cloud_text(state, "nonce") == NULL;
 }
 
+static enum bm_rc ask_directory(const struct bm_upstream_job *j, struct bm_buf *ret, struct bm_error *e)
+{
+    enum bm_rc rc = bm_acme_dns_may(j, e);
+
+    if (rc == BM_OK)
+        ask(j, "GET", j->u->url, bm_rd_of(NULL, 0), ret);
+    return rc;
+}
+
 static enum bm_rc acme_task(const struct bm_upstream_job *j, struct bm_buf *ret, struct bm_error *e)
 {
     BM_CLEANUP(bm_keeper_jsonp) json_t *state = state_of(j);
@@ -142,9 +152,11 @@ static enum bm_rc acme_task(const struct bm_upstream_job *j, struct bm_buf *ret,
 
     if (step == NULL || (step->url != NULL && nonces == NULL))
         return bm_fail(e, BM_BUG, "the state of an ACME errand is damaged");
+    if (step->hook != NULL)
+        return bm_acme_dns_task(j, state, step->hook, ret, e);
     if (step->url == NULL)
-        ask(j, "GET", j->u->url, bm_rd_of(NULL, 0), ret);
-    else if (wants_nonce(state, step))
+        return ask_directory(j, ret, e);
+    if (wants_nonce(state, step))
         ask(j, "HEAD", nonces, bm_rd_of(NULL, 0), ret);
     else
         return ask_signed(j, state, step, ret, e);
@@ -209,6 +221,8 @@ static enum bm_rc read_trip(struct bm_acme_trip *t, const struct bm_acme_step *s
 {
     bool good = t->a->status >= 200 && t->a->status < 300;
 
+    if (step->hook != NULL)
+        return step->read(t, e);
     if (wants_nonce(t->state, step)) {
         take_nonce(t);
         if (!good || bm_cloud_text(t->state, "nonce") == NULL)
@@ -229,8 +243,10 @@ static enum bm_rc acme_read(const struct bm_upstream_job *j, const struct bm_tas
     BM_CLEANUP(bm_keeper_jsonp) json_t *state = state_of(j), *body = bm_cloud_json(a->body);
     struct bm_acme_trip t = { .j = j, .a = a, .state = state, .body = body, .ret = ret };
     const struct bm_acme_step *step = bm_acme_step_of(state);
+    enum bm_rc rc = step != NULL ? read_trip(&t, step, e) : bm_fail(e, BM_BUG, "the state of an ACME errand is damaged");
 
-    return step != NULL ? read_trip(&t, step, e) : bm_fail(e, BM_BUG, "the state of an ACME errand is damaged");
+    /* a record that was written for this order goes before its refusal is told */
+    return (rc == BM_DENIED || rc == BM_MALFORMED || rc == BM_LIMIT) && bm_acme_dns_is_up(state) ? bm_acme_dns_give_up(&t, e) : rc;
 }
 
 static const struct bm_upstream_revoking revoking = { NULL, acme_task, acme_read };

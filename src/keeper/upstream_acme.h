@@ -20,7 +20,8 @@ struct bm_acme_trip {
 };
 struct bm_acme_step {
     const char *name;
-    const char *url; /* where in the state its address is */
+    const char *url;  /* where in the state its address is; NULL: the directory's, or a hook's */
+    const char *hook; /* asked of the DNS hook, not of the CA: the last part of its address */
     json_t *(*payload)(const struct bm_upstream_job *j, const json_t *state, struct bm_error *e); /* NULL: POST-as-GET */
     enum bm_rc (*read)(struct bm_acme_trip *t, struct bm_error *e);                               /* an answer of 2xx */
     enum bm_rc (*refused)(struct bm_acme_trip *t, const char *problem, struct bm_error *e); /* BM_OK: not for this step to say */
@@ -30,6 +31,25 @@ const struct bm_acme_step *bm_acme_step_of(const json_t *state);
 
 /* upstream_acme_names.c: what is ordered: the DNS names and addresses of a request. NULL with *e filled: there is none, or one that ACME cannot order. */
 json_t *bm_acme_identifiers_of(struct bm_rd san, struct bm_error *e);
+
+/* The authorization behind this one; behind the last, the order. */
+BM_MUST_USE enum bm_rc bm_acme_next_authorization(struct bm_acme_trip *t, struct bm_error *e);
+
+/* --- upstream_acme_dns.c: dns-01 ------------------------------------------------------------------------------------------------ */
+/* Do options and secrets fit? BM_USAGE. */
+BM_MUST_USE enum bm_rc bm_acme_dns_check(const struct bm_upstream *u, const struct bm_upstream_secret *s, struct bm_error *e);
+/* Before anybody is asked: names that this CA may not be asked for with dns-01. BM_DENIED "upstream-request". */
+BM_MUST_USE enum bm_rc bm_acme_dns_may(const struct bm_upstream_job *j, struct bm_error *e);
+/* The record for this challenge, and to the step that has it written. */
+BM_MUST_USE enum bm_rc bm_acme_dns_begin(struct bm_acme_trip *t, const char *name, const char *token, struct bm_error *e);
+/* A record may be there that has to be taken away. */
+bool bm_acme_dns_is_up(const json_t *state);
+/* To the step that takes it away; *e's refusal is told after that. */
+BM_MUST_USE enum bm_rc bm_acme_dns_give_up(struct bm_acme_trip *t, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_acme_dns_task(const struct bm_upstream_job *j, const json_t *state, const char *act, struct bm_buf *ret,
+                                        struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_acme_dns_presented(struct bm_acme_trip *t, struct bm_error *e);
+BM_MUST_USE enum bm_rc bm_acme_dns_withdrawn(struct bm_acme_trip *t, struct bm_error *e);
 
 /* The errand's account key; NULL with *e filled. */
 struct bm_key *bm_acme_account_key(const struct bm_upstream_secret *s, struct bm_error *e);

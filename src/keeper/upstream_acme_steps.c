@@ -143,6 +143,11 @@ static enum bm_rc go_authorization(struct bm_acme_trip *t, size_t at, struct bm_
     return bm_acme_go(t, "authorization", 0, e);
 }
 
+enum bm_rc bm_acme_next_authorization(struct bm_acme_trip *t, struct bm_error *e)
+{
+    return go_authorization(t, (size_t)json_integer_value(json_object_get(t->state, "at")) + 1, e);
+}
+
 static enum bm_rc read_order(struct bm_acme_trip *t, struct bm_error *e)
 {
     const char *status = bm_cloud_text(t->body, "status");
@@ -191,11 +196,11 @@ static enum bm_rc take_challenge(struct bm_acme_trip *t, struct bm_error *e)
         return bm_refuse(
             e, BM_DENIED, "upstream-refused",
             "the upstream CA wants '%s' proven and does not know it as ours; --options challenge=http-01 can prove names "
-            "that lead here",
+            "that lead here, challenge=dns-01 those of a domain",
             name);
     if (c == NULL || !keep_url(t, "challenge", bm_cloud_text(c, "url")))
         return bm_refuse(e, BM_DENIED, "upstream-refused", "the upstream CA offers no %s for '%s'", type, name);
-    return bm_acme_go(t, "respond", 0, e);
+    return strcmp(type, "dns-01") == 0 ? bm_acme_dns_begin(t, value, bm_cloud_text(c, "token"), e) : bm_acme_go(t, "respond", 0, e);
 }
 
 static enum bm_rc read_authorization(struct bm_acme_trip *t, struct bm_error *e)
@@ -204,7 +209,7 @@ static enum bm_rc read_authorization(struct bm_acme_trip *t, struct bm_error *e)
     char type[32] = "";
 
     if (is(status, "valid"))
-        return go_authorization(t, (size_t)json_integer_value(json_object_get(t->state, "at")) + 1, e);
+        return bm_acme_dns_is_up(t->state) ? bm_acme_go(t, "withdraw", 0, e) : bm_acme_next_authorization(t, e);
     if (is(status, "pending") && !json_is_true(json_object_get(t->state, "responded")))
         return take_challenge(t, e);
     if (is(status, "pending"))
@@ -295,6 +300,8 @@ static const struct bm_acme_step steps[] = {
     { .name = "register", .url = "newAccount", .payload = say_register, .read = read_account, .by_key = true },
     { .name = "order", .url = "newOrder", .payload = say_order, .read = read_new_order },
     { .name = "authorization", .url = "authorization", .read = read_authorization },
+    { .name = "present", .hook = "present", .read = bm_acme_dns_presented },
+    { .name = "withdraw", .hook = "cleanup", .read = bm_acme_dns_withdrawn },
     { .name = "respond", .url = "challenge", .payload = say_nothing, .read = read_challenge, .refused = not_pending },
     { .name = "poll", .url = "order", .read = read_order },
     { .name = "finalize", .url = "finalize", .payload = say_finalize, .read = read_finalized, .refused = not_ready },

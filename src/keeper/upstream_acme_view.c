@@ -45,7 +45,8 @@ static enum bm_rc look(void *arg, const struct bm_ca *ca, struct bm_error *e)
         return BM_OK;
     rc = bm_upstream_get(l->k->store, ca->id, &u, e);
     if (rc == BM_OK && strcmp(u.driver, bm_upstream_acme.name) == 0 &&
-        bm_cloud_option(&u, "challenge", challenge, sizeof challenge) && thumbprint_of(l->k, &u, l->ret, NULL) != BM_OK)
+        bm_cloud_option(&u, "challenge", challenge, sizeof challenge) && strcmp(challenge, "http-01") == 0 &&
+        thumbprint_of(l->k, &u, l->ret, NULL) != BM_OK)
         l->ret[0] = '\0';
     return rc == BM_IO ? rc : BM_OK;
 }

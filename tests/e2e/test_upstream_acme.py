@@ -177,6 +177,102 @@ def test_pebble_away_and_killed_between_steps(ra, pebble, tmp_path):
     assert answer.status == 200, (answer, pebble.log()[-3000:])
 
 
+# --- dns-01 through a hook ---------------------------------------------------------------------------------------------------------------
+
+class Hook(Served):
+    """Writes the records of dns-01 into the test's name server, asked in the form of lego's provider "httpreq"."""
+
+    LOGIN = "dns:right-password"
+
+    def __init__(self, folder, names):
+        super().__init__(folder, "hook")
+        self.names, self.asked_by = names, []
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        said = request.get_json(force=True)
+        good = request.authorization and f"{request.authorization.username}:{request.authorization.password}" == self.LOGIN
+        self.asked.append((request.path, said["fqdn"]))
+        self.asked_by.append((request.method, request.content_type, tuple(sorted(said)), bool(good)))
+        return self.answer(request.path, said["fqdn"].rstrip("."), said["value"])(environ, start_response)
+
+    def answer(self, path, name, value):
+        if self.mode == "busy!":
+            self.mode = "ok"
+            return Response("later", 503, {"Retry-After": "1"})
+        if self.mode == "forbidden":
+            return Response("no \x1b[31mzone", 403)
+        kept = self.names.txt.setdefault(name, [])
+        if path.endswith("/present") and self.mode != "idle":
+            kept.append(value)
+        if path.endswith("/cleanup") and value in kept:
+            kept.remove(value)
+        return Response("")
+
+
+@pytest.fixture(scope="module")
+def hook(ra, pebble, names, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hook")
+    it = Hook(folder, names)
+    it.start()
+    login = folder / "login"
+    login.write_text(Hook.LOGIN + "\n")
+    upstream(ra, folder, "dns", pebble.url, pebble.chain, pebble.trust, "--login", pebble.login, "--hook-login", login, "--hook-trust",
+             it.trust, "--options", f"challenge=dns-01,hook={it.url}/of/us,under=dns.gw.test,wait=0")
+    yield it
+    it.stop()
+
+
+@pytest.fixture
+def told(ra, hook):
+    ra.run("batch", "set", "reel-1", "--ca", "dns")
+    hook.mode, hook.asked[:], hook.asked_by[:] = "ok", [], []
+    return hook.asked
+
+
+def test_dns_hook(ra, pebble, hook, told, tmp_path):
+    """Breaks when names that lead nowhere, or wildcards, cannot be proven; when a hook that is busy costs a device its certificate; when a record stays."""
+    hook.mode = "busy!"
+    key, wanted = KEYS["P-256"](), ["*.w.dns.gw.test", "unit.dns.gw.test"]
+    answer = poll(ra, ra.devices.pop(), tmp_path, key, *wanted)
+    assert answer.status == 200, (answer, told, pebble.log()[-3000:])
+    cert = certs_of_pkcs7(answer.body)[0]
+    cert.verify_directly_issued_by(pebble.root)
+    assert sorted(dns_of(cert)) == wanted and cert.public_key() == key.public_key()
+    acts = [(path, f"_acme-challenge.{name}.dns.gw.test.") for name in ("w", "unit") for path in ("/of/us/present", "/of/us/cleanup")]
+    assert sorted(told[1:]) == sorted(acts) and told[0][0] == "/of/us/present"
+    assert told.index(("/of/us/cleanup", told[0][1])) < len(told) - 1  # one record at a time
+    assert not any(hook.names.txt.values())
+    assert set(hook.asked_by) == {("POST", "application/json", ("fqdn", "value"), True)}
+
+
+def test_lego_asks_the_same_hook(pebble, hook, told, tmp_path):
+    """Breaks when our form is not that of the client whose it is."""
+    env = {**os.environ, "LEGO_CA_CERTIFICATES": str(pebble.trust), "SSL_CERT_FILE": str(hook.trust), "HTTPREQ_ENDPOINT": f"{hook.url}/of/lego",
+           "HTTPREQ_POLLING_INTERVAL": "1"}
+    env["HTTPREQ_USERNAME"], env["HTTPREQ_PASSWORD"] = Hook.LOGIN.split(":")
+    words = ["lego", "--server", pebble.url, "--accept-tos", "--email", "a@example.org", "--eab", "--kid", EAB[0], "--hmac", EAB[1], "--domains",
+             "lego.gw.test", "--path", str(tmp_path), "--dns", "httpreq", "--dns.disable-cp", "run"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = "_acme-challenge.lego.gw.test."
+    assert told == [("/of/lego/present", name), ("/of/lego/cleanup", name)]
+    assert set(hook.asked_by) == {("POST", "application/json", ("fqdn", "value"), True)}
+
+
+@pytest.mark.parametrize("mode,name,word,acts", [
+    ("forbidden", "unit.dns.gw.test", "answers 403: no \\x1b[31mzone", ["present"]),
+    ("idle", "unit.dns.gw.test", "has made the authorization invalid", ["present", "cleanup"]),
+    ("ok", "unit.gw.test", "is not under 'dns.gw.test'", [])])
+def test_dns_hook_says_no(ra, hook, told, tmp_path, mode, name, word, acts):
+    """Breaks when a record is asked for outside of the domain, stays after a refusal, or the reason does not reach the device."""
+    hook.mode = mode
+    answer = poll(ra, ra.devices.pop(), tmp_path, KEYS["P-256"](), name)
+    assert (answer.status, answer.code) == (403, "upstream-refused") and word in answer.text, answer
+    assert_told(ra, answer)
+    assert [path.rsplit("/", 1)[1] for path, _ in told] == acts
+
+
 # --- another Birthmark ------------------------------------------------------------------------------------------------------------------
 
 def test_another_birthmark(ra, new_server, names, tmp_path):
@@ -391,6 +487,7 @@ def test_what_is_needed_is_asked_for(ra, hostile, tmp_path):
     login.write_text("kid:not base64url!\n")
     common = ("--driver", "acme", "--url", f"{hostile.url}/dir", "--chain", hostile.chain)
     for words, said in [((), "private key of the ACME account"), (("--client", hostile.chain), "wants a private key"), (("--client", other), "--client"),
-                        (("--client", key, "--login", login), "KID:HMAC"), (("--client", key, "--options", "challenge=dns-01"), "challenge is http-01")]:
+                        (("--client", key, "--login", login), "KID:HMAC"), (("--client", key, "--options", "challenge=dns-01"), "wants hook=https"),
+                        (("--client", key, "--hook-login", login), "go with --options challenge=dns-01")]:
         out = ra.run("ca", "upstream", "third", *common, *words, want=None)
         assert out.returncode != 0 and said in out.stdout + out.stderr, (words, out)

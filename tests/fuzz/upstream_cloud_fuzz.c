@@ -1,6 +1,7 @@
 /* targets: what the drivers acme, aws-pca, aws-kms and azure-vault make of an answer in each of their steps */
 #include "keeper/cloud.h"
 #include "keeper/upstream_acme.h"
+#include "../unit/names_csr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,13 @@
 #define ORDER                                                                                                                      \
     URLS ",\"order\":\"https://a/2\",\"finalize\":\"https://a/3\",\"authorizations\":[\"https://a/"                                \
          "4\"],\"at\":0,\"authorization\":\"https://a/4\""
+#define DNS "challenge=dns-01,hook=https://a/hook,under=example,wait=1"
+#define RECORD "\"fqdn\":\"_acme-challenge.x.example.\",\"digest\":\"AAAA\""
 #define ARN "arn:aws:acm-pca:r:1:certificate-authority/x"
 
-/* Steps: driver, options, state. NULL: the body that waits for a signature; with a token in it for the last. */
+enum { AZURE_WITH_TOKEN = 14 };
+
+/* Steps: driver, options, state. NULL: the body that waits for a signature; with a token in it for AZURE_WITH_TOKEN. */
 static const struct {
     const struct bm_upstream_driver *driver;
     const char *options, *state;
@@ -33,7 +38,11 @@ static const struct {
     { &bm_upstream_awspca, "ca=" ARN, "", true },
     { &bm_upstream_awskms, "key=arn:aws:kms:r:1:key/1", NULL, false },
     { &bm_upstream_azure, "key=a/b,token=https://t/", NULL, false },
-    { &bm_upstream_azure, "key=a/b,token=https://t/", NULL, false },
+    [AZURE_WITH_TOKEN] = { &bm_upstream_azure, "key=a/b,token=https://t/", NULL, false },
+    { &bm_upstream_acme, DNS, "{" ORDER ",\"step\":\"authorization\"}", false },
+    { &bm_upstream_acme, DNS, "{" ORDER "," RECORD ",\"step\":\"present\"}", false },
+    { &bm_upstream_acme, DNS, "{" ORDER "," RECORD ",\"step\":\"withdraw\",\"refusal\":\"no\"}", false },
+    { &bm_upstream_acme, DNS, "{" ORDER "," RECORD ",\"step\":\"authorization\",\"responded\":true}", false },
 };
 
 /* The generator of P-256: a key like any other. */
@@ -77,22 +86,23 @@ static void look(const struct bm_upstream_driver *d, const struct bm_upstream_jo
 static void run(size_t step, uint16_t status, struct bm_rd body)
 {
     struct bm_upstream u = { .url = "https://a" };
-    struct bm_upstream_secret s = { .login = { .max = 64 } };
+    struct bm_upstream_secret s = { .login = { .max = 64 }, .client_key = { .max = sizeof account_pem } };
     struct bm_upstream_got got = { .room = { .max = BM_TASK_ANSWER_MAX }, .state = { .max = BM_UPSTREAM_STATE_MAX } }, first = got;
     struct bm_task_answer a = { .status = status, .body = body, .nonce = bm_rd_str("BBBB"), .location = bm_rd_str("https://a/9") };
     BM_CLEANUP(bm_buf_done) struct bm_buf state = { .max = BM_UPSTREAM_STATE_MAX };
-    struct bm_upstream_job j = { .u = &u, .s = &s, .now = 1795243853 };
+    struct bm_upstream_job j = { .u = &u, .s = &s, .now = 1795243853, .csr = bm_rd_of(names_csr, sizeof names_csr - 1) };
     const struct bm_task_answer token = { .status = 200, .body = bm_rd_str("{\"access_token\":\"abc\"}") };
     struct bm_error e;
 
     bm_buf_str(&s.login, "user:c2VjcmV0");
+    bm_buf_str(&s.client_key, account_pem);
     snprintf(u.options, sizeof u.options, "%s", steps[step].options);
     if (steps[step].state != NULL)
         bm_buf_str(&state, steps[step].state);
     else
         body_put(&state);
     j.state = bm_buf_rd(&state);
-    if (step == BM_COUNT(steps) - 1) {
+    if (step == AZURE_WITH_TOKEN) {
         must(bm_upstream_azure.read(&j, &token, &first, &e) == BM_AGAIN);
         j.state = bm_buf_rd(&first.state);
     }
@@ -103,7 +113,7 @@ static void run(size_t step, uint16_t status, struct bm_rd body)
     bm_buf_done(&got.room);
     bm_buf_done(&got.state);
     bm_buf_done(&first.state);
-    bm_buf_done(&s.login);
+    bm_upstream_secret_done(&s);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
