@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import types
 
 import cbor2
 import josepy
@@ -465,6 +467,54 @@ def test_python_acme(server, tmp_path):
     chain = client._post_as_get(done["certificate"]).text
     assert len(x509.load_pem_x509_certificates(chain.encode())) == 2
     assert client._post_as_get(url).json()["status"] == "valid"
+
+
+# --- a TPM -----------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swtpm(tmp_path_factory):
+    """A TPM 2.0 in software: libtpms, which virtual machines have for theirs."""
+    folder = tmp_path_factory.mktemp("tpm")
+    words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--server", f"type=unixio,path={folder}/tpm", "--ctrl",
+             f"type=unixio,path={folder}/control", "--flags", "not-need-init,startup-clear"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kit.wait_for("the TPM", (folder / "tpm").exists)
+    yield folder / "tpm"
+    process.kill()
+    process.wait()
+
+
+class TpmDevice(Device):
+    """Known by its attestation key, which nobody has outside of the TPM."""
+
+    def __init__(self, public):
+        self.key, self.rot = types.SimpleNamespace(public_key=lambda: public), "tpm2"
+        self.spki = kit.spki_of(self.key)
+        self.udid, self.birth = hashlib.sha256(self.spki).hexdigest(), None
+
+
+@pytest.mark.parametrize("alg", ["ecc", "rsa"])
+def test_a_tpm_and_clients_of_others(server, maker, swtpm, go_tool, tmp_path, alg):
+    """device-attest-01 with nothing of ours on the device's side: libtpms makes and certifies the key, go-tpm drives it, acmez speaks ACME. Breaks when what
+    a TPM writes is not understood, or a key that another attestation key certified passes."""
+    words = [go_tool("tpmclient"), "-tpm", swtpm, "-alg", alg]
+    d = TpmDevice(kit.serialization.load_pem_public_key(subprocess.run([*words, "-ak"], capture_output=True, check=True, timeout=60).stdout))
+    server.register(d, name=f"m-acme-{next(counter)}")
+    binding, cert = eab(server), tmp_path / "ak.pem"
+
+    def enrol(of, usage="2.23.133.8.3"):
+        purpose = x509.ExtendedKeyUsage([x509.ObjectIdentifier(usage)])
+        cert.write_bytes(maker.birth(of, extensions=((purpose, False),)).public_bytes(kit.PEM))
+        return subprocess.run([*words, "-cert", cert, "-directory", f"{server.url}/acme/directory", "-roots", server.anchors(), "-kid", binding["kid"],
+                               "-hmac", binding["hmac_key"], "-id", d.udid], capture_output=True, text=True, timeout=60)
+    done = enrol(d)
+    assert done.returncode == 0, done.stderr
+    leaf, issuer = x509.load_pem_x509_certificates(done.stdout.encode())
+    leaf.verify_directly_issued_by(issuer)
+    assert server.state(d) == "active" and type(leaf.public_key()) is type(d.key.public_key()) and kit.spki_of(leaf) != d.spki
+    for wrong in (enrol(Device("P-256" if alg == "ecc" else "RSA-2048")), enrol(d, "1.3.6.1.5.5.7.3.2")):
+        assert wrong.returncode != 0 and "badAttestationStatement" in wrong.stderr, wrong
 
 
 # --- power cuts ----------------------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -228,6 +229,39 @@ KEY_ALGO=prime256v1
     leaf.verify_directly_issued_by(chain[0])
     run([*words, "--revoke", made / "cert.pem"], {})
     assert server.ask("cert", "show", f"{leaf.serial_number:032x}")["state"] == "revoked"
+
+
+def test_uacme(server, binding, ports, tmp_path):
+    """uacme, in C, with its own hook: an account with a binding, a certificate, a new account key, a renewal, a revocation, the account's end. It asks the
+    system's trust alone, so that is another file for it."""
+    if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], check=False).returncode != 0:
+        pytest.skip("no mount namespace to be had here, so uacme cannot be told to trust the server")
+    answers = tmp_path / ".well-known/acme-challenge"
+    answers.mkdir(parents=True)
+    system, kept = Path("/etc/ssl/certs/ca-certificates.crt"), tmp_path / "conf"
+    inside = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'mount --bind {server.anchors()} {system} && exec "$@"', "sh"]
+    words = [*inside, "uacme", "-v", "-y", "-c", kept, "-a", f"{server.url}/acme/directory", "-e", f"{binding['kid']}:{binding['hmac_key']}",
+             "-t", "EC", "-h", "/usr/share/uacme/uacme.sh", "-o"]
+    env, web = {"UACME_CHALLENGE_PATH": str(answers)}, served(tmp_path, ports["http"])
+
+    def issued():
+        leaf, issuer = x509.load_pem_x509_certificates((kept / "u.gw.test/cert.pem").read_bytes())
+        leaf.verify_directly_issued_by(issuer)
+        assert names_of(leaf) == ["u.gw.test", "v.gw.test"]
+        return f"{leaf.serial_number:032x}"
+    try:
+        run([*words, "new", "a@example.org"], env)
+        run([*words, "issue", "u.gw.test", "v.gw.test"], env)
+        first = issued()
+        run([*words, "newkey"], env)
+        run([*words, "--force", "issue", "u.gw.test", "v.gw.test"], env)
+        second = issued()
+        run([*words, "revoke", kept / "u.gw.test/cert.pem"], env)
+        run([*words, "deactivate"], env)
+    finally:
+        web.kill()
+        web.wait()
+    assert [server.ask("cert", "show", n)["state"] for n in (first, second)] == ["active", "revoked"]
 
 
 def test_go(server, binding, ports, go_tool):
