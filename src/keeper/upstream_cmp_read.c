@@ -245,12 +245,13 @@ enum bm_rc bm_upstream_cmp_revoke_read(const struct bm_upstream_job *j, const st
 {
     struct reading r = { .j = j, .got = ret };
     enum bm_rc rc = open_answer(&r, a, e);
-    struct bm_error told;
+    struct bm_error told = { 0 };
 
     if (rc == BM_OK)
         return read_answer(&r, e);
     if (rc != BM_DENIED || strncmp(j->u->url, "https://", 8) == 0)
         return rc;
-    told = *e;
+    if (e != NULL)
+        told = *e;
     return bm_refuse(e, BM_AGAIN, "upstream-waits", "%s", told.what);
 }

@@ -4,6 +4,7 @@ import hashlib
 import os
 
 import pytest
+from cryptography import x509
 from pyasn1.codec.der.encoder import encode
 
 import kit
