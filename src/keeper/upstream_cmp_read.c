@@ -117,10 +117,21 @@ static enum bm_rc on_poll_rep(struct reading *r, struct bm_error *e)
     return poll_later(r, p.req_id, p.check_after, "the upstream CA has it under way still", e);
 }
 
+static enum bm_rc not_here(const struct reading *r, struct bm_error *e)
+{
+    return bm_refuse(e, BM_DENIED, "upstream-refused", "the upstream CA answers with a message (%u) that does not go here",
+                     r->m.type);
+}
+
+/* To a certConf, or to a poll after one. */
 static enum bm_rc on_pkiconf(struct reading *r, struct bm_error *e)
 {
-    (void)e;
-    return give(r, r->s.cert);
+    return r->s.cert.n != 0 ? give(r, r->s.cert) : not_here(r, e);
+}
+
+static enum bm_rc on_polled_cp(struct reading *r, struct bm_error *e)
+{
+    return r->s.cert.n == 0 ? on_cp(r, e) : not_here(r, e);
 }
 
 /* "It has been revoked already" is what was wanted; it is also what is said when we had died before the first answer was written down. */
@@ -154,8 +165,9 @@ static enum bm_rc on_error(struct reading *r, struct bm_error *e)
 
     if (rc != BM_OK)
         return rc;
-    if (c.s.status == BM_CMP_WAITING && r->s.step != BM_UPSTREAM_CMP_CONFIRM) /* RFC 9483 section 4.4 */
-        return poll_later(r, r->s.req_id, 0, "the upstream CA has it under way", e);
+    if (c.s.status ==
+        BM_CMP_WAITING) /* RFC 9483 section 4.4: any answer may be late, and only certificates have a certReqId of their own */
+        return poll_later(r, r->s.step == BM_UPSTREAM_CMP_CONFIRM ? -1 : r->s.req_id, 0, "the upstream CA has it under way", e);
     if (is_revoked(r, &c.s))
         return BM_OK;
     rc = refused(&c.s, c.details, e);
@@ -173,7 +185,8 @@ static const struct {
 } turns[] = {
     { BM_UPSTREAM_CMP_ASK, BM_CMP_CP, false, on_cp },
     { BM_UPSTREAM_CMP_ASK, BM_CMP_ERROR, false, on_error },
-    { BM_UPSTREAM_CMP_POLL, BM_CMP_CP, false, on_cp },
+    { BM_UPSTREAM_CMP_POLL, BM_CMP_CP, false, on_polled_cp },
+    { BM_UPSTREAM_CMP_POLL, BM_CMP_PKICONF, false, on_pkiconf },
     { BM_UPSTREAM_CMP_POLL, BM_CMP_POLLREP, false, on_poll_rep },
     { BM_UPSTREAM_CMP_POLL, BM_CMP_ERROR, false, on_error },
     { BM_UPSTREAM_CMP_CONFIRM, BM_CMP_PKICONF, false, on_pkiconf },
@@ -190,8 +203,7 @@ static enum bm_rc act(struct reading *r, struct bm_error *e)
     for (size_t i = 0; i < BM_COUNT(turns); i++)
         if (turns[i].step == r->s.step && turns[i].type == r->m.type && turns[i].revoking == (r->j->cert.n != 0))
             return turns[i].fn(r, e);
-    return bm_refuse(e, BM_DENIED, "upstream-refused", "the upstream CA answers with a message (%u) that does not go here",
-                     r->m.type);
+    return not_here(r, e);
 }
 
 /* RFC 9811 section 3.3: an error may come as a CMP message under any status. */

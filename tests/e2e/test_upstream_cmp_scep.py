@@ -143,6 +143,10 @@ class CmpAuthority(Authority):
                 one = contents(contents(self.granted(self.given[request.tid])[1]))
                 return "cp", seq(seq(one, one))
         if kind == "pollReq":
+            if mode == "late-cert":
+                return self.granted(self.given[request.tid])
+            if mode == "confirm-late" and sum(a == "pollReq" for a, _ in self.asked) > 1:
+                return "pkiconf", b"\x05\x00"
             if self.mode == "poll-forgotten":
                 self.mode = "ok"
                 return "error", seq(self.status(2, "which transaction?", b"\x03\x02\x05\x20"))
@@ -151,6 +155,8 @@ class CmpAuthority(Authority):
                 return "pollRep", seq(seq(integer(-1), integer(1), seq(utf8("soon"))))
         if kind == "certConf":
             assert bytes(request.content[0]["certHash"]) == cert_hash(self.given[request.tid])
+            if mode in ("confirm-late", "late-cert"):
+                return "error", seq(self.status(3))
             if mode == "forget-once":
                 self.mode = "confirm"
                 return "error", seq(self.status(2, "which transaction?", b"\x03\x02\x05\x20"))
@@ -166,7 +172,7 @@ class CmpAuthority(Authority):
         key, signer = {"device": (self.device_key, self.device), "stranger": (self.stranger, self.alien),
                        "ca": (self.key, self.cert)}.get(mode, (self.ra_key, self.ra))
         mac = Mac("pbm" if self.secret is None or self.secret[0] == "pbm" else "pbmac1", count=300) if self.secret else None
-        implicit = mode not in ("confirm", "forget-once", "never-confirmed")
+        implicit = mode not in ("confirm", "confirm-late", "late-cert", "forget-once", "never-confirmed")
         head = seq(integer(9 if mode == "version" else 2), ctx(4, signer.subject.public_bytes()), ctx(4, name("anybody")),
                    ctx(0, generalized(time.time() - (7300 if mode == "old" else 0))),
                    ctx(1, mac.alg() if mac else sig_alg(key)), ctx(4, octets(b"x" * 16 if mode == "other-transaction" else request.tid)),
@@ -402,7 +408,7 @@ def test_cmp(served, over_cmp, device, tmp_path):
 
 
 @pytest.mark.parametrize("mode,kinds", [
-    ("confirm", ["p10cr", "certConf"]), ("poll", ["p10cr", "pollReq", "pollReq"]), ("ca", ["p10cr"]),
+    ("confirm", ["p10cr", "certConf"]), ("confirm-late", ["p10cr", "certConf", "pollReq", "pollReq"]), ("poll", ["p10cr", "pollReq", "pollReq"]), ("ca", ["p10cr"]),
     ("forget-once", ["p10cr", "certConf", "p10cr", "certConf"]), ("poll-forgotten", ["p10cr", "pollReq", "p10cr"])])
 def test_cmp_in_steps(served, over_cmp, device, tmp_path, mode, kinds):
     """Breaks when a certificate is not confirmed, not waited for, or a transaction that the CA has lost is not begun anew."""
@@ -417,7 +423,7 @@ def test_cmp_in_steps(served, over_cmp, device, tmp_path, mode, kinds):
 @pytest.mark.parametrize("mode,word", [
     ("wrong-key", "none is over the device"), ("wrong-ca", "not good under the CA"), ("a-ca", "made the device a CA"),
     ("expired", "not good under the CA"), ("refuse", "this \\x1b[31mname is not yours (badRequest)"), ("error", "go away (wrongAuthority"),
-    ("no-cert", "sends none"), ("two", "2 certificates"), ("pkiconf", "does not go here"), ("never-confirmed", "not taken"),
+    ("no-cert", "sends none"), ("two", "2 certificates"), ("pkiconf", "does not go here"), ("late-cert", "does not go here"), ("never-confirmed", "not taken"),
     ("device", "neither a CA"), ("stranger", "does not lead to"), ("bad-signature", "does not verify"), ("unprotected", "not protected"),
     ("other-transaction", "transactionID"), ("other-nonce", "recipNonce"), ("old", "messageTime"), ("version", "version"),
     ("garbage", "no CMP message"), ("cut", "no CMP message"), ("longer", "no CMP message"), ("oversized", "longer than"),
@@ -428,7 +434,7 @@ def test_cmp_refused(served, over_cmp, device, tmp_path, mode, word):
     if mode == "error":
         word = "go away ("
     refused(served, device, tmp_path, word)
-    assert len(over_cmp.asked) == (6 if mode == "never-confirmed" else 1)
+    assert len(over_cmp.asked) == {"never-confirmed": 6, "late-cert": 3}.get(mode, 1)
 
 
 def test_cmp_a_refusal_that_anybody_could_have_written(served, over_cmp, device, tmp_path):
