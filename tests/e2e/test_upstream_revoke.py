@@ -25,13 +25,18 @@ class Revoking(CmpAuthority):
 
     def __init__(self, folder, common_name):
         super().__init__(folder, common_name)
-        self.revoked, self.first = [], threading.Event()
+        self.revoked, self.first, self.lock = [], threading.Event(), threading.RLock()
 
     def serve(self, path, body):
-        answer = super().serve(path, body)
-        if self.asked[-1][0] == "rr":
-            self.first.set()
-        return answer
+        with self.lock:  # one request, one mode
+            answer = super().serve(path, body)
+            if self.asked[-1][0] == "rr":
+                self.first.set()
+            return answer
+
+    def be(self, mode):
+        with self.lock:
+            self.mode, self.first = mode, threading.Event()
 
     def answer(self, request):
         if request.type == "pollReq" and self.mode == "revoke-poll":
@@ -145,11 +150,11 @@ def test_cmp_nobody_else_ends_it(served, over_cmp, tmp_path):
     devices = [served.devices.pop() for _ in modes]
     certs = [enrolled(served, d, tmp_path) for d in devices]
     for mode, cert in zip(modes, certs):
-        over_cmp.mode, over_cmp.first = mode, threading.Event()
+        over_cmp.be(mode)
         served.run("cert", "revoke", serial_of(cert))
         assert over_cmp.first.wait(20), mode
     assert {standing(served, c)[0] for c in certs} <= {"waiting", "asked"}
-    over_cmp.mode = "ok"
+    over_cmp.be("ok")
     for cert in certs:
         ends(served, cert, "done")
 
