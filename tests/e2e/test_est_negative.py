@@ -2,6 +2,7 @@
 or refused in another way than it should be; after each the device is as it was, and the operator can ask why."""
 
 import base64
+import contextlib
 import gzip
 import http.client
 import socket
@@ -228,8 +229,9 @@ def test_no_plain_http(server, device):
         assert got.status in (403, 404, 405) and "WWW-Authenticate" not in got.headers, (op, got.status)
         to.close()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
-        s.sendall(b"GET /.well-known/est/cacerts HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert not s.recv(4096).startswith(b"HTTP/1.1 200")
+        with contextlib.suppress(ConnectionResetError):  # an alert, or not even that: it depends on OpenSSL's version
+            s.sendall(b"GET /.well-known/est/cacerts HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not s.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("flags", [("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), ("-tls1", "-cipher", "ALL:@SECLEVEL=0"),
