@@ -11,7 +11,6 @@
 #include "store/store.h"
 
 enum bm_command {
-    BM_CMD_TRUST = 15,    /* struct bm_crl_ask with a service's name -> struct bm_crl_told with a JWS: docs/trust.md */
     BM_CMD_CHALLENGE = 1, /* no payload -> the challenge, BM_CHALLENGE_LEN bytes */
     BM_CMD_ENROL = 2,     /* struct bm_enrol -> struct bm_enrolled */
     BM_CMD_STATUS = 3,    /* struct bm_enrol without requests -> struct bm_status */
@@ -21,11 +20,12 @@ enum bm_command {
     BM_CMD_CRL = 7,       /* struct bm_crl_ask -> struct bm_crl_told */
     BM_CMD_OCSP = 8,      /* OCSPRequest, DER -> struct bm_ocsp_told */
     BM_CMD_API = 9,       /* struct bm_api_ask -> JSON text: an administrator's act, by the right of a token */
-    BM_CMD_SCEP = 11,     /* struct bm_message -> struct bm_scep_told */
-    BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
     BM_CMD_CMP = 10,      /* struct bm_message -> struct bm_cmp_told */
-    BM_CMD_BRSKI = 14,    /* struct bm_brski_ask (keeper/brski.h) -> a voucher, JSON, or nothing */
+    BM_CMD_SCEP = 11,     /* struct bm_message -> struct bm_scep_told */
     BM_CMD_ACME = 12,     /* struct bm_acme_ask -> struct bm_acme_told */
+    BM_CMD_ERRAND = 13,   /* the courier only: struct bm_errand_ask -> struct bm_errand_given (keeper/task.h) */
+    BM_CMD_BRSKI = 14,    /* struct bm_brski_ask (keeper/brski.h) -> a voucher, JSON, or nothing */
+    BM_CMD_TRUST = 15,    /* struct bm_crl_ask with a service's name -> struct bm_crl_told with a JWS: docs/trust.md */
     BM_ANSWER = 0x80,
     BM_REFUSAL = 0xff, /* struct bm_refused */
 };
