@@ -178,8 +178,9 @@ static const char *reason_of(int reason)
         [4] = "SUPERSEDED",     [5] = "CESSATION_OF_OPERATION",           [9] = "PRIVILEGE_WITHDRAWN",
         [10] = "A_A_COMPROMISE"
     };
+    size_t at = reason > 0 ? (size_t)reason : 0;
 
-    return reason > 0 && (size_t)reason < BM_COUNT(names) && names[reason] != NULL ? names[reason] : "UNSPECIFIED";
+    return at < BM_COUNT(names) && names[at] != NULL ? names[at] : "UNSPECIFIED";
 }
 
 /* "0a:1b:...", as openssl and AWS's own tools show it: without the byte that is there for the sign. */

@@ -8,8 +8,9 @@
 int bm_upstream_reason(int reason)
 {
     static const bool good[] = { [1] = true, [3] = true, [4] = true, [5] = true, [9] = true };
+    size_t at = reason > 0 ? (size_t)reason : 0;
 
-    return reason > 0 && (size_t)reason < BM_COUNT(good) && good[reason] ? reason : 0;
+    return at < BM_COUNT(good) && good[at] ? reason : 0;
 }
 
 /* --- the row --------------------------------------------------------------------------------------------------------------------- */
@@ -80,7 +81,7 @@ static enum bm_rc check_able(struct bm_keeper *k, struct bm_upstream_revocation 
 
 enum bm_rc bm_upstream_revoked(struct bm_keeper *k, int64_t credential_id, int64_t now, struct bm_error *e)
 {
-    struct bm_upstream_revocation r;
+    struct bm_upstream_revocation r = { 0 };
     bool added;
     enum bm_rc rc = bm_upstream_revocation_add(k->store, credential_id, now, &added, e);
 
@@ -92,7 +93,7 @@ enum bm_rc bm_upstream_revoked(struct bm_keeper *k, int64_t credential_id, int64
 
 enum bm_rc bm_upstream_revoke_again(struct bm_keeper *k, int64_t credential_id, int64_t now, struct bm_error *e)
 {
-    struct bm_upstream_revocation r;
+    struct bm_upstream_revocation r = { 0 };
     bool added; /* it was revoked when upstream CAs were not told yet */
     enum bm_rc rc = bm_upstream_revocation_add(k->store, credential_id, now, &added, e);
 
@@ -108,7 +109,7 @@ enum bm_rc bm_upstream_revoke_again(struct bm_keeper *k, int64_t credential_id, 
 
 enum bm_rc bm_upstream_revocation_tell(struct bm_keeper *k, int64_t credential_id, json_t *out, struct bm_error *e)
 {
-    struct bm_upstream_revocation r;
+    struct bm_upstream_revocation r = { 0 };
     enum bm_rc rc = bm_upstream_revocation_get(k->store, credential_id, &r, e);
 
     if (rc != BM_OK)
@@ -237,7 +238,7 @@ static enum bm_rc take_answer(struct bm_keeper *k, const struct bm_errand *x, co
 static enum bm_rc give_up(struct bm_keeper *k, const struct bm_errand *x, const struct bm_error *why, int64_t now,
                           struct bm_error *e)
 {
-    struct bm_upstream_revocation r;
+    struct bm_upstream_revocation r = { 0 };
     int64_t credential_id = 0, ca_id = 0;
     struct bm_rd state;
     enum bm_rc rc = read_payload(x, &credential_id, &ca_id, &state, e);

@@ -262,7 +262,7 @@ enum bm_rc bm_scep_seal(struct bm_rd plain, const struct bm_cert *to, EVP_PKEY *
                         struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf sealed = { .max = plain.n + BLOCK };
-    uint8_t cek[CEK_MAX], iv[BLOCK], wrapped[1024];
+    uint8_t cek[CEK_MAX], iv[BLOCK], wrapped[1024] = { 0 };
     size_t wrapped_len = sizeof wrapped;
     bool ok = RAND_priv_bytes(cek, sizeof cek) == 1 && RAND_bytes(iv, sizeof iv) == 1 && encrypt(cipher, cek, iv, plain, &sealed) &&
               bm_rsa_wrap(key, bm_rd_of(cek, ciphers[cipher].key_len), wrapped, &wrapped_len);

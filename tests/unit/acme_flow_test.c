@@ -122,13 +122,16 @@ static void new_order(struct client *c)
 static void authorization(struct client *c)
 {
     BM_CLEANUP(json_unref) json_t *j = NULL;
+    const char *token;
     char label[140];
 
     snprintf(label, sizeof label, "%s-0", c->order);
     post(c, "authz/*", label, NULL);
     want(c, 200, "");
     j = answer(c);
-    snprintf(c->token, sizeof c->token, "%s", member_text(json_array_get(json_object_get(j, "challenges"), 0), "token"));
+    token = member_text(json_array_get(json_object_get(j, "challenges"), 0), "token");
+    assert_non_null(token);
+    snprintf(c->token, sizeof c->token, "%s", token != NULL ? token : "");
 }
 
 static void put_text(struct bm_buf *b, const char *s)
