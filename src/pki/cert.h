@@ -21,7 +21,8 @@ struct bm_cert {
     struct bm_rd eku;              /* contents of the extKeyUsage extension (a SEQUENCE of OIDs, DER), or empty */
     struct bm_rd masa_url;         /* RFC 8995 section 2.3.2: contents of the IA5String, or empty */
     struct bm_rd extensions;       /* contents of the field: bm_cert_extension() */
-    bool unknown_critical;         /* a critical extension we do not process: refused in an issuer by bm_cert_check_link() */
+    /* A critical extension that we do not process, or name or policy constraints, critical or not: refused in an issuer by bm_cert_check_link() */
+    bool unknown_critical;
 };
 /* RFC 5280 section 4.2.1.3, the first byte of the BIT STRING */
 enum bm_key_usage {

@@ -7,7 +7,8 @@ static enum bm_rc issuer_check(const struct bm_cert *cert, const struct bm_cert 
     if (issuer->has_key_usage && (issuer->key_usage & BM_KU_CERT_SIGN) == 0)
         return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's key usage does not let it sign certificates");
     if (issuer->unknown_critical) /* RFC 5280 section 4.2 */
-        return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer's certificate has a critical extension we do not know");
+        return bm_refuse(e, BM_DENIED, "bad-issuer",
+                         "the issuer's certificate has a critical extension, or constraints, that are not processed here");
     if (cert->ca && issuer->path_len == 0 && !bm_rd_eq(cert->subject, cert->issuer))
         return bm_refuse(e, BM_DENIED, "bad-issuer", "the issuer may not have CAs below it (path length 0)");
     return BM_OK;

@@ -127,6 +127,14 @@ static bool read_past(struct bm_rd v, struct bm_cert *c)
     return bm_der_only(v, BM_DER_SEQUENCE, NULL);
 }
 
+/* We do not process these, and RFC 5280 section 6.1 has them processed, so that a CA that has them is refused. Section 4.2.1 has them critical; where a CA
+ * has forgotten that, they bind all the same. */
+static bool not_processed(struct bm_rd v, struct bm_cert *c)
+{
+    c->unknown_critical = true;
+    return read_past(v, c);
+}
+
 static const struct {
     struct bm_rd oid;
     bool (*read)(struct bm_rd v, struct bm_cert *c);
@@ -141,6 +149,8 @@ static const struct {
     { BM_LIT(OID_POLICIES), read_past },
     { BM_LIT(OID_CRL_POINTS), read_past },
     { BM_LIT(OID_AIA), read_past },
+    { BM_LIT(OID_NAME_CONSTRAINTS), not_processed },
+    { BM_LIT(OID_POLICY_CONSTRAINTS), not_processed },
 };
 
 static enum bm_rc extension_read(const struct bm_ext *x, struct bm_cert *c, struct bm_error *e)

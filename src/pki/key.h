@@ -22,7 +22,8 @@ struct bm_spki {
     int bits;
 };
 BM_MUST_USE enum bm_rc bm_spki_parse(struct bm_rd der, struct bm_spki *ret, struct bm_error *e);
-/* An OpenSSL public key of it, the point checked to be on its curve; BM_EVP_FREE it. Fast for P-256 and P-384. */
+/* An OpenSSL public key of it, the point checked to be on its curve; BM_EVP_FREE it. Fast for P-256 and P-384. BM_MALFORMED also for a curve of less
+ * than 112 bits of strength. */
 BM_MUST_USE enum bm_rc bm_spki_open(const struct bm_spki *k, EVP_PKEY **ret, struct bm_error *e);
 /* The same for a key that may come again soon, an account's or a CA's: the last few are kept open, each known by all of its bytes, so that one can
  * never stand for another. The caller frees what it gets, as ever. spki_kept.c */

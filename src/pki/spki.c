@@ -4,6 +4,7 @@
 #include <openssl/x509.h>
 
 enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 4096, RSA_EXPONENT_MIN = 65537 };
+enum { STRENGTH_MIN = 112 }; /* what RSA of 2048 bits has: NIST SP 800-57 part 1, section 5.6.1 */
 
 enum spki_kind { KIND_EC, KIND_RSA, KIND_ED25519 };
 struct spki_alg {
@@ -132,12 +133,18 @@ enum bm_rc bm_spki_parse(struct bm_rd der, struct bm_spki *ret, struct bm_error 
     return rc;
 }
 
+/* Curves that we have no row for come as OpenSSL knows them, down to those of 112 bits, which a person can break. */
+static bool weak(EVP_PKEY *k)
+{
+    return EVP_PKEY_get_base_id(k) == EVP_PKEY_EC && EVP_PKEY_get_security_bits(k) < STRENGTH_MIN;
+}
+
 static EVP_PKEY *generic_open(struct bm_rd whole)
 {
     const uint8_t *p = whole.p;
     EVP_PKEY *k = d2i_PUBKEY(NULL, &p, (long)whole.n);
 
-    if (k != NULL && p == whole.p + whole.n)
+    if (k != NULL && p == whole.p + whole.n && !weak(k))
         return k;
     EVP_PKEY_free(k);
     return NULL;
@@ -156,7 +163,7 @@ enum bm_rc bm_spki_open(const struct bm_spki *k, EVP_PKEY **ret, struct bm_error
         key = k->bits != 0 ? bm_rsa_open(k->raw) : generic_open(k->whole);
     if (key == NULL) {
         ERR_clear_error();
-        return bm_fail(e, BM_MALFORMED, "public key of algorithm %s: this OpenSSL cannot read it", k->alg);
+        return bm_fail(e, BM_MALFORMED, "public key of algorithm %s: this OpenSSL cannot read it, or its curve is weak", k->alg);
     }
     *ret = key;
     return BM_OK;

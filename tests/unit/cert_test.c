@@ -153,6 +153,11 @@ static const struct by_hand hands[] = {
     { "v3 without extensions", GOOD, NULL, BM_OK },
     { "serial zero", V3, "0201 00", ALG, NAME, DATES, NAME SPKI, BC, BM_OK },
     { "serial of 20 bytes", V3, "0214 0102030405060708090a0b0c0d0e0f1011121314", ALG, NAME, DATES, NAME SPKI, BC, BM_OK },
+    { "name constraints", GOOD, BC "3016 0603 551d1e 040f 300d a00b 3009 8207 6578616d706c65", BM_OK },
+    { "policy constraints", GOOD, BC "300c 0603 551d24 0405 3003 800100", BM_OK },
+    { "name constraints no sequence", GOOD, BC "3009 0603 551d1e 0402 0500", BM_MALFORMED },
+    { "name constraints with more behind", GOOD, BC "300b 0603 551d1e 0404 3000 0500", BM_MALFORMED },
+    { "policy constraints no sequence", GOOD, BC "3009 0603 551d24 0402 0500", BM_MALFORMED },
     { "unknown extension", GOOD, "300a 0603 2a0304 0403 020101", BM_OK },
     { "FALSE written out", GOOD, "300d 0603 2a0304 010100 0403 020101", BM_OK },
     { "empty subject", V3, "0201 05", ALG, NAME, DATES, "3000" SPKI, BC, BM_OK },
@@ -261,6 +266,36 @@ static void what_is_read(void **state)
     assert_int_equal(c.key_usage, BM_KU_CERT_SIGN | BM_KU_CRL_SIGN);
     assert_int_equal(c.eku.n, 15);
     assert_int_equal(c.not_before, 1767225600);
+}
+
+/* Breaks when a CA's name or policy constraints stop counting because they are not critical (RFC 5280 section 6.1), or something harmless begins to. */
+static void what_has_an_issuer_refused(void **state)
+{
+    static const struct {
+        const char *extensions;
+        bool want;
+    } rows[] = {
+        { BC "3016 0603 551d1e 040f 300d a00b 3009 8207 6578616d706c65", true },
+        { BC "3019 0603 551d1e 0101ff 040f 300d a00b 3009 8207 6578616d706c65", true },
+        { BC "300c 0603 551d24 0405 3003 800100", true },
+        { BC "300f 0603 551d24 0101ff 0405 3003 800100", true },
+        { BC "300d 0603 2a0304 0101ff 0403 020101", true },
+        { BC "300a 0603 551d36 0403 020100", false },
+        { BC "300a 0603 2a0304 0403 020101", false },
+        { BC KU, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        struct by_hand h = { "", GOOD, rows[i].extensions, BM_OK };
+        uint8_t room[2048];
+        struct bm_cert c;
+
+        assert_ok(bm_cert_parse(by_hand(&h, room, sizeof room), &c, &err));
+        assert_int_equal(c.unknown_critical, rows[i].want);
+        assert_int_equal(bm_cert_check_link(&c, &c, c.not_before, &err), BM_DENIED);
+        assert_string_equal(err.code, rows[i].want ? "bad-issuer" : "bad-signature");
+    }
 }
 
 static void limits(void **state)
@@ -522,6 +557,7 @@ int main(void)
         cmocka_unit_test(prefixes),
         cmocka_unit_test(rows_by_hand),
         cmocka_unit_test(what_is_read),
+        cmocka_unit_test(what_has_an_issuer_refused),
         cmocka_unit_test(limits),
         cmocka_unit_test(links_refused),
         cmocka_unit_test(links_remembered),

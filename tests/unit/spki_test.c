@@ -114,6 +114,35 @@ static void points_off_the_curve(void **state)
     }
 }
 
+/* Breaks when signatures by a key that can be broken count, or when a good curve that we have no row for does not. */
+static void weak_curves(void **state)
+{
+    static const struct {
+        const char *name;
+        enum bm_rc want;
+    } rows[] = {
+        { "secp112r1", BM_MALFORMED },  { "secp160r1", BM_MALFORMED },
+        { "prime192v1", BM_MALFORMED }, { "brainpoolP192r1", BM_MALFORMED },
+        { "sect163k1", BM_MALFORMED },  { "secp224r1", BM_OK },
+        { "secp256k1", BM_OK },         { "brainpoolP256r1", BM_OK },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BM_COUNT(rows); i++) {
+        BM_EVP_FREE EVP_PKEY *made = EVP_EC_gen(rows[i].name), *key = NULL;
+        uint8_t *der = NULL;
+        struct bm_spki s;
+        int n;
+
+        assert_non_null(made);
+        n = i2d_PUBKEY(made, &der);
+        assert_true(n > 0);
+        assert_ok(bm_spki_parse(bm_rd_of(der, (size_t)n), &s, &err));
+        assert_int_equal(bm_spki_open(&s, &key, &err), rows[i].want);
+        OPENSSL_free(der);
+    }
+}
+
 /* RSA keys at the edges, written with our writer. */
 static void rsa_limits(void **state)
 {
@@ -177,8 +206,9 @@ static void udid(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_parse), cmocka_unit_test(each_kind_opens), cmocka_unit_test(points_off_the_curve),
-        cmocka_unit_test(rsa_limits), cmocka_unit_test(too_long),        cmocka_unit_test(udid),
+        cmocka_unit_test(rows_parse),  cmocka_unit_test(each_kind_opens), cmocka_unit_test(points_off_the_curve),
+        cmocka_unit_test(weak_curves), cmocka_unit_test(rsa_limits),      cmocka_unit_test(too_long),
+        cmocka_unit_test(udid),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
