@@ -21,7 +21,7 @@ help:
 	@echo 'make lint                           clang-tidy, cppcheck, format, longest functions'
 	@echo 'make bench [PEERS=1]                measurements; beside other servers'
 	@echo 'make bench-scale [SCALE=5000000]    does it stay as fast with that many devices?'
-	@echo 'make conformance                    public conformance suites, fetched'
+	@echo 'make conformance [CMP_TEST_SUITE=folder]   public conformance suites'
 	@echo 'make soak [SOAK_SECONDS=$(SOAK_SECONDS)]          the long tests'
 	@echo 'make fuzz [SECONDS=$(SECONDS)] [TARGET=text]    libFuzzer, SECONDS per target'
 	@echo 'make format                         clang-format, in place'

@@ -156,6 +156,12 @@ static enum bm_rc find_signer(struct bm_cmp_job *j, struct bm_error *e)
     return BM_OK;
 }
 
+static enum bm_rc bad_algorithm(struct bm_error *e)
+{
+    return bm_refuse(e, BM_DENIED, "cmp-algorithm",
+                     "messages are protected with ECDSA or RSA with SHA-256 and up, Ed25519 or ML-DSA, by a key that fits");
+}
+
 static enum bm_rc check_signature(struct bm_cmp_job *j, struct bm_error *e)
 {
     BM_CLEANUP(bm_buf_done) struct bm_buf part = { .max = BM_HTTP_BODY_MAX + 8 };
@@ -171,16 +177,16 @@ static enum bm_rc check_signature(struct bm_cmp_job *j, struct bm_error *e)
         return bm_wrap(e, rc, "signer of the message");
     rc = bm_verify_x509(key, j->m.h.protection_alg, bm_buf_rd(&part), j->m.protection, e);
     if (rc == BM_MALFORMED)
-        return bm_refuse(e, BM_DENIED, "cmp-algorithm",
-                         "messages are protected with ECDSA or RSA with SHA-256 and up, Ed25519 or ML-DSA, by a key that fits");
+        return bad_algorithm(e);
     if (rc == BM_DENIED)
         return bm_refuse(e, BM_DENIED, "cmp-protection", "the signature of the message does not verify with the signer's key");
     return rc;
 }
 
+/* An algorithm that is neither a signature's nor a MAC's that is taken: badAlg, whoever has sent it (RFC 9483 section 3.5). */
 static enum bm_rc check_signer(struct bm_cmp_job *j, struct bm_error *e)
 {
-    enum bm_rc rc = find_signer(j, e);
+    enum bm_rc rc = bm_sig_alg_taken(j->m.h.protection_alg) ? find_signer(j, e) : bad_algorithm(e);
 
     if (rc == BM_OK)
         rc = check_signature(j, e);

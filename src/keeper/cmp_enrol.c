@@ -178,8 +178,32 @@ struct wanted {
     enum bm_cmp_type answer;
     int64_t req_id;
     struct bm_rd subject; /* asked for; empty: whatever it comes to */
-    bool more;            /* extensions or validity too */
+    struct bm_rd extensions;
+    bool more; /* validity too, or names in a PKCS#10 request */
 };
+
+/* Are they all among those made, byte for byte? */
+static bool has_extensions(struct bm_rd made, struct bm_rd asked)
+{
+    struct bm_rd one, it, left;
+    bool found = true;
+
+    while (found && bm_der_whole(&asked, BM_DER_SEQUENCE, &one)) {
+        found = false;
+        for (left = made; !found && bm_der_whole(&left, BM_DER_SEQUENCE, &it);)
+            found = bm_rd_eq(one, it);
+    }
+    return found && asked.n == 0;
+}
+
+/* grantedWithMods, when the profile has made another certificate than was asked for (RFC 9810 section 5.2.3). */
+static enum bm_cmp_status status_of(const struct wanted *w, const struct bm_cert *made)
+{
+    bool same =
+        !w->more && (w->subject.n == 0 || bm_rd_eq(w->subject, made->subject)) && has_extensions(made->extensions, w->extensions);
+
+    return same ? BM_CMP_ACCEPTED : BM_CMP_GRANTED_WITH_MODS;
+}
 
 static enum bm_rc grant(struct bm_cmp_job *j, const struct wanted *w, struct bm_derw *out, struct bm_error *e)
 {
@@ -195,7 +219,7 @@ static enum bm_rc grant(struct bm_cmp_job *j, const struct wanted *w, struct bm_
     if (rc != BM_OK)
         return rc;
     g.cert = made.whole;
-    g.status = w->more || (w->subject.n != 0 && !bm_rd_eq(w->subject, made.subject)) ? BM_CMP_GRANTED_WITH_MODS : BM_CMP_ACCEPTED;
+    g.status = status_of(w, &made);
     g.key = bm_rd_of(a.credentials[0].key.p, a.credentials[0].key_form == BM_KEY_SEALED ? a.credentials[0].key.n : 0);
     g.ca = w->answer == BM_CMP_IP && a.credentials[0].n_chain != 0 ? a.credentials[0].chain[a.credentials[0].n_chain - 1]
                                                                    : bm_rd_of(NULL, 0);
@@ -260,7 +284,8 @@ static enum bm_rc crmf(struct bm_cmp_job *j, enum bm_cmp_type answer, struct bm_
     if (rc != BM_OK)
         return rc;
     w.subject = r.t.subject;
-    w.more = r.t.extensions.n != 0 || r.t.has_validity;
+    w.extensions = r.t.extensions;
+    w.more = r.t.has_validity;
     j->c.reenrol = answer == BM_CMP_KUP;
     j->c.requests[0].spki = bm_buf_rd(&j->wanted);
     return enrol(j, &w, out, e);

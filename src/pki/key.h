@@ -34,6 +34,8 @@ void bm_evp_freep(EVP_PKEY **k);
 /* Verifies an X.509 style signature: sig_alg is the DER AlgorithmIdentifier that came with it and must fit the key.
  * BM_DENIED (code "bad-signature") when it does not verify; BM_MALFORMED for an algorithm we do not take (SHA-1, MD5, unknown). */
 BM_MUST_USE enum bm_rc bm_verify_x509(EVP_PKEY *key, struct bm_rd sig_alg, struct bm_rd tbs, struct bm_rd sig, struct bm_error *e);
+/* Is it the AlgorithmIdentifier of one that is taken, whatever the key? */
+BM_MUST_USE bool bm_sig_alg_taken(struct bm_rd sig_alg);
 /* Verifies raw r||s (ECDSA with the curve's own hash: P-256 SHA-256, P-384 SHA-384), or Ed25519 / RSA PKCS#1 v1.5 SHA-256 bytes
  * as they are: the form of Onboard and JOSE. */
 BM_MUST_USE enum bm_rc bm_verify_raw(EVP_PKEY *key, struct bm_rd msg, struct bm_rd sig, struct bm_error *e);

@@ -40,6 +40,11 @@ static const struct sig_alg *sig_alg_find(struct bm_rd der)
     return NULL;
 }
 
+bool bm_sig_alg_taken(struct bm_rd sig_alg)
+{
+    return sig_alg_find(sig_alg) != NULL;
+}
+
 static bool key_fits(EVP_PKEY *key, const struct sig_alg *a)
 {
     return a->key != 0 ? EVP_PKEY_get_base_id(key) == a->key : EVP_PKEY_is_a(key, a->key_name) == 1;

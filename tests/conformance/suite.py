@@ -30,9 +30,9 @@ class Result:
             self.unexpected[test] = saw
 
 
-def ask(*words, **how):
+def ask(*words, seconds=600, **how):
     try:
-        return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=600, check=False, **how)
+        return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=seconds, check=False, **how)
     except FileNotFoundError as e:
         raise NotHere(f"there is no {words[0]} here") from e
 

@@ -12,8 +12,8 @@ from pyasn1.codec.der.encoder import encode
 from pyasn1_alt_modules import rfc9810
 
 import kit
-from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, contents, ctx, generalized, integer, oid, seq,
-                    utf8)
+from cmpkit import (IMPLICIT_CONFIRM, Client, Mac, Message, cert_hash, cert_req, cert_status, contents, ctx, generalized, integer, octets, oid, seq,
+                    tlv, utf8)
 from kit import ChipMaker, Device
 
 OPENSSL_QUIET = ("-config", "", "-verbosity", "4")
@@ -224,11 +224,16 @@ def test_p10cr(client):
 
 
 def test_status_tells_whether_something_was_changed(client):
-    """accepted when the subject is as asked for, grantedWithMods when the profile made another of it."""
+    """accepted when subject and extensions are as asked for, grantedWithMods when the profile made others of them."""
     first, key = client.request(info=ctx(8, seq(IMPLICIT_CONFIRM)))
     assert int(first.content["response"][0]["status"]["status"]) == 1
     update, _ = client.sender_of(first.cert, key).request("kur")
     assert update.type == "kup" and int(update.content["response"][0]["status"]["status"]) == 0
+    usage = first.cert.extensions.get_extension_for_class(x509.KeyUsage).value.public_bytes()
+    for critical, status in ((tlv(1, b"\xff"), 0), (b"", 1)):
+        asked = cert_req(kit.KEYS["P-256"](), subject=first.cert.subject, extensions=seq(oid("2.5.29.15"), critical, octets(usage)))
+        answer = client.ask(client.message("ir", seq(asked), info=ctx(8, seq(IMPLICIT_CONFIRM))))
+        assert answer.type == "ip" and int(answer.content["response"][0]["status"]["status"]) == status
 
 
 @pytest.mark.parametrize("how", ["status", "nothing"])

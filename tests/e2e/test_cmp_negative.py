@@ -93,6 +93,7 @@ HEADER = [
     ("a bit of the signature", {"spoil": lambda s: s[:-1] + bytes([s[-1] ^ 1])}, "badMessageCheck"),
     ("signed with another key", {"key": kit.KEYS["P-256"]()}, "badMessageCheck"),
     ("no extraCerts", {"certs": b""}, "signerNotTrusted"),
+    ("a plain HMAC, and no extraCerts", {"alg": ctx(1, seq(oid("1.2.840.113549.2.9"))), "certs": b""}, "badAlg"),
     ("extraCerts with something else", {"certs": ctx(1, seq(seq(integer(1))))}, "badDataFormat"),
     ("extraCerts without end", {"certs": ctx(1, seq(*[seq()] * 9))}, "badDataFormat"),
 ]

@@ -179,19 +179,20 @@ static void algorithms_refused(void **state)
     static const struct {
         const char *name, *hex;
         enum bm_rc want;
+        bool taken; /* with a key of its own kind */
     } rows[] = {
-        { "ecdsa-with-SHA256", "300a 0608 2a8648ce3d040302", BM_DENIED }, /* taken; the signature is not */
-        { "ecdsa-with-SHA384 on P-256", "300a 0608 2a8648ce3d040303", BM_DENIED },
-        { "ecdsa-with-SHA256 and NULL", "300c 0608 2a8648ce3d040302 0500", BM_MALFORMED },
-        { "ecdsa-with-SHA1", "3009 0607 2a8648ce3d0401", BM_MALFORMED },
-        { "sha1WithRSA", "300d 0609 2a864886f70d010105 0500", BM_MALFORMED },
-        { "md5WithRSA", "300d 0609 2a864886f70d010104 0500", BM_MALFORMED },
-        { "sha256WithRSA with an EC key", "300d 0609 2a864886f70d01010b 0500", BM_MALFORMED },
-        { "Ed25519 with an EC key", "3005 0603 2b6570", BM_MALFORMED },
-        { "ML-DSA-65 with an EC key", "300b 0609 608648016503040312", BM_MALFORMED },
-        { "empty", "", BM_MALFORMED },
-        { "no OID", "3000", BM_MALFORMED },
-        { "left over", "300a 0608 2a8648ce3d040302 00", BM_MALFORMED },
+        { "ecdsa-with-SHA256", "300a 0608 2a8648ce3d040302", BM_DENIED, true }, /* taken; the signature is not */
+        { "ecdsa-with-SHA384 on P-256", "300a 0608 2a8648ce3d040303", BM_DENIED, true },
+        { "ecdsa-with-SHA256 and NULL", "300c 0608 2a8648ce3d040302 0500", BM_MALFORMED, false },
+        { "ecdsa-with-SHA1", "3009 0607 2a8648ce3d0401", BM_MALFORMED, false },
+        { "sha1WithRSA", "300d 0609 2a864886f70d010105 0500", BM_MALFORMED, false },
+        { "md5WithRSA", "300d 0609 2a864886f70d010104 0500", BM_MALFORMED, false },
+        { "sha256WithRSA with an EC key", "300d 0609 2a864886f70d01010b 0500", BM_MALFORMED, true },
+        { "Ed25519 with an EC key", "3005 0603 2b6570", BM_MALFORMED, true },
+        { "ML-DSA-65 with an EC key", "300b 0609 608648016503040312", BM_MALFORMED, true },
+        { "empty", "", BM_MALFORMED, false },
+        { "no OID", "3000", BM_MALFORMED, false },
+        { "left over", "300a 0608 2a8648ce3d040302 00", BM_MALFORMED, false },
     };
     BM_CLEANUP(bm_key_freep) struct bm_key *k = key_new("EC", "P-256");
     BM_EVP_FREE EVP_PKEY *pub = NULL;
@@ -204,6 +205,8 @@ static void algorithms_refused(void **state)
 
         if (bm_verify_x509(pub, alg, message, bm_rd_of("\x30\x06\x02\x01\x01\x02\x01\x01", 8), &err) != rows[i].want)
             fail_msg("%s: %s", rows[i].name, err.what);
+        if (bm_sig_alg_taken(alg) != rows[i].taken)
+            fail_msg("%s: taken or not", rows[i].name);
     }
 }
 
