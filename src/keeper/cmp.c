@@ -34,6 +34,7 @@ enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_erro
 
     if (rc == BM_OK)
         rc = bm_cmp_check(j, e);
+    j->checked = rc == BM_OK;
     if (rc == BM_OK)
         rc = handlers[j->m.type] != NULL ? handlers[j->m.type](j, w, e) : bm_fail(e, BM_BUG, "nobody for body %u", j->m.type);
     if (rc != BM_OK && j->lost)
@@ -41,7 +42,24 @@ enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, struct bm_erro
     return rc;
 }
 
-/* The refusal goes into the record once, and to the device as an error message with our code in front of the sentence. */
+/* What a request is answered with; 0: it has no answer of its own. */
+static const enum bm_cmp_type answers[BM_CMP_TYPES] = {
+    [BM_CMP_IR] = BM_CMP_IP,    [BM_CMP_CR] = BM_CMP_CP, [BM_CMP_KUR] = BM_CMP_KUP,
+    [BM_CMP_P10CR] = BM_CMP_CP, [BM_CMP_RR] = BM_CMP_RP,
+};
+
+/* RFC 9483 section 3.6.1: what is wrong with the request itself, its own answer says; all else is an error message. */
+static void put_refusal(struct bm_cmp_job *j, enum bm_cmp_fail fail, const char *text, struct bm_derw *w)
+{
+    enum bm_cmp_type answer = j->checked && !bm_cmp_fail_is_outside(fail) ? answers[j->m.type] : 0;
+
+    if (answer != 0)
+        bm_cmp_put_rejected(w, answer, j->m.type == BM_CMP_P10CR ? -1 : 0, fail, text);
+    else
+        bm_cmp_put_error(w, fail, text);
+}
+
+/* The refusal goes into the record once, and to the device with our code in front of the sentence. */
 static enum bm_rc refuse(struct bm_cmp_job *j, struct bm_error *why, struct bm_derw *w)
 {
     char text[BM_CMP_TEXT_MAX];
@@ -53,7 +71,7 @@ static enum bm_rc refuse(struct bm_cmp_job *j, struct bm_error *why, struct bm_d
     }
     snprintf(text, sizeof text, "%s: %s (correlation %s)", bm_error_code(why), why->what, j->in.correlation);
     *w = bm_derw_of(w->p, w->cap);
-    bm_cmp_put_error(w, bm_cmp_fail_of(why), text);
+    put_refusal(j, bm_cmp_fail_of(why), text, w);
     return BM_OK;
 }
 

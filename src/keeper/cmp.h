@@ -26,6 +26,7 @@ struct bm_cmp_job {
     struct bm_keypkg_to keygen_to;  /* who gets a key that is made here */
     int64_t ra_org;                 /* the organisation that trusts who signed it as a registration authority; 0: it is none */
     struct bm_buf whole;            /* an answer that needs nothing around it */
+    bool checked;                   /* header and protection are good: bm_cmp_check() */
     bool written_down;              /* the refusal: the judge has done it */
     bool lost;                      /* rows have been written: whatever fails now takes the transaction with it */
     struct bm_buf spki, wanted,
@@ -52,6 +53,8 @@ BM_MUST_USE enum bm_rc bm_cmp_handle(struct bm_cmp_job *j, struct bm_derw *w, st
 
 /* A refusal has a code; each code of ours here says which failInfo goes with it (cmp_error.c). */
 enum bm_cmp_fail bm_cmp_fail_of(const struct bm_error *e);
+/* Is it about the message or about us, and not about what the message asks for? */
+bool bm_cmp_fail_is_outside(enum bm_cmp_fail fail);
 
 /* cmp_check.c: RFC 9483 section 3.5. Sets signer, who, digest and the evidence. */
 BM_MUST_USE enum bm_rc bm_cmp_check(struct bm_cmp_job *j, struct bm_error *e);

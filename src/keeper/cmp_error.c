@@ -51,3 +51,23 @@ enum bm_cmp_fail bm_cmp_fail_of(const struct bm_error *e)
             return of_code[i].fail;
     return (size_t)e->rc < BM_COUNT(of_kind) ? of_kind[e->rc] : BM_CMP_SYSTEM_FAILURE;
 }
+
+bool bm_cmp_fail_is_outside(enum bm_cmp_fail fail)
+{
+    static const enum bm_cmp_fail outside[] = {
+        BM_CMP_UNSUPPORTED_VERSION,
+        BM_CMP_TRANSACTION_ID_IN_USE,
+        BM_CMP_BAD_SENDER_NONCE,
+        BM_CMP_BAD_RECIPIENT_NONCE,
+        BM_CMP_BAD_TIME,
+        BM_CMP_BAD_MESSAGE_CHECK,
+        BM_CMP_SIGNER_NOT_TRUSTED,
+        BM_CMP_SYSTEM_UNAVAIL,
+        BM_CMP_SYSTEM_FAILURE,
+    };
+
+    for (size_t i = 0; i < BM_COUNT(outside); i++)
+        if (outside[i] == fail)
+            return true;
+    return false;
+}

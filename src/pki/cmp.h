@@ -193,6 +193,8 @@ BM_MUST_USE enum bm_rc bm_cmp_crl_status_parse(struct bm_rd value, struct bm_cmp
 /* Bodies, whole, to go into bm_cmp_answer.body. */
 void bm_cmp_put_empty(struct bm_derw *w, enum bm_cmp_type type); /* pkiconf */
 void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text);
+/* ip, cp, kup or rp with status rejection: RFC 9483 section 3.6.1. */
+void bm_cmp_put_rejected(struct bm_derw *w, enum bm_cmp_type type, int64_t req_id, enum bm_cmp_fail fail, const char *text);
 /* CertRepMessage with one certificate. ca: of caPubs, or empty. */
 struct bm_cmp_granted {
     enum bm_cmp_type type;

@@ -45,8 +45,8 @@ static void plain_status(struct bm_derw *w, enum bm_cmp_status status)
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
 }
 
-/* ErrorMsgContent ::= SEQUENCE { pKIStatusInfo, errorCode OPTIONAL, errorDetails OPTIONAL }, section 5.3.21 */
-void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text)
+/* PKIStatusInfo of a refusal. */
+static void rejection(struct bm_derw *w, enum bm_cmp_fail fail, const char *text)
 {
     size_t mark = bm_derw_mark(w);
 
@@ -54,8 +54,31 @@ void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text
     bm_cmp_put_text(w, text);
     bm_derw_uint(w, BM_CMP_REJECTION);
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
+}
+
+/* ErrorMsgContent ::= SEQUENCE { pKIStatusInfo, errorCode OPTIONAL, errorDetails OPTIONAL }, section 5.3.21 */
+void bm_cmp_put_error(struct bm_derw *w, enum bm_cmp_fail fail, const char *text)
+{
+    size_t mark = bm_derw_mark(w);
+
+    rejection(w, fail, text);
     bm_derw_end(w, mark, BM_DER_SEQUENCE);
     body_end(w, mark, BM_CMP_ERROR);
+}
+
+/* CertRepMessage and RevRepContent both begin with a list, of CertResponse or of PKIStatusInfo. */
+void bm_cmp_put_rejected(struct bm_derw *w, enum bm_cmp_type type, int64_t req_id, enum bm_cmp_fail fail, const char *text)
+{
+    size_t mark = bm_derw_mark(w);
+
+    rejection(w, fail, text);
+    if (type != BM_CMP_RP) {
+        bm_cmp_put_req_id(w, req_id);
+        bm_derw_end(w, mark, BM_DER_SEQUENCE); /* CertResponse */
+    }
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    bm_derw_end(w, mark, BM_DER_SEQUENCE);
+    body_end(w, mark, type);
 }
 
 void bm_cmp_put_req_id(struct bm_derw *w, int64_t id)

@@ -233,16 +233,24 @@ class Message:
         return {str(i["infoType"]) for i in self.header["generalInfo"]} if self.header["generalInfo"].isValue else set()
 
     @property
+    def rejection(self):
+        """PKIStatusInfo of a refusal: an error message, or what the request itself is answered with (RFC 9483 section 3.6.1)."""
+        if self.type == "error":
+            return self.content["pKIStatusInfo"]
+        said = self.content["status"][0] if self.type == "rp" else self.content["response"][0]["status"]
+        assert int(said["status"]) == 2, self.type
+        return said
+
+    @property
     def fail(self):
         """The names of what is set in failInfo."""
-        assert self.type == "error", self.type
-        info = self.content["pKIStatusInfo"]["failInfo"]
+        info = self.rejection["failInfo"]
         names = {int(info.namedValues[n]): n for n in info.namedValues}
         return {names[i] for i, bit in enumerate(info) if bit}
 
     @property
     def text(self):
-        return str(self.content["pKIStatusInfo"]["statusString"][0])
+        return str(self.rejection["statusString"][0])
 
     @property
     def waits(self):

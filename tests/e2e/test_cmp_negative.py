@@ -204,6 +204,22 @@ def test_request(idevid, what, content, fail):
     assert idevid.ask(idevid.message("ir", content())).fail == {fail}
 
 
+def test_who_says_no(ldevid):
+    """RFC 9483 section 3.6.1: a client waits for the answer to its request there; an error message says what is wrong with the message around it."""
+    csr = bytearray(kit.make_csr(key(), "x"))
+    csr[-1] ^= 1
+    update = seq(cert_req(key(), subject=ldevid.cert.subject, controls=[old_cert_id(ldevid.cert, serial=5)]))
+    rows = [("ir", ir(pop="none"), "ip", 0), ("cr", ir(pop="none"), "cp", 0), ("kur", update, "kup", 0), ("p10cr", bytes(csr), "cp", -1),
+            ("rr", seq(rev_details(ldevid.cert, [6])), "rp", None)]
+    for asked, content, answered, number in rows:
+        answer = ldevid.ask(ldevid.message(asked, content))
+        assert answer.type == answered and answer.fail and "(correlation " in answer.text, (asked, answer.type)
+        assert number is None or int(answer.content["response"][0]["certReqId"]) == number
+        spoilt = ldevid.message(asked, content, spoil=lambda s: s[:-1] + bytes([s[-1] ^ 1]))
+        assert ldevid.ask(spoilt).type == "error", asked
+    assert ldevid.ask(ldevid.message("genm", seq(seq()))).type == "error"
+
+
 def test_pkcs10_with_a_wrong_signature(idevid):
     csr = bytearray(kit.make_csr(key(), "x"))
     csr[-1] ^= 1

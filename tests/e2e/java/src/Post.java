@@ -10,6 +10,8 @@ import org.bouncycastle.asn1.cmp.ErrorMsgContent;
 import org.bouncycastle.asn1.cmp.PKIBody;
 import org.bouncycastle.asn1.cmp.PKIMessage;
 import org.bouncycastle.asn1.cmp.PKIStatus;
+import org.bouncycastle.asn1.cmp.PKIStatusInfo;
+import org.bouncycastle.asn1.cmp.RevRepContent;
 
 /** CMP over HTTP (RFC 9811), which neither library does by itself. Keeps what the server has said for the test to see. */
 final class Post implements UpstreamExchange {
@@ -41,9 +43,22 @@ final class Post implements UpstreamExchange {
         PKIBody body = answer.getBody();
         last = answer;
         types.append(types.length() == 0 ? "" : " ").append(body.getType());
-        if (body.getType() == PKIBody.TYPE_ERROR)
-            said = ((ErrorMsgContent) body.getContent()).getPKIStatusInfo().getStatusString().getStringAtUTF8(0).getString();
+        PKIStatusInfo refused = refusal(body);
+        if (refused != null && refused.getStatusString() != null)
+            said = refused.getStatusString().getStringAtUTF8(0).getString();
         return answer;
+    }
+
+    /** Of an error message, or of an answer with status rejection; null: it is none. */
+    private static PKIStatusInfo refusal(PKIBody body) {
+        if (body.getType() == PKIBody.TYPE_ERROR)
+            return ((ErrorMsgContent) body.getContent()).getPKIStatusInfo();
+        PKIStatusInfo status = null;
+        if (body.getContent() instanceof CertRepMessage)
+            status = ((CertRepMessage) body.getContent()).getResponse()[0].getStatus();
+        else if (body.getContent() instanceof RevRepContent)
+            status = ((RevRepContent) body.getContent()).getStatus()[0];
+        return status != null && status.getStatus().intValue() == PKIStatus.REJECTION ? status : null;
     }
 
     static boolean isWaiting(PKIBody body) {
